@@ -1,0 +1,119 @@
+"""`python -m model.convert IN.pth OUT.safetensors`: brings in other people's U-Net weights.
+
+Knows the tutorial's `best_model.pth` (convolutions with bias, pixels 0..255, logit >= 0.5) and the checkpoints of today's
+Pytorch-UNet (no bias, bilinear with halved middle channels, or transposed; pixels 0..1). Which one it is, and every size, is
+read off the tensors. The only place where pickles are read, and only as plain tensors (`weights_only=True`).
+"""
+
+import argparse
+import pickle
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model.preprocessing import Preprocessing
+from model.unet import UNet, UNetConfig
+from model.weights_file import Description, WeightsError, save_weights
+
+# logit >= 0.5, as a probability: 1 / (1 + exp(-0.5))
+TUTORIAL_THRESHOLD = 0.6224593312018546
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit code (0, or 2 after one line on stderr)."""
+    parser = argparse.ArgumentParser(prog="python -m model.convert", description="Bring in a U-Net's .pth weights.")
+    parser.add_argument("source", metavar="IN.pth", type=Path)
+    parser.add_argument("target", metavar="OUT.safetensors", type=Path)
+    parser.add_argument("--threshold", type=float, help="probability that counts as foreground; default: the original's")
+    parser.add_argument("--name", help="the name the weights are served under; default: the target's stem")
+    arguments = parser.parse_args(argv)
+    try:
+        state = read_state_dict(arguments.source)
+        description = describe(state, arguments.name or arguments.target.stem, arguments.source.name)
+        if arguments.threshold is not None:
+            description = Description.model_validate(description.model_dump() | {"threshold": arguments.threshold})
+        save_weights(arguments.target, state, description)
+    except (ValueError, OSError) as error:
+        reason = error.errors()[0]["msg"] if hasattr(error, "errors") else error
+        print(f"convert: {reason}", file=sys.stderr)
+        return 2
+    config = description.architecture
+    parameters = sum(parameter.numel() for parameter in UNet(config).parameters())
+    print(
+        f"{arguments.target}: {config.in_channels} channels in, {config.classes} classes, width {config.width}, depth {config.depth}, "
+        f"{config.upsampling}, {parameters:,} parameters, pixels {description.preprocessing.scaling}, threshold {description.threshold:.4f}"
+    )
+    return 0
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `torch.save`d state dict, names as in `UNet`. Raises WeightsError."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise WeightsError(f"{path}: not a state dict saved by torch.save, or one that holds more than tensors") from error
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict):
+        raise WeightsError(f"{path}: holds a {type(loaded).__name__}, not a state dict")
+    # Pytorch-UNet keeps the labels' grey values beside the tensors; DataParallel prefixes every name.
+    state = {str(name).removeprefix("module."): value for name, value in loaded.items() if name != "mask_values"}
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path}: not a state dict: it must hold tensors and nothing else")
+    return state
+
+
+def describe(state: dict[str, Tensor], name: str, source: str) -> Description:
+    """The description of a foreign state dict, everything read off its tensors. Raises WeightsError, ValueError."""
+    config = infer_config(state)
+    tutorial = config.conv_bias
+    if config.classes == 1:
+        labels = {0: "background", 255: "foreground"}
+    else:
+        labels = {index: f"class {index}" for index in range(config.classes)}
+    return Description(
+        name=name,
+        architecture=config,
+        preprocessing=Preprocessing(
+            channels={1: "grey", 3: "rgb"}.get(config.in_channels, "stored"),  # type: ignore[arg-type]
+            scaling="raw" if tutorial else "unit",
+        ),
+        threshold=TUTORIAL_THRESHOLD if tutorial else 0.5,
+        labels=labels,
+        provenance={"converted_from": source},
+    )
+
+
+def infer_config(state: dict[str, Tensor]) -> UNetConfig:
+    """The architecture of a state dict. Raises WeightsError if it is none of the known ones."""
+    try:
+        first = state["inc.double_conv.0.weight"]
+        depth = sum(name.startswith("down") and name.endswith(".double_conv.0.weight") for name in state)
+        deepest = state[f"down{depth}.maxpool_conv.1.double_conv.0.weight"]
+        d_middle, d_joined = state["up1.conv.double_conv.0.weight"].shape[:2]
+        d_out = state["up1.conv.double_conv.3.weight"].shape[0]
+        config = UNetConfig(
+            in_channels=first.shape[1],
+            classes=state["outc.conv.weight"].shape[0],
+            width=first.shape[0],
+            depth=depth,
+            upsampling="transposed" if "up1.up.weight" in state else "bilinear_aligned",
+            bottleneck="double" if deepest.shape[0] == 2 * deepest.shape[1] else "same",
+            conv_bias="inc.double_conv.0.bias" in state,
+            halve_middle=d_middle != d_out and 2 * d_middle == d_joined,
+        )
+    except (KeyError, IndexError, ValueError) as error:
+        raise WeightsError("not the state dict of a U-Net that is known here (the tutorial's, or Pytorch-UNet's)") from error
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in UNet(config).state_dict().items()}
+    if expected != {name: tensor.shape for name, tensor in state.items()}:
+        raise WeightsError("like the U-Nets known here (the tutorial's, Pytorch-UNet's), but its tensors do not fit either")
+    return config
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Engines: a net made ready for one device and one precision. Nothing else in the code knows which one runs.
+
+Shape letters: N tiles, C channels, K classes, H height, W width.
+"""
+
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.unet import UNet
+
+Array: TypeAlias = NDArray[np.float32]
+Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+
+DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class EngineError(ValueError):
+    """A device or precision that this machine does not have; the message says what it has."""
+
+
+class Engine(Protocol):
+    """Runs batches of tiles. `name`, `device` and `precision` are for people to read."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+
+    def run(self, batch: Array) -> Array:
+        """N x C x H x W float32 -> N x K x H x W float32 probabilities (sigmoid for one class, softmax over several)."""
+        ...
+
+
+class TorchEngine:
+    """The net in eager PyTorch, on CUDA, MPS or the CPU."""
+
+    name = "torch"
+
+    def __init__(self, net: UNet, device: str = "auto", precision: str = "auto") -> None:
+        """Raises EngineError if the device or the precision is not to be had here."""
+        self._device = choose_device(device)
+        self.device = str(self._device)
+        self.precision: str = choose_precision(self._device, precision)
+        self._dtype = DTYPES[self.precision]
+        self._layout = _memory_format(net)
+        self._net = net.eval().requires_grad_(False).to(self._device, self._dtype, memory_format=self._layout)
+
+    @torch.inference_mode()
+    def run(self, batch: Array) -> Array:
+        x = torch.from_numpy(batch).to(self._device, self._dtype).contiguous(memory_format=self._layout)
+        logits = self._net(x).float()
+        probabilities = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+        array: Array = probabilities.contiguous().cpu().numpy()
+        return array
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device for "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1" or "mps". Raises EngineError."""
+    there = ["cpu"]
+    if torch.backends.mps.is_available():
+        there.insert(0, "mps")
+    if torch.cuda.is_available():
+        there = ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count())), *there]
+    if wanted == "auto":
+        return torch.device(there[0])
+    if wanted not in there:
+        raise EngineError(f"device {wanted!r} is not to be had here; there is {', '.join(there)}")
+    return torch.device(wanted)
+
+
+def choose_precision(device: torch.device, wanted: str) -> Precision:
+    """The precision for "auto" (bf16 where the chip multiplies in it, else fp32), "fp32", "bf16" or "fp16". Raises EngineError."""
+    match wanted:
+        case "auto":
+            return "bf16" if _multiplies_in_bf16(device) else "fp32"
+        case "fp32" | "bf16" | "fp16":
+            return wanted
+    raise EngineError(f"precision {wanted!r} is not one of the torch engine's: auto, {', '.join(DTYPES)}")
+
+
+def _multiplies_in_bf16(device: torch.device) -> bool:
+    match device.type:
+        case "cuda":
+            return torch.cuda.get_device_capability(device) >= (8, 0)
+        case "cpu":
+            return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def _memory_format(net: UNet) -> torch.memory_format:
+    """Channels last is faster everywhere, but sums in another order.
+
+    Nets with aligned corners are other people's and keep the order of the original, so that their masks are equal to the last pixel.
+    """
+    aligned = net.config.upsampling == "bilinear_aligned"
+    return torch.contiguous_format if aligned else torch.channels_last

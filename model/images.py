@@ -1,0 +1,135 @@
+"""Image files as bytes in memory: what they claim to be, their pixels, and pixels back into PNG.
+
+Accepted: PNG, JPEG, TIFF, BMP and WebP; grey, RGB, RGBA and palette; 8 and 16 bits unsigned.
+"""
+
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from model.preprocessing import FULL_SCALE, Pixels
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+
+# First bytes of a file. What is not here never reaches a decoder.
+_ACCEPTED = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"BM": "BMP",
+}
+_REFUSED = {
+    b"GIF8": "GIF",
+    b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\x76\x2f\x31\x01": "OpenEXR",
+    b"#?R": "Radiance HDR",
+    b"II+\x00": "BigTIFF",
+    b"MM\x00+": "BigTIFF",
+    b"%PDF": "PDF",
+    b"8BPS": "Photoshop",
+    **{b"P%d" % kind: "PNM" for kind in range(1, 8)},
+}
+
+# The pixel limit is the caller's, from the header; Pillow's own would warn, then raise, at sizes of its choice.
+Image.MAX_IMAGE_PIXELS = None
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class ImageError(ValueError):
+    """Bytes that are no image, or a broken one. The message is fit for the person who sent them."""
+
+
+class UnsupportedImage(ImageError):
+    """An image, but of a kind that is not accepted."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image file says of itself before anything is decoded."""
+
+    format: str
+    width: int
+    height: int
+    pages: int
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all pages."""
+        return self.width * self.height * self.pages
+
+
+def read_header(data: bytes) -> Header:
+    """Reads format, size and page count without decoding. Raises ImageError, UnsupportedImage."""
+    kind = _format(data)
+    try:
+        with Image.open(BytesIO(data), formats=[kind]) as image:
+            return Header(kind, image.width, image.height, getattr(image, "n_frames", 1) if kind == "TIFF" else 1)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"The {kind} file is broken or truncated.") from error
+
+
+def decode_image(data: bytes) -> Pixels:
+    """The file's pixels as stored, uint8 or uint16: H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA).
+
+    A palette is resolved, a rotation in the EXIF data is not applied: a mask lies over the pixels as they are stored.
+    Raises ImageError if any part of the picture is missing, UnsupportedImage.
+    """
+    kind = _format(data)
+    try:
+        return _as_rgb(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
+    except (cv2.error, TypeError) as error:
+        raise ImageError(f"The {kind} file is broken or truncated.") from error
+
+
+def decode_pages(data: bytes) -> list[Pixels]:
+    """Every page of the file, each as from `decode_image`. Raises ImageError, UnsupportedImage."""
+    header = read_header(data)
+    if header.pages == 1:
+        return [decode_image(data)]
+    whole, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if not whole or len(pages) != header.pages:
+        raise ImageError(f"The {header.format} file is broken or truncated.")
+    return [_as_rgb(page) for page in pages]
+
+
+def _as_rgb(stored: cv2.typing.MatLike) -> Pixels:
+    """The decoder's pixels, channels in RGB order."""
+    if stored.dtype not in FULL_SCALE:
+        raise UnsupportedImage(f"Pixels of type {stored.dtype} are not accepted: 8 or 16 bits unsigned are.")
+    if stored.ndim == 2:
+        return stored  # type: ignore[return-value]
+    order = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}[stored.shape[2]]
+    return cv2.cvtColor(stored, order, dst=stored)  # type: ignore[return-value]
+
+
+def encode_png(pixels: Pixels, compression: int = 1) -> bytes:
+    """H x W (grey) or H x W x 3 (RGB), uint8 or uint16 -> PNG bytes. `compression`: zlib level, 0 to 9."""
+    stored = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
+    _, encoded = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, compression])
+    return encoded.tobytes()
+
+
+def to_probability_image(probabilities: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """H x W in 0..1 -> H x W uint16, 65535 = 1.0, rounded."""
+    return np.rint(probabilities * np.float32(65535)).astype(np.uint16)
+
+
+def _format(data: bytes) -> str:
+    if not data:
+        raise ImageError("The file is empty.")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    for magic, kind in _ACCEPTED.items():
+        if data.startswith(magic):
+            return kind
+    for magic, kind in _REFUSED.items():
+        if data.startswith(magic):
+            raise UnsupportedImage(f"{kind} is not accepted: PNG, JPEG, TIFF, BMP and WebP are.")
+    raise ImageError("The file is not an image: PNG, JPEG, TIFF, BMP and WebP are accepted.")

@@ -1,0 +1,75 @@
+"""How the pixels of an image file become the numbers a net was trained on; stored with the weights.
+
+Shape letters: H height, W width, C channels.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+
+FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
+
+# A flatter image than one grey level of 8 bits holds nothing but noise, which normalisation must not blow up.
+LEAST_CONTRAST = 1 / 255
+
+
+@dataclass(frozen=True)
+class Affine:
+    """The map from stored pixel values to net input, `(pixel - shift) / scale`, one pair a channel, fixed for an image."""
+
+    shift: NDArray[np.float32]
+    scale: NDArray[np.float32]
+
+    def apply(self, pixels: Pixels) -> NDArray[np.float32]:
+        """H x W x C uint8 or uint16 -> C x H x W float32, contiguous."""
+        planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
+        planes -= self.shift[:, None, None]
+        planes /= self.scale[:, None, None]
+        return planes
+
+
+class Preprocessing(BaseModel):
+    """What is done to an image before the net sees it.
+
+    `channels`: "grey" (colour is converted, alpha dropped), "rgb" (grey is repeated, alpha dropped), or "stored" (the image must
+    have as many channels as the net takes).
+    `scaling`: "unit" maps the pixel type's full range to 0..1, "raw" to 0..255; so 16 bits are scaled, never clipped.
+    `normalisation`: "zscore" subtracts each image's mean and divides by its standard deviation, channel by channel.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: Literal["grey", "rgb", "stored"] = "grey"
+    scaling: Literal["unit", "raw"] = "unit"
+    normalisation: Literal["none", "zscore"] = "none"
+
+    def arrange(self, image: Pixels) -> Pixels:
+        """H x W or H x W x {1, 2, 3, 4, ...} -> H x W x C, the same type: the channels the net takes, RGB order."""
+        if image.ndim == 2:
+            image = image[:, :, None]
+        if self.channels == "stored":
+            return image
+        colour = image[:, :, :3] if image.shape[2] >= 3 else image[:, :, :1]
+        if self.channels == "rgb":
+            return colour if colour.shape[2] == 3 else np.repeat(colour, 3, axis=2)
+        if colour.shape[2] == 1:
+            return colour
+        grey: Pixels = cv2.cvtColor(np.ascontiguousarray(colour), cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
+        return grey[:, :, None]
+
+    def affine(self, image: Pixels) -> Affine:
+        """The map for this image (H x W x C, from `arrange`); it depends on the whole image, so that tiles agree."""
+        channels, full = image.shape[2], FULL_SCALE[image.dtype]
+        if self.normalisation == "zscore":
+            # cv2 takes at most four channels at once
+            moments = [cv2.meanStdDev(np.ascontiguousarray(image[:, :, channel])) for channel in range(channels)]
+            mean, deviation = (np.array([moment[part].item() for moment in moments]) for part in (0, 1))
+            return Affine(np.float32(mean), np.float32(np.maximum(deviation, LEAST_CONTRAST * full)))
+        unit = full if self.scaling == "unit" else full / 255.0
+        return Affine(np.zeros(channels, np.float32), np.full(channels, unit, np.float32))

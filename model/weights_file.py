@@ -1,0 +1,156 @@
+"""The weights file: one `.safetensors` that describes itself.
+
+The tensors are the net's state dict. The header's metadata holds the `Description`, one JSON text per field, so nobody ever
+has to know again with which width, scaling or threshold a file was made. Nothing here unpickles anything.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model.preprocessing import Preprocessing
+from model.unet import UNet, UNetConfig
+
+BUNDLED = Path(__file__).parent / "weights" / "em-membranes.safetensors"
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be used; the message names the file and says what is wrong."""
+
+
+class Description(BaseModel):
+    """What a weights file says of itself.
+
+    `threshold`: probability from which a pixel counts as foreground (one class). `labels`: what the values of the mask mean.
+    `provenance`: data, recipe, command, commit and scores, for people to read.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    architecture: UNetConfig
+    preprocessing: Preprocessing
+    threshold: float = Field(0.5, gt=0, lt=1)
+    labels: dict[int, str] = Field(default_factory=lambda: {0: "background", 255: "foreground"})
+    provenance: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _channels_agree(self) -> "Description":
+        taken = self.architecture.in_channels
+        given = {"grey": 1, "rgb": 3, "stored": taken}[self.preprocessing.channels]
+        if given != taken:
+            raise ValueError(f"preprocessing gives {given} channels, the net takes {taken}")
+        return self
+
+    def to_metadata(self) -> dict[str, str]:
+        return {key: json.dumps(value) for key, value in self.model_dump(mode="json").items()}
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str]) -> "Description":
+        """Raises ValueError (pydantic's or json's) if the metadata is not a description."""
+        known = {key: json.loads(text) for key, text in metadata.items() if key in cls.model_fields}
+        return cls.model_validate(known)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A weights file in memory: its description, its tensors and the sha256 of its bytes (hex)."""
+
+    description: Description
+    tensors: dict[str, Tensor]
+    sha256: str
+
+    @property
+    def label(self) -> str:
+        """name@first 12 of sha256: how the service names what it serves."""
+        return f"{self.description.name}@{self.sha256[:12]}"
+
+    def build_net(self) -> UNet:
+        """The net with these weights, float32, in evaluation mode."""
+        net = UNet(self.description.architecture)
+        net.load_state_dict(self.tensors, strict=True)
+        return net.eval()
+
+
+def save_weights(path: Path, tensors: dict[str, Tensor], description: Description) -> None:
+    """Writes the file whole or not at all: to a temporary name beside it first, then renamed.
+
+    Raises OSError if it cannot be written.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(plain, unfinished, metadata=description.to_metadata())
+        unfinished.chmod(0o644)  # safetensors writes for the owner alone; the service may run as somebody else
+        with unfinished.open("rb") as written:
+            os.fsync(written.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load_weights(path: Path) -> Weights:
+    """Reads and checks a weights file: description, names, shapes and finite values.
+
+    Raises WeightsError.
+    """
+    description, tensors = _read(path)
+    _check_tensors(path, tensors, description.architecture)
+    with path.open("rb") as file:
+        return Weights(description, tensors, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _read(path: Path) -> tuple[Description, dict[str, Tensor]]:
+    if not path.is_file():
+        raise WeightsError(f"weights {path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"weights {path}: {_what_else(path)}") from error
+    if "format_version" not in metadata:
+        raise WeightsError(f"weights {path}: a safetensors file without a description; bring it in with python -m model.convert")
+    try:
+        return Description.from_metadata(metadata), tensors
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "description"
+        raise WeightsError(f"weights {path}: {field}: {first['msg']}") from error
+    except ValueError as error:
+        raise WeightsError(f"weights {path}: its description is not JSON") from error
+
+
+def _what_else(path: Path) -> str:
+    """What a file is that safetensors cannot read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04", b"\x80\x05")):
+        return "a pickle (torch.save), not a safetensors file; bring it in with python -m model.convert"
+    return "broken or truncated, or not a safetensors file"
+
+
+def _check_tensors(path: Path, tensors: dict[str, Tensor], config: UNetConfig) -> None:
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in UNet(config).state_dict().items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if found != expected:
+        odd = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        raise WeightsError(f"weights {path}: tensors do not fit the described net, {len(odd)} of them, first {odd[0]}")
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise WeightsError(f"weights {path}: {broken[0]} holds values that are not finite")

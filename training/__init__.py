@@ -1,0 +1,1 @@
+"""The training job: data, recipe, loop, scores. Never imports the service."""

@@ -1,0 +1,63 @@
+"""The endless stream of training samples, and batches of it.
+
+What is drawn at a position of the stream depends on the seed and the position alone. So the order of the workers does not
+matter, and a resumed training goes on with exactly the samples it would have seen.
+"""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from training.augment import flips, photometric, warped_crop
+from training.data import Sample
+from training.recipe import Recipe
+
+Batch = tuple[Tensor, Tensor]
+
+
+class SampleStream(Dataset[Batch]):
+    """Position -> (input C x S x S, target 1 x S x S), both float32; each image once per pass, in a new order each pass."""
+
+    def __init__(self, samples: list[Sample], recipe: Recipe, seed: int) -> None:
+        self._samples = samples
+        self._recipe = recipe
+        self._seed = seed
+
+    def __getitem__(self, position: int) -> Batch:
+        turn, place = divmod(position, len(self._samples))
+        sample = self._samples[_order(self._seed, turn, len(self._samples))[place]]
+        rng = np.random.default_rng([self._seed, 1, position])
+        pixels = self._recipe.preprocessing.arrange(sample.pixels)
+        planes, label = self._recipe.preprocessing.affine(pixels).apply(pixels), sample.label
+        if self._recipe.augmentation == "flips":
+            planes, label = flips(planes, label, rng)
+        elif self._recipe.crop:
+            planes, label = warped_crop(planes, label, self._recipe.crop, rng)
+            planes = photometric(planes, rng)
+        return torch.from_numpy(planes), torch.from_numpy(label[None].astype(np.float32))
+
+
+def make_loader(stream: SampleStream, recipe: Recipe, first: int, steps: int, workers: int, *, pin: bool) -> DataLoader[Batch]:
+    """The batches of the steps `first` to `steps`."""
+    return DataLoader(
+        stream,
+        batch_size=recipe.batch,
+        sampler=range(first * recipe.batch, steps * recipe.batch),
+        num_workers=workers,
+        worker_init_fn=_single_threaded,
+        pin_memory=pin,
+    )
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, turn: int, images: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, 0, turn]).permutation(images)
+
+
+def _single_threaded(_worker: int) -> None:
+    cv2.setNumThreads(0)

@@ -1,0 +1,25 @@
+"""Losses on logits N x 1 x H x W and targets of the same shape, 0 or 1, both float."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def bce(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy, the mean over all pixels."""
+    return F.binary_cross_entropy_with_logits(logits, targets)
+
+
+def bce_dice(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy plus the soft Dice losses (Milletari et al. 2016, equation 2, per batch) of foreground and background.
+
+    Both, because either may be the thin one: a membrane is background here, and a foreground Dice hardly feels it.
+    """
+    p = logits.sigmoid()
+    return bce(logits, targets) + (_dice_loss(p, targets) + _dice_loss(1 - p, 1 - targets)) / 2
+
+
+def _dice_loss(p: Tensor, targets: Tensor) -> Tensor:
+    overlap = 2 * (p * targets).sum()
+    total = (p * p).sum() + (targets * targets).sum()
+    return 1 - (overlap + 1) / torch.clamp(total + 1, min=1)

@@ -1,0 +1,91 @@
+"""Recipes: everything that decides how a net is trained, but the data, the seed and the machine."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from model.convert import TUTORIAL_THRESHOLD
+from model.preprocessing import Preprocessing
+from model.unet import UNetConfig
+
+
+class Recipe(BaseModel):
+    """Lengths are in steps of the optimizer (`steps`) or in passes over the images (`epochs`); one of the two is given.
+
+    `crop`: side of the training crops in pixels, None for whole images. `ema_decay`: of the averaged weights, None for none.
+    `select`: which weights are kept, those of the best validation score (V_rand) or of the lowest loss of a training batch.
+    `check_every`: steps between validations, checkpoints and pictures; None for once an epoch.
+    `threshold`: the one stored when there is no validation to find a better one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["default", "tutorial"]
+    net: UNetConfig
+    preprocessing: Preprocessing
+    optimizer: Literal["adamw", "rmsprop"]
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    schedule: Literal["one_cycle", "constant"]
+    loss: Literal["bce", "bce_dice"]
+    augmentation: Literal["flips", "full"]
+    crop: int | None = Field(ge=16)
+    batch: int = Field(ge=1)
+    steps: int | None = Field(None, ge=1)
+    epochs: int | None = Field(None, ge=1)
+    clip_norm: float | None = Field(None, gt=0)
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    select: Literal["validation", "training_loss"]
+    validation_fraction: float = Field(ge=0, lt=1)
+    check_every: int | None = Field(None, ge=1)
+    threshold: float = Field(gt=0, lt=1)
+
+    def total_steps(self, images: int) -> int:
+        """Steps of the whole training on that many images."""
+        return self.steps or (self.epochs or 1) * self.steps_per_epoch(images)
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Steps in which each image is drawn once."""
+        return -(-images // self.batch)
+
+
+DEFAULT = Recipe(
+    name="default",
+    net=UNetConfig(width=32),
+    preprocessing=Preprocessing(normalisation="zscore"),
+    optimizer="adamw",
+    learning_rate=2e-3,
+    weight_decay=1e-2,
+    schedule="one_cycle",
+    loss="bce_dice",
+    augmentation="full",
+    crop=256,
+    batch=4,
+    steps=1500,
+    clip_norm=1.0,
+    ema_decay=0.99,
+    select="validation",
+    validation_fraction=0.2,
+    check_every=100,
+    threshold=0.5,
+)
+
+TUTORIAL = Recipe(
+    name="tutorial",
+    net=UNetConfig(width=64, upsampling="bilinear_aligned", conv_bias=True),
+    preprocessing=Preprocessing(scaling="raw"),
+    optimizer="rmsprop",
+    learning_rate=1e-5,
+    weight_decay=1e-8,
+    schedule="constant",
+    loss="bce",
+    augmentation="flips",
+    crop=None,
+    batch=1,
+    epochs=40,
+    select="training_loss",
+    validation_fraction=0.0,
+    threshold=TUTORIAL_THRESHOLD,
+)
+
+RECIPES = {recipe.name: recipe for recipe in (DEFAULT, TUTORIAL)}

@@ -1,0 +1,146 @@
+"""`python -m training.run --data DIR --out DIR`: turns a folder of images and labels into a weights file."""
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from model.engine import EngineError, choose_device
+from model.weights_file import Description
+from training.data import DataError, Sample, load_samples, split_samples
+from training.recipe import RECIPES, Recipe
+from training.run_folder import RunFolder
+from training.trainer import Trainer, TrainingError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit code: 0, 1 if training failed, 2 for bad input, 130 after Ctrl-C."""
+    arguments = parse(argv)
+    try:
+        trainer = prepare(arguments)
+        best = trainer.run()
+    except (DataError, EngineError, ValidationError, OSError) as error:
+        print(f"training: {_first_line(error) if isinstance(error, ValidationError) else error}", file=sys.stderr)
+        return 2
+    except TrainingError as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\ntraining: stopped; --resume goes on from {arguments.out}", file=sys.stderr)
+        return 130
+    kind = "V_rand" if best.scores else "score"
+    print(f"best: step {best.step}, {kind} {best.score:.4f}, threshold {best.threshold:.3g}")
+    print(f"weights: {trainer.folder.weights}\nserve them: SEGMENT_WEIGHTS={trainer.folder.weights} python -m app")
+    return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training.run", description="Train a U-Net on a folder of images and labels.")
+    parser.add_argument("--data", type=Path, default=Path("data/train"), help="folder with image/ and label/ (default: data/train)")
+    parser.add_argument("--out", type=Path, default=Path("runs/latest"), help="folder for weights and records (default: runs/latest)")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--recipe", choices=sorted(RECIPES), default="default")
+    parser.add_argument("--width", type=int, help="channels of the first level (default: 32; tutorial: 64)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=int, help="passes over the images")
+    length.add_argument("--steps", type=int, help="steps of the optimizer")
+    parser.add_argument("--batch", type=int, help="images a step")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--val-fraction", type=float, help="share of the images held out, the last ones, in one piece")
+    parser.add_argument("--workers", type=int, default=min(4, (os.cpu_count() or 2) - 1), help="processes that load and augment")
+    parser.add_argument("--channels", choices=("grey", "rgb"), help="what the net takes (default: rgb if the images are in colour)")
+    parser.add_argument("--name", default="unet", help="the name the weights are served under")
+    parser.add_argument("--labels", nargs=2, metavar=("BACKGROUND", "FOREGROUND"), default=("background", "foreground"))
+    return parser.parse_args(argv)
+
+
+def prepare(arguments: argparse.Namespace) -> Trainer:
+    """Everything before the first step. Raises DataError, EngineError, ValidationError, TrainingError, OSError."""
+    device = choose_device(arguments.device)
+    samples = load_samples(arguments.data)
+    recipe = choose_recipe(arguments, samples)
+    training, validation = split_samples(samples, recipe.validation_fraction)
+    provenance = {
+        "command": shlex.join(["python", "-m", "training.run", *sys.argv[1:]]),
+        "trained": datetime.now(UTC).date().isoformat(),
+        "commit": _commit(),
+        "torch": torch.__version__,
+        "training_images": [sample.name for sample in training],
+        "validation_images": [sample.name for sample in validation],
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": arguments.seed,
+    }
+    background, foreground = arguments.labels
+    description = Description(
+        name=arguments.name,
+        architecture=recipe.net,
+        preprocessing=recipe.preprocessing,
+        threshold=recipe.threshold,
+        labels={0: background, 255: foreground},
+        provenance=provenance,
+    )
+    folder = RunFolder(arguments.out, resume=arguments.resume)
+    trainer = Trainer(
+        recipe, description, training, validation, folder, device=device, seed=arguments.seed, workers=max(0, arguments.workers)
+    )
+    if arguments.resume:
+        state = folder.load_checkpoint()
+        if state is None:
+            raise DataError(f"nothing to resume: no checkpoint in {arguments.out}")
+        trainer.resume(state)
+    else:
+        folder.write_config(recipe, **{name: value for name, value in provenance.items() if name != "recipe"})
+    print(
+        f"{len(training)} images to train on, {len(validation)} held out; {trainer.steps} steps of {recipe.batch} on {device}; "
+        f"width {recipe.net.width}; into {arguments.out}"
+    )
+    return trainer
+
+
+def choose_recipe(arguments: argparse.Namespace, samples: list[Sample]) -> Recipe:
+    """The named recipe with the command line's changes, checked. Raises ValidationError."""
+    recipe = RECIPES[arguments.recipe]
+    channels = arguments.channels or ("rgb" if any(_coloured(sample) for sample in samples) else "grey")
+    net = {"in_channels": 3 if channels == "rgb" else 1} | ({"width": arguments.width} if arguments.width is not None else {})
+    given = {
+        "batch": arguments.batch,
+        "validation_fraction": arguments.val_fraction,
+        **({"epochs": arguments.epochs, "steps": None} if arguments.epochs is not None else {}),
+        **({"steps": arguments.steps, "epochs": None} if arguments.steps is not None else {}),
+    }
+    changed = {name: value for name, value in given.items() if value is not None or name in ("steps", "epochs")}
+    if arguments.epochs is None and arguments.steps is None:
+        changed = {name: value for name, value in changed.items() if name not in ("steps", "epochs")}
+    base = recipe.model_dump()
+    return Recipe.model_validate(
+        base | changed | {"net": base["net"] | net, "preprocessing": base["preprocessing"] | {"channels": channels}}
+    )
+
+
+def _coloured(sample: Sample) -> bool:
+    pixels = sample.pixels
+    return pixels.ndim == 3 and bool((pixels[:, :, :1] != pixels[:, :, 1:3]).any())
+
+
+def _commit() -> str | None:
+    try:
+        found = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    except OSError:
+        return None
+    return found.stdout.strip() or None
+
+
+def _first_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}, not {first['input']!r}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""What a training leaves in its folder, and reading it back.
+
+    weights.safetensors   the best weights so far, ready to be served
+    checkpoint.pt         all that `--resume` needs
+    config.json           recipe, seed, data: what made them
+    history.csv           one row a check: loss, learning rate, scores
+    tensorboard/          the same as curves, and pictures
+"""
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from training.recipe import Recipe
+
+WEIGHTS = "weights.safetensors"
+CHECKPOINT = "checkpoint.pt"
+CONFIG = "config.json"
+HISTORY = "history.csv"
+CURVES = "tensorboard"
+
+
+class RunFolder:
+    """One training's folder. An earlier training in it is moved to `earlier/`, never overwritten."""
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        """Raises OSError if the folder cannot be written to."""
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            self._put_aside()
+        self._curves: SummaryWriter | None = None
+
+    @property
+    def weights(self) -> Path:
+        return self.path / WEIGHTS
+
+    def write_config(self, recipe: Recipe, **more: object) -> None:
+        text = json.dumps({"recipe": recipe.model_dump(mode="json"), **more}, indent=1)
+        (self.path / CONFIG).write_text(text + "\n")
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Whole or not at all: a training killed while it writes keeps the checkpoint before."""
+        unfinished = self.path / f".{CHECKPOINT}.tmp"
+        with unfinished.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(self.path / CHECKPOINT)
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The last checkpoint's state, None if there is none yet."""
+        path = self.path / CHECKPOINT
+        return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+    def record(self, step: int, row: dict[str, float]) -> None:
+        """Adds a row to the history and a point to each curve. The history's columns are those of its first row."""
+        path = self.path / HISTORY
+        fresh = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, ["step", *row])
+            if fresh:
+                writer.writeheader()
+            writer.writerow({"step": step, **{name: f"{value:.6g}" for name, value in row.items()}})
+        for name, value in row.items():
+            self.curves.add_scalar(name, value, step)
+        self.curves.flush()
+
+    def show(self, step: int, name: str, picture: np.ndarray) -> None:  # type: ignore[type-arg]
+        """Puts a picture (H x W uint8) beside the curves."""
+        self.curves.add_image(name, picture, step, dataformats="HW")
+
+    @property
+    def curves(self) -> SummaryWriter:
+        if self._curves is None:
+            self._curves = SummaryWriter(str(self.path / CURVES))  # type: ignore[no-untyped-call]
+        return self._curves
+
+    def _put_aside(self) -> None:
+        left = [self.path / name for name in (WEIGHTS, CHECKPOINT, CONFIG, HISTORY, CURVES) if (self.path / name).exists()]
+        if not left:
+            return
+        earlier = self.path / "earlier"
+        number = 1 + max((int(old.name) for old in earlier.glob("[0-9]*")), default=0)
+        (earlier / str(number)).mkdir(parents=True)
+        for old in left:
+            old.rename(earlier / str(number) / old.name)
