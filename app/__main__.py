@@ -1,0 +1,38 @@
+"""`python -m app`: serves. Exit codes: 0 after SIGTERM or Ctrl-C, 1 if it cannot listen, 2 for a bad setting, 3 for bad weights."""
+
+import sys
+
+from app.settings import SettingsError, load_settings
+
+BAD_SETTING, BAD_WEIGHTS = 2, 3
+
+
+def main() -> int:
+    """The process; returns its exit code."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        return _say(str(error), BAD_SETTING)
+    # only now, since torch takes seconds to import and a bad setting should not
+    from app.application import create_app
+    from app.logs import configure_logs
+    from app.server import serve
+    from model.weights_file import WeightsError
+
+    configure_logs(settings.log_level)
+    try:
+        app = create_app(settings)
+    except SettingsError as error:
+        return _say(str(error), BAD_SETTING)
+    except WeightsError as error:
+        return _say(str(error), BAD_WEIGHTS)
+    return serve(app)
+
+
+def _say(line: str, code: int) -> int:
+    print(f"unet-segmentation: {line}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""What happens to a request before its body is read, in plain ASGI: who it is, whether it may come in, how large it may be.
+
+A refused request costs a few header look-ups; nothing behind this module ever sees it.
+"""
+
+import hmac
+import logging
+import re
+import time
+import uuid
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.metrics import Metrics
+from app.problems import Problem, ProblemResponse
+from app.scheduler import Overloaded
+from app.service import Service
+
+log = logging.getLogger("app.access")
+
+# Letters and signs that no log, header or shell trips over.
+REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
+
+# The calls that cost something: what admission is about.
+GUARDED = ("/segment",)
+
+# Asked for every few seconds by machines; logged only when debugging.
+PROBES = ("/healthz", "/readyz", "/metrics")
+
+
+class RequestLog:
+    """Outermost: gives each request its id, answers what nobody caught, writes one access line, counts."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if REQUEST_ID.match(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        started, status = time.perf_counter(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("unexpected error", extra={"fields": {"request_id": request_id}})
+            if not status:
+                problem = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed on this request; its log says why.")
+                await ProblemResponse(problem, request_id)(scope, receive, send_with_id)
+        finally:
+            path = scope["path"]
+            route = path if path in GUARDED else getattr(scope.get("route"), "path", "other")
+            self.metrics.requests.labels(scope["method"], route, status).inc()
+            fields = {
+                "request_id": request_id,
+                "method": scope["method"],
+                "path": path,
+                "status": status,
+                "ms": round(1000 * (time.perf_counter() - started), 1),
+            }
+            log.log(logging.DEBUG if path in PROBES else logging.INFO, "request", extra={"fields": fields})
+
+
+class Admission:
+    """Lets a guarded call in if its key is right, the service is ready, the queue has room and the body fits."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self.app, self.service = app, service
+        self.keys = [key.get_secret_value().encode() for key in service.settings.api_keys]
+        self.limit = service.settings.max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] not in GUARDED:
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            self._check(headers)
+        except Problem as problem:
+            await ProblemResponse(problem, scope["state"]["request_id"])(scope, receive, send)
+            return
+        await self.app(scope, self._limited(receive), send)
+
+    def _check(self, headers: Headers) -> None:
+        if self.keys and not is_known(_given_key(headers), self.keys):
+            self._reject("key")
+            raise Problem(
+                HTTPStatus.UNAUTHORIZED,
+                "A valid key is needed, as Authorization: Bearer or X-API-Key.",
+                {"WWW-Authenticate": "Bearer", "Connection": "close"},
+            )
+        if not self.service.ready:
+            self._reject("not ready")
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The service is starting or stopping.", {"Retry-After": "5"})
+        try:
+            self.service.scheduler.check_room()
+        except Overloaded as error:
+            self._reject("overload")
+            raise overload_problem(error) from error
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self.limit:
+            raise self._too_large()
+
+    def _limited(self, receive: Receive) -> Receive:
+        taken = 0
+
+        async def receive_limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self.limit:
+                raise self._too_large()
+            return message
+
+        return receive_limited
+
+    def _too_large(self) -> Problem:
+        self._reject("body size")
+        detail = f"The body is larger than {self.limit} bytes."
+        return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, {"Connection": "close"})
+
+    def _reject(self, reason: str) -> None:
+        self.service.metrics.rejected.labels(reason).inc()
+
+
+def overload_problem(error: Overloaded) -> Problem:
+    """503 with Retry-After."""
+    detail = "Too much work is waiting; try again later."
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": str(error.retry_after_s), "Connection": "close"})
+
+
+def is_known(given: bytes, keys: Iterable[bytes]) -> bool:
+    """Whether a key is one of the keys; takes the same time whichever it is, and whatever it shares with one."""
+    return bool(sum([hmac.compare_digest(given, key) for key in keys]))
+
+
+def _given_key(headers: Headers) -> bytes:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    return key.encode()

@@ -1,0 +1,51 @@
+"""Puts the application together: routes behind admission, loading at the start, draining at the end."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from app import __version__
+from app.admission import Admission, RequestLog
+from app.problems import install_problem_handlers
+from app.routes import router
+from app.service import Service, read_weights
+from app.settings import Settings, load_settings
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI application; settings from the environment unless given.
+
+    The weights are read here, the engine is built and warmed while the server already answers `/healthz`; until it is, `/readyz`
+    is 503. Raises SettingsError, WeightsError.
+    """
+    settings = settings or load_settings()
+    service = Service(settings, read_weights(settings.weights))
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(_load(service))
+        yield
+        await loading
+        await asyncio.to_thread(service.close)
+
+    app = FastAPIOffline(title="U-Net segmentation", version=__version__, lifespan=lifespan)
+    app.state.service = service
+    app.include_router(router)
+    install_problem_handlers(app)
+    app.add_middleware(Admission, service=service)
+    app.add_middleware(RequestLog, metrics=service.metrics)  # added last, so outermost
+    return app
+
+
+async def _load(service: Service) -> None:
+    try:
+        await asyncio.to_thread(service.load)
+    except (ValueError, RuntimeError) as error:
+        service.failure = str(error).splitlines()[0]
+        log.error("start failed", extra={"fields": {"reason": service.failure}})

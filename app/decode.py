@@ -1,0 +1,23 @@
+"""An upload's bytes to pixels: the header is checked against the limits before anything is decoded."""
+
+from http import HTTPStatus
+
+from app.problems import Problem
+from model.images import ImageError, UnsupportedImage, decode_image, read_header
+from model.preprocessing import Pixels
+
+
+def decode(data: bytes, max_pixels: int) -> Pixels:
+    """H x W or H x W x 3 or 4, uint8 or uint16. Raises Problem: 400 broken, 415 not accepted, 422 too many pixels."""
+    try:
+        header = read_header(data)
+        if header.pixels > max_pixels:
+            size = f"{header.width} x {header.height}" + (f" x {header.pages} pages" if header.pages > 1 else "")
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The image has {size} pixels, more than {max_pixels} in all.")
+        if header.pages > 1:
+            raise UnsupportedImage(f"A TIFF of {header.pages} pages is not accepted: send one page at a time.")
+        return decode_image(data)
+    except UnsupportedImage as error:
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, str(error)) from error
+    except ImageError as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from error

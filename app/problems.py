@@ -1,0 +1,65 @@
+"""Errors as RFC 9457 `application/problem+json`, one shape for all of them.
+
+Texts are fixed or made of numbers: no exception string, path or address of the server gets into one.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+
+class Problem(Exception):
+    """Ends a request with this status and text."""
+
+    def __init__(self, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, headers
+
+
+class ProblemResponse(JSONResponse):
+    """The body of a problem; `type` is `about:blank`, so the status code is all there is to its kind (RFC 9457, 4.2.1)."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, problem: Problem, request_id: str) -> None:
+        content = {
+            "type": "about:blank",
+            "title": problem.status.phrase,
+            "status": int(problem.status),
+            "detail": problem.detail,
+            "request_id": request_id,
+        }
+        super().__init__(content, int(problem.status), dict(problem.headers or {}))
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Turns everything that goes wrong behind the routes into a problem."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_bad_parameter)
+
+
+def _respond(request: Request, problem: Problem) -> ProblemResponse:
+    return ProblemResponse(problem, request.scope["state"]["request_id"])
+
+
+async def _on_problem(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, Problem)
+    return _respond(request, error)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    return _respond(request, Problem(status, status.description or status.phrase, error.headers))
+
+
+async def _on_bad_parameter(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    name = first["loc"][-1]
+    return _respond(request, Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"Parameter {name}: {first['msg']}."))

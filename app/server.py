@@ -1,0 +1,53 @@
+"""The HTTP server's process: listening, signals, the way out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.service import Service
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn, but a first SIGTERM or Ctrl-C drains and exits with 0; uvicorn itself would die of the signal afterwards."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            try:
+                yield
+            finally:
+                self._captured_signals.clear()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._service.drain()
+        super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._service.failure is not None
+
+
+def serve(app: FastAPI) -> int:
+    """Listens until told to stop; returns the exit code: 0, or 1 if the engine could not be made.
+
+    Raises SystemExit with 1 if it cannot listen; the log says why.
+    """
+    service: Service = app.state.service
+    settings = service.settings
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.deadline_s) + 1,
+    )
+    DrainingServer(config, service).run()
+    return 1 if service.failure else 0

@@ -1,0 +1,67 @@
+"""Settings, from environment variables that begin with SEGMENT_; read and checked once, at the start."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "SEGMENT_"
+
+
+class SettingsError(ValueError):
+    """A setting with a bad value; one line that names the variable, its value and what is expected."""
+
+
+class Settings(BaseSettings):
+    """Every field is the variable SEGMENT_<FIELD>; a variable that is set but empty counts as not set."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
+
+    weights: Path | None = Field(None, description="a weights file, or a folder whose newest one is taken; default: the bundled weights")
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
+    engine: Literal["auto", "torch"] = Field("auto", description="auto or torch")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto (bf16 where the chip multiplies in it, else fp32), fp32, bf16 or fp16"
+    )
+    host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 - a service is there to be reached
+    port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    max_body_bytes: int = Field(134_217_728, ge=1024, description="largest request body, bytes")
+    max_pixels: int = Field(100_000_000, ge=1, description="largest image, pixels")
+    max_queue_pixels: int = Field(200_000_000, ge=1, description="pixels that may wait or be computed at once")
+    max_batch: int = Field(8, ge=1, le=1024, description="most tiles computed at once")
+    tile: int = Field(1024, ge=32, le=16384, description="side of the largest tile, pixels; a multiple of 16")
+    deadline_s: float = Field(600.0, gt=0, description="seconds after which a request is given up with 504")
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), description="keys that may segment, separated by commas; none: open")
+    threads: int = Field(0, ge=0, le=1024, description="threads that compute; 0: one for each core")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        keys = [key.strip() for key in value.split(",")]
+        if not all(keys):
+            raise ValueError("an empty key")
+        return tuple(keys)
+
+    @property
+    def compute_threads(self) -> int:
+        """`threads`, or the cores this process may use."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return self.threads or cores or 1
+
+
+def load_settings() -> Settings:
+    """The settings of this process's environment. Raises SettingsError."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        expected = Settings.model_fields[field].description
+        # a key is a secret even when it is a bad one
+        given = "" if field == "api_keys" else f"={first['input']}"
+        raise SettingsError(f"{PREFIX}{field.upper()}{given}: {first['msg']}; expected: {expected}") from error

@@ -1,0 +1,57 @@
+"""The image in a request: the bytes and the name of one part of a form, or the whole body."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import PurePath
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from app.problems import Problem
+
+PARTS = ("file", "image")
+RAW_TYPES = ("image/", "application/octet-stream")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """`stem`: the file name without its ending, "image" if there was none."""
+
+    data: bytes
+    stem: str
+
+
+class _InMemory(MultiPartParser):
+    """Starlette's parser, which would write parts over 1 MB to disk: admission has bounded the body, memory is enough."""
+
+    spool_max_size = 2**63 - 1
+
+
+async def read_upload(request: Request) -> Upload:
+    """Reads the body. Raises Problem: 415 for a type that is not accepted, 422 for a missing part, 400 for a broken form."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return await _read_form(request)
+    if kind.startswith(RAW_TYPES):
+        return Upload(await request.body(), "image")
+    detail = "Send multipart/form-data with a part named file, or the image itself with its own content type (image/png, ...)."
+    raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+
+
+async def _read_form(request: Request) -> Upload:
+    try:
+        form = await _InMemory(request.headers, request.stream(), max_files=8, max_fields=8).parse()
+    except MultiPartException as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, "The multipart body is broken or has too many parts.") from error
+    part = next((form[name] for name in PARTS if name in form), None)
+    if not isinstance(part, UploadFile):
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The form has no file in a part named file (or image).")
+    return Upload(await part.read(), _stem(part.filename))
+
+
+def _stem(filename: str | None) -> str:
+    """Safe inside a quoted header value: letters, digits and a few signs; ASCII alone."""
+    stem = PurePath((filename or "").replace("\\", "/")).stem
+    kept = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._- ") else "_" for sign in stem)
+    return kept.strip()[:100] or "image"
