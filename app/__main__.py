@@ -1,4 +1,7 @@
-"""`python -m app`: serves. Exit codes: 0 after SIGTERM or Ctrl-C, 1 if it cannot listen, 2 for a bad setting, 3 for bad weights."""
+"""`python -m app`: serves.
+
+Exit codes: 0 after SIGTERM or Ctrl-C, 1 if it cannot listen, 2 for a bad setting, 3 for bad weights.
+"""
 
 import sys
 

@@ -1,6 +1,7 @@
-"""What happens to a request before its body is read, in plain ASGI: who it is, whether it may come in, how large it may be.
+"""What happens to a request before its body is read, in plain ASGI.
 
-A refused request costs a few header look-ups; nothing behind this module ever sees it.
+Who sent it, whether there is room for it, how large it may be. A refused request costs a few header look-ups;
+nothing behind this module ever sees it.
 """
 
 import hmac
@@ -58,7 +59,9 @@ class RequestLog:
         except Exception:
             log.exception("unexpected error", extra={"fields": {"request_id": request_id}})
             if not status:
-                problem = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed on this request; its log says why.")
+                problem = Problem(
+                    HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed on this request; its log says why."
+                )
                 await ProblemResponse(problem, request_id)(scope, receive, send_with_id)
         finally:
             path = scope["path"]
@@ -139,7 +142,9 @@ class Admission:
 def overload_problem(error: Overloaded) -> Problem:
     """503 with Retry-After."""
     detail = "Too much work is waiting; try again later."
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": str(error.retry_after_s), "Connection": "close"})
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": str(error.retry_after_s), "Connection": "close"}
+    )
 
 
 def is_known(given: bytes, keys: Iterable[bytes]) -> bool:

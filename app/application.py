@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application; settings from the environment unless given.
 
-    The weights are read here, the engine is built and warmed while the server already answers `/healthz`; until it is, `/readyz`
-    is 503. Raises SettingsError, WeightsError.
+    The weights are read here, the engine is built and warmed while the server already answers `/healthz`; until it
+    is, `/readyz` is 503. Raises SettingsError, WeightsError.
     """
     settings = settings or load_settings()
     service = Service(settings, read_weights(settings.weights))

@@ -13,7 +13,9 @@ def decode(data: bytes, max_pixels: int) -> Pixels:
         header = read_header(data)
         if header.pixels > max_pixels:
             size = f"{header.width} x {header.height}" + (f" x {header.pages} pages" if header.pages > 1 else "")
-            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The image has {size} pixels, more than {max_pixels} in all.")
+            raise Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY, f"The image has {size} pixels, more than {max_pixels} in all."
+            )
         if header.pages > 1:
             raise UnsupportedImage(f"A TIFF of {header.pages} pages is not accepted: send one page at a time.")
         return decode_image(data)

@@ -25,7 +25,9 @@ def configure_logs(level: str) -> None:
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"json": {"()": JsonFormatter}},
-            "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
+            "handlers": {
+                "stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}
+            },
             "root": {"level": level.upper(), "handlers": ["stdout"]},
             "loggers": {"uvicorn.access": {"level": "CRITICAL"}, "uvicorn.error": {"level": "WARNING"}},
         }

@@ -7,7 +7,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # seconds
 
-disable_created_metrics()  # a second series for each counter, that nobody reads
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, that nobody reads
 
 
 class Metrics:
@@ -17,13 +17,23 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
-        self.requests = Counter("segment_requests", "Answered requests.", ("method", "route", "status"), registry=registry)
+        self.requests = Counter(
+            "segment_requests", "Answered requests.", ("method", "route", "status"), registry=registry
+        )
         self.stages = Histogram(
-            "segment_stage_seconds", "Duration of a request's stages.", ("stage",), buckets=STAGE_BUCKETS, registry=registry
+            "segment_stage_seconds",
+            "Duration of a request's stages.",
+            ("stage",),
+            buckets=STAGE_BUCKETS,
+            registry=registry,
         )
         self.rejected = Counter("segment_rejected", "Requests refused before any work.", ("reason",), registry=registry)
         self.tiles = Counter("segment_tiles", "Tiles computed.", registry=registry)
-        self.dropped_tiles = Counter("segment_dropped_tiles", "Tiles of abandoned requests, never computed.", registry=registry)
-        self.batch_tiles = Histogram("segment_batch_tiles", "Tiles in a batch.", buckets=(1, 2, 4, 8, 16, 32), registry=registry)
+        self.dropped_tiles = Counter(
+            "segment_dropped_tiles", "Tiles of abandoned requests, never computed.", registry=registry
+        )
+        self.batch_tiles = Histogram(
+            "segment_batch_tiles", "Tiles in a batch.", buckets=(1, 2, 4, 8, 16, 32), registry=registry
+        )
         self.queue_pixels = Gauge("segment_queue_pixels", "Pixels waiting or being computed.", registry=registry)
         self.model = Info("segment_model", "The weights and the engine.", registry=registry)

@@ -70,9 +70,15 @@ _SEGMENT_ANSWERS: dict[int | str, dict[str, Any]] = {
 @router.post("/segment", response_class=Response, openapi_extra=_SEGMENT_BODY, responses=_SEGMENT_ANSWERS)
 async def segment(
     request: Request,
-    output: Annotated[Output, Query(description="mask: 0 and 255 (or class indices); probability: 16 bits, 65535 = 1.0")] = "mask",
-    threshold: Annotated[float | None, Query(gt=0, lt=1, description="default: the one stored with the weights")] = None,
-    class_index: Annotated[int, Query(alias="class", ge=0, description="whose probability, for a net of several classes")] = 0,
+    output: Annotated[
+        Output, Query(description="mask: 0 and 255 (or class indices); probability: 16 bits, 65535 = 1.0")
+    ] = "mask",
+    threshold: Annotated[
+        float | None, Query(gt=0, lt=1, description="default: the one stored with the weights")
+    ] = None,
+    class_index: Annotated[
+        int, Query(alias="class", ge=0, description="whose probability, for a net of several classes")
+    ] = 0,
 ) -> Response:
     """An image in, its mask out: a PNG as large as the image."""
     service = _service(request)
@@ -173,6 +179,7 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/", include_in_schema=False)
 async def index(request: Request) -> RedirectResponse:
+    """To the API pages."""
     return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 

@@ -1,7 +1,7 @@
 """The queue of tiles before an engine. Requests take turns, tile by tile; tiles of one shape share a batch.
 
-So one huge image delays a small one by a batch, not by an image. The engine runs in one thread of its own and starts at once
-with what waits.
+So one huge image delays a small one by a batch, not by an image. The engine runs in one thread of its own and starts
+at once with what waits.
 """
 
 import asyncio

@@ -11,7 +11,7 @@ from app.service import Service
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn, but a first SIGTERM or Ctrl-C drains and exits with 0; uvicorn itself would die of the signal afterwards."""
+    """uvicorn, but SIGTERM or Ctrl-C drains and ends with exit code 0; uvicorn itself would then die of the signal."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)

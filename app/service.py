@@ -55,7 +55,9 @@ class Service:
         segmenter.probabilities(np.zeros((WARM_UP_SIDE, WARM_UP_SIDE, channels), np.uint8))
         self._segmenter = segmenter
         self._scheduler = Scheduler(segmenter, self.settings.max_queue_pixels, self.metrics)
-        self.metrics.model.info({"model": self.weights.label, "engine": engine.name, "device": engine.device, "precision": engine.precision})
+        self.metrics.model.info(
+            {"model": self.weights.label, "engine": engine.name, "device": engine.device, "precision": engine.precision}
+        )
         self._loaded.set()
         fields = {
             "model": self.weights.label,
@@ -79,12 +81,14 @@ class Service:
 
     @property
     def segmenter(self) -> Segmenter:
-        assert self._segmenter, "asked for before ready"
+        if self._segmenter is None:
+            raise RuntimeError("asked for the segmenter before it was ready")
         return self._segmenter
 
     @property
     def scheduler(self) -> Scheduler:
-        assert self._scheduler, "asked for before ready"
+        if self._scheduler is None:
+            raise RuntimeError("asked for the scheduler before it was ready")
         return self._scheduler
 
     async def in_pool(self, function: Callable[..., T], *arguments: object) -> T:
@@ -116,13 +120,15 @@ def check_settings(settings: Settings, weights: Weights) -> None:
         choose_precision(choose_device(settings.device), settings.precision)
         plan_tiles(1, 1, tile=settings.tile, halo=architecture.halo, grid=architecture.grid)
     except EngineError as error:
-        raise SettingsError(f"SEGMENT_DEVICE={settings.device} SEGMENT_PRECISION={settings.precision}: {error}") from error
+        raise SettingsError(
+            f"SEGMENT_DEVICE={settings.device} SEGMENT_PRECISION={settings.precision}: {error}"
+        ) from error
     except ValueError as error:
         raise SettingsError(f"SEGMENT_TILE={settings.tile}: {error}") from error
 
 
 def find_weights(setting: Path | None) -> Path:
-    """The weights file a setting means: itself, the newest in a folder, the bundled one if there is none. Raises WeightsError."""
+    """The weights file a setting means: itself, a folder's newest, or the bundled one. Raises WeightsError."""
     if setting is None:
         return BUNDLED
     if not setting.is_dir():

@@ -19,7 +19,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
-    weights: Path | None = Field(None, description="a weights file, or a folder whose newest one is taken; default: the bundled weights")
+    weights: Path | None = Field(
+        None, description="a weights file, or a folder whose newest one is taken; default: the bundled weights"
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
     engine: Literal["auto", "torch"] = Field("auto", description="auto or torch")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
@@ -33,7 +35,9 @@ class Settings(BaseSettings):
     max_batch: int = Field(8, ge=1, le=1024, description="most tiles computed at once")
     tile: int = Field(1024, ge=32, le=16384, description="side of the largest tile, pixels; a multiple of 16")
     deadline_s: float = Field(600.0, gt=0, description="seconds after which a request is given up with 504")
-    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), description="keys that may segment, separated by commas; none: open")
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="keys that may segment, separated by commas; none: open"
+    )
     threads: int = Field(0, ge=0, le=1024, description="threads that compute; 0: one for each core")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
 

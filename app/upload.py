@@ -23,19 +23,19 @@ class Upload:
 
 
 class _InMemory(MultiPartParser):
-    """Starlette's parser, which would write parts over 1 MB to disk: admission has bounded the body, memory is enough."""
+    """Starlette's parser, but never on disk: admission has bounded the body, so memory will do."""
 
     spool_max_size = 2**63 - 1
 
 
 async def read_upload(request: Request) -> Upload:
-    """Reads the body. Raises Problem: 415 for a type that is not accepted, 422 for a missing part, 400 for a broken form."""
+    """Reads the body. Raises Problem: 415 type not accepted, 422 part missing, 400 form broken."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return await _read_form(request)
     if kind.startswith(RAW_TYPES):
         return Upload(await request.body(), "image")
-    detail = "Send multipart/form-data with a part named file, or the image itself with its own content type (image/png, ...)."
+    detail = "Send multipart/form-data with a part named file, or an image as it is with its own content type."
     raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
 

@@ -1,16 +1,18 @@
 """`python -m model.convert IN.pth OUT.safetensors`: brings in other people's U-Net weights.
 
-Knows the tutorial's `best_model.pth` (convolutions with bias, pixels 0..255, logit >= 0.5) and the checkpoints of today's
-Pytorch-UNet (no bias, bilinear with halved middle channels, or transposed; pixels 0..1). Which one it is, and every size, is
-read off the tensors. The only place where pickles are read, and only as plain tensors (`weights_only=True`).
+Knows the tutorial's `best_model.pth` (convolutions with bias, pixels 0..255, logit >= 0.5) and the checkpoints of
+today's Pytorch-UNet (no bias, bilinear with halved middle channels, or transposed; pixels 0..1). Which one it is,
+and every size, is read off the tensors. The only place where pickles are read, and only as plain tensors
+(`weights_only=True`).
 """
 
 import argparse
-import pickle
 import sys
+import warnings
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from model.preprocessing import Preprocessing
@@ -26,7 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.convert", description="Bring in a U-Net's .pth weights.")
     parser.add_argument("source", metavar="IN.pth", type=Path)
     parser.add_argument("target", metavar="OUT.safetensors", type=Path)
-    parser.add_argument("--threshold", type=float, help="probability that counts as foreground; default: the original's")
+    parser.add_argument(
+        "--threshold", type=float, help="probability that counts as foreground; default: the original's"
+    )
     parser.add_argument("--name", help="the name the weights are served under; default: the target's stem")
     arguments = parser.parse_args(argv)
     try:
@@ -36,16 +40,24 @@ def main(argv: list[str] | None = None) -> int:
             description = Description.model_validate(description.model_dump() | {"threshold": arguments.threshold})
         save_weights(arguments.target, state, description)
     except (ValueError, OSError) as error:
-        reason = error.errors()[0]["msg"] if hasattr(error, "errors") else error
-        print(f"convert: {reason}", file=sys.stderr)
+        print(f"convert: {_reason(error)}", file=sys.stderr)
         return 2
     config = description.architecture
     parameters = sum(parameter.numel() for parameter in UNet(config).parameters())
     print(
-        f"{arguments.target}: {config.in_channels} channels in, {config.classes} classes, width {config.width}, depth {config.depth}, "
-        f"{config.upsampling}, {parameters:,} parameters, pixels {description.preprocessing.scaling}, threshold {description.threshold:.4f}"
+        f"{arguments.target}: {config.in_channels} channels in, {config.classes} classes, width {config.width}, "
+        f"depth {config.depth}, {config.upsampling}, {parameters:,} parameters, "
+        f"pixels {description.preprocessing.scaling}, threshold {description.threshold:.4f}"
     )
     return 0
+
+
+def _reason(error: ValueError | OSError) -> str:
+    """One line: pydantic says more, but its first complaint is enough."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))} {first['input']!r}: {first['msg']}"
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -53,9 +65,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsError(f"{path}: no such file")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise WeightsError(f"{path}: not a state dict saved by torch.save, or one that holds more than tensors") from error
+        with warnings.catch_warnings(action="ignore"):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # over bytes that are no pickle torch's reader raises nearly anything
+        raise WeightsError(
+            f"{path}: not a state dict saved by torch.save, or one that holds more than tensors"
+        ) from error
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict):
@@ -79,7 +94,7 @@ def describe(state: dict[str, Tensor], name: str, source: str) -> Description:
         name=name,
         architecture=config,
         preprocessing=Preprocessing(
-            channels={1: "grey", 3: "rgb"}.get(config.in_channels, "stored"),  # type: ignore[arg-type]
+            channels={1: "grey", 3: "rgb"}.get(config.in_channels, "stored"),
             scaling="raw" if tutorial else "unit",
         ),
         threshold=TUTORIAL_THRESHOLD if tutorial else 0.5,
@@ -107,11 +122,15 @@ def infer_config(state: dict[str, Tensor]) -> UNetConfig:
             halve_middle=d_middle != d_out and 2 * d_middle == d_joined,
         )
     except (KeyError, IndexError, ValueError) as error:
-        raise WeightsError("not the state dict of a U-Net that is known here (the tutorial's, or Pytorch-UNet's)") from error
+        raise WeightsError(
+            "not the state dict of a U-Net that is known here (the tutorial's, or Pytorch-UNet's)"
+        ) from error
     with torch.device("meta"):
         expected = {name: tensor.shape for name, tensor in UNet(config).state_dict().items()}
     if expected != {name: tensor.shape for name, tensor in state.items()}:
-        raise WeightsError("like the U-Nets known here (the tutorial's, Pytorch-UNet's), but its tensors do not fit either")
+        raise WeightsError(
+            "like the U-Nets known here (the tutorial's, Pytorch-UNet's), but its tensors do not fit either"
+        )
     return config
 
 

@@ -32,7 +32,7 @@ class Engine(Protocol):
     def precision(self) -> str: ...
 
     def run(self, batch: Array) -> Array:
-        """N x C x H x W float32 -> N x K x H x W float32 probabilities (sigmoid for one class, softmax over several)."""
+        """N x C x H x W float32 -> N x K x H x W float32 probabilities (sigmoid of one class, softmax of several)."""
         ...
 
 
@@ -48,7 +48,8 @@ class TorchEngine:
         self.precision: str = choose_precision(self._device, precision)
         self._dtype = DTYPES[self.precision]
         self._layout = _memory_format(net)
-        self._net = net.eval().requires_grad_(False).to(self._device, self._dtype, memory_format=self._layout)
+        net = net.eval().requires_grad_(False).to(self._device, self._dtype)
+        self._net = net.to(memory_format=self._layout)  # type: ignore[call-overload]  # torch's stubs lack it
 
     @torch.inference_mode()
     def run(self, batch: Array) -> Array:
@@ -74,7 +75,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def choose_precision(device: torch.device, wanted: str) -> Precision:
-    """The precision for "auto" (bf16 where the chip multiplies in it, else fp32), "fp32", "bf16" or "fp16". Raises EngineError."""
+    """The precision for "auto" (bf16 where the chip has it, else fp32), "fp32", "bf16", "fp16". Raises EngineError."""
     match wanted:
         case "auto":
             return "bf16" if _multiplies_in_bf16(device) else "fp32"
@@ -95,7 +96,8 @@ def _multiplies_in_bf16(device: torch.device) -> bool:
 def _memory_format(net: UNet) -> torch.memory_format:
     """Channels last is faster everywhere, but sums in another order.
 
-    Nets with aligned corners are other people's and keep the order of the original, so that their masks are equal to the last pixel.
+    Nets with aligned corners are other people's and keep the order of the original, so that their masks are equal to
+    the last pixel.
     """
     aligned = net.config.upsampling == "bilinear_aligned"
     return torch.contiguous_format if aligned else torch.channels_last

@@ -10,11 +10,14 @@ from io import BytesIO
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from model.preprocessing import FULL_SCALE, Pixels
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+
+# Looking through the pages takes Pillow time that grows with the square of their number; this many take a second.
+MAX_PAGES = 4096
 
 # First bytes of a file. What is not here never reaches a decoder.
 _ACCEPTED = {
@@ -58,11 +61,8 @@ class Header:
     width: int
     height: int
     pages: int
-
-    @property
-    def pixels(self) -> int:
-        """Pixels of all pages."""
-        return self.width * self.height * self.pages
+    pixels: int
+    """Of all pages together: they may differ in size. `width` and `height` are the first one's."""
 
 
 def read_header(data: bytes) -> Header:
@@ -70,9 +70,26 @@ def read_header(data: bytes) -> Header:
     kind = _format(data)
     try:
         with Image.open(BytesIO(data), formats=[kind]) as image:
-            return Header(kind, image.width, image.height, getattr(image, "n_frames", 1) if kind == "TIFF" else 1)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+            sizes = _page_sizes(image) if kind == "TIFF" else [image.size]
+    except UnsupportedImage:
+        raise
+    except Exception as error:  # over broken headers Pillow's parsers raise nearly anything
         raise ImageError(f"The {kind} file is broken or truncated.") from error
+    width, height = sizes[0]
+    return Header(kind, width, height, len(sizes), sum(columns * rows for columns, rows in sizes))
+
+
+def _page_sizes(image: Image.Image) -> list[tuple[int, int]]:
+    """Width and height of each page."""
+    sizes = [image.size]
+    try:
+        while True:
+            image.seek(len(sizes))
+            sizes.append(image.size)
+            if len(sizes) > MAX_PAGES:
+                raise UnsupportedImage(f"TIFF files of more than {MAX_PAGES} pages are not accepted.")
+    except EOFError:
+        return sizes
 
 
 def decode_image(data: bytes) -> Pixels:
@@ -82,10 +99,15 @@ def decode_image(data: bytes) -> Pixels:
     Raises ImageError if any part of the picture is missing, UnsupportedImage.
     """
     kind = _format(data)
+    if kind == "PNG" and not _png_is_whole(data):
+        raise ImageError("The PNG file is broken or truncated.")
     try:
-        return _as_rgb(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
-    except (cv2.error, TypeError) as error:
+        stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
         raise ImageError(f"The {kind} file is broken or truncated.") from error
+    if stored is None:  # how imdecode says most of its errors
+        raise ImageError(f"The {kind} file is broken or truncated.")
+    return _as_rgb(stored)
 
 
 def decode_pages(data: bytes) -> list[Pixels]:
@@ -93,10 +115,24 @@ def decode_pages(data: bytes) -> list[Pixels]:
     header = read_header(data)
     if header.pages == 1:
         return [decode_image(data)]
-    whole, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        whole, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ImageError(f"The {header.format} file is broken or truncated.") from error
     if not whole or len(pages) != header.pages:
         raise ImageError(f"The {header.format} file is broken or truncated.")
     return [_as_rgb(page) for page in pages]
+
+
+def _png_is_whole(data: bytes) -> bool:
+    """Whether every chunk lies inside the file: OpenCV allocates what a chunk claims, up to 4 GB, before it looks."""
+    start = 8
+    while start + 12 <= len(data):
+        end = start + 12 + int.from_bytes(data[start : start + 4])
+        if data[start + 4 : start + 8] == b"IEND":
+            return end <= len(data)
+        start = end
+    return False
 
 
 def _as_rgb(stored: cv2.typing.MatLike) -> Pixels:
@@ -118,7 +154,8 @@ def encode_png(pixels: Pixels, compression: int = 1) -> bytes:
 
 def to_probability_image(probabilities: NDArray[np.float32]) -> NDArray[np.uint16]:
     """H x W in 0..1 -> H x W uint16, 65535 = 1.0, rounded."""
-    return np.rint(probabilities * np.float32(65535)).astype(np.uint16)
+    levels: NDArray[np.uint16] = np.rint(probabilities * np.float32(65535)).astype(np.uint16)
+    return levels
 
 
 def _format(data: bytes) -> str:

@@ -4,7 +4,7 @@ Shape letters: H height, W width, C channels.
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ LEAST_CONTRAST = 1 / 255
 
 @dataclass(frozen=True)
 class Affine:
-    """The map from stored pixel values to net input, `(pixel - shift) / scale`, one pair a channel, fixed for an image."""
+    """From stored pixel values to net input: `(pixel - shift) / scale`, one pair a channel, fixed for an image."""
 
     shift: NDArray[np.float32]
     scale: NDArray[np.float32]
@@ -37,8 +37,8 @@ class Affine:
 class Preprocessing(BaseModel):
     """What is done to an image before the net sees it.
 
-    `channels`: "grey" (colour is converted, alpha dropped), "rgb" (grey is repeated, alpha dropped), or "stored" (the image must
-    have as many channels as the net takes).
+    `channels`: "grey" (colour is converted, alpha dropped), "rgb" (grey is repeated, alpha dropped), or "stored"
+    (the image must have as many channels as the net takes).
     `scaling`: "unit" maps the pixel type's full range to 0..1, "raw" to 0..255; so 16 bits are scaled, never clipped.
     `normalisation`: "zscore" subtracts each image's mean and divides by its standard deviation, channel by channel.
     """
@@ -57,7 +57,7 @@ class Preprocessing(BaseModel):
             return image
         colour = image[:, :, :3] if image.shape[2] >= 3 else image[:, :, :1]
         if self.channels == "rgb":
-            return colour if colour.shape[2] == 3 else np.repeat(colour, 3, axis=2)
+            return colour if colour.shape[2] == 3 else cast(Pixels, np.repeat(colour, 3, axis=2))
         if colour.shape[2] == 1:
             return colour
         grey: Pixels = cv2.cvtColor(np.ascontiguousarray(colour), cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
@@ -70,6 +70,7 @@ class Preprocessing(BaseModel):
             # cv2 takes at most four channels at once
             moments = [cv2.meanStdDev(np.ascontiguousarray(image[:, :, channel])) for channel in range(channels)]
             mean, deviation = (np.array([moment[part].item() for moment in moments]) for part in (0, 1))
-            return Affine(np.float32(mean), np.float32(np.maximum(deviation, LEAST_CONTRAST * full)))
+            scale = np.maximum(deviation, LEAST_CONTRAST * full)
+            return Affine(mean.astype(np.float32), scale.astype(np.float32))
         unit = full if self.scaling == "unit" else full / 255.0
         return Affine(np.zeros(channels, np.float32), np.full(channels, unit, np.float32))

@@ -4,6 +4,7 @@ Shape letters: N tiles, C channels, K classes, H height, W width.
 """
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,10 @@ MAX_BATCH = 8
 
 
 class ImageTask:
-    """One image on its way through an engine: its tiles are cut, computed in any order, and pasted, each exactly once."""
+    """One image on its way through an engine: its tiles are cut, computed in any order, and pasted, each once."""
 
     def __init__(self, image: Pixels, description: Description, tile: int) -> None:
-        """`image`: H x W or H x W x C, uint8 or uint16, RGB order. Raises ValueError if the net does not take such an image."""
+        """`image`: H x W or H x W x C, uint8 or uint16, RGB order. Raises ValueError if the net takes no such image."""
         if image.dtype not in FULL_SCALE or image.ndim not in (2, 3) or image.size == 0:
             raise ValueError(f"an image is H x W or H x W x C, uint8 or uint16, not {image.shape} {image.dtype}")
         architecture, preprocessing = description.architecture, description.preprocessing
@@ -42,7 +43,7 @@ class ImageTask:
         window = self._pixels[rows.start : rows.start + rows.size, columns.start : columns.start + columns.size]
         below, right = max(0, rows.start + rows.size - height), max(0, columns.start + columns.size - width)
         if below or right:
-            window = np.pad(window, ((0, below), (0, right), (0, 0)), mode="edge")
+            window = cast(Pixels, np.pad(window, ((0, below), (0, right), (0, 0)), mode="edge"))
         return self._affine.apply(window)
 
     def paste(self, tile: Tile, probabilities: Array) -> None:
@@ -66,7 +67,9 @@ class Segmenter:
         plan_tiles(1, 1, tile=tile, halo=architecture.halo, grid=architecture.grid)  # says so now if it never will
 
     @classmethod
-    def load(cls, path: Path = BUNDLED, *, device: str = "auto", precision: str = "auto", tile: int = TILE) -> "Segmenter":
+    def load(
+        cls, path: Path = BUNDLED, *, device: str = "auto", precision: str = "auto", tile: int = TILE
+    ) -> "Segmenter":
         """From a weights file, on the torch engine. Raises WeightsError, EngineError, ValueError."""
         weights = load_weights(path)
         return cls(weights, TorchEngine(weights.build_net(), device, precision), tile=tile)
@@ -80,7 +83,7 @@ class Segmenter:
         return max(1, min(self.max_batch, self._tile**2 // tile.pixels))
 
     def probabilities(self, image: Pixels) -> Array:
-        """H x W or H x W x C uint8 or uint16 -> K x H x W float32 in 0..1. Raises ValueError if the net takes no such image."""
+        """H x W or H x W x C, uint8 or uint16 -> K x H x W float32 in 0..1. Raises ValueError: see `ImageTask`."""
         task = self.task(image)
         step = self.batch_size(task.tiles[0])
         for first in range(0, len(task.tiles), step):
@@ -90,13 +93,14 @@ class Segmenter:
         return task.probabilities
 
     def mask(self, image: Pixels, threshold: float | None = None) -> NDArray[np.uint8]:
-        """H x W uint8: 0 and 255, or the class index for a net of several classes. `threshold`: 0..1, or the stored one."""
+        """H x W uint8: 0 and 255, or the class index of a net of several. `threshold`: 0..1, or the stored one."""
         return to_mask(self.probabilities(image), self.description.threshold if threshold is None else threshold)
 
 
 def to_mask(probabilities: Array, threshold: float) -> NDArray[np.uint8]:
-    """K x H x W in 0..1 -> H x W uint8: 255 where p >= threshold and 0 elsewhere; for K > 1 the most probable class's index."""
+    """K x H x W in 0..1 -> H x W uint8: 255 where p >= threshold, else 0; for K > 1 the likeliest class's index."""
     if probabilities.shape[0] > 1:
-        return probabilities.argmax(axis=0).astype(np.uint8)
+        index: NDArray[np.uint8] = probabilities.argmax(axis=0).astype(np.uint8)
+        return index
     mask: NDArray[np.uint8] = (probabilities[0] >= np.float32(threshold)).view(np.uint8) * np.uint8(255)
     return mask

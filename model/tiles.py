@@ -10,7 +10,7 @@ from itertools import pairwise, product
 
 @dataclass(frozen=True)
 class Span:
-    """A tile along one axis, in pixels of the image: the window [start, start + size), the core [low, high) inside it."""
+    """A tile along one axis, in pixels of the image: window [start, start + size), core [low, high) inside it."""
 
     start: int
     size: int
@@ -44,8 +44,8 @@ class Tile:
 def plan_tiles(height: int, width: int, *, tile: int, halo: int, grid: int) -> list[Tile]:
     """The tiles of an image of that size, row by row.
 
-    The image is taken as padded to multiples of `grid` to the right and below. A side of at most `tile` pixels stays in one
-    piece; a longer one is covered by windows of `tile` pixels that start at multiples of `grid`.
+    The image is taken as padded to multiples of `grid` to the right and below. A side of at most `tile` pixels stays
+    in one piece; a longer one is covered by windows of `tile` pixels that start at multiples of `grid`.
 
     Raises ValueError if `tile` is no multiple of `grid` or leaves no core between two halos.
     """

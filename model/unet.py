@@ -16,8 +16,10 @@ class UNetConfig(BaseModel):
 
     `upsampling`: "bilinear" (half-pixel centres) and "transposed" give each pixel the same treatment wherever it lies;
     "bilinear_aligned" (aligned corners, as in the tutorial) makes the output depend on the position in the image.
-    `bottleneck`: "double" doubles the channels at the deepest level, as the paper does (1024 at width 64); "same" keeps them (512).
-    `halve_middle`: a decoder block's first convolution gives half its input's channels instead of the block's output channels.
+    `bottleneck`: "double" doubles the channels at the deepest level, as the paper does (1024 at width 64); "same"
+    keeps them (512).
+    `halve_middle`: a decoder block's first convolution gives half its input's channels instead of the block's output
+    channels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,7 +53,8 @@ class UNetConfig(BaseModel):
             spoiled = (spoiled + 1) // 2 + 2
         for _ in range(self.depth):
             spoiled = 2 * spoiled + (self.upsampling != "transposed") + 2
-        return -(-spoiled // 2**self.depth) * 2**self.depth
+        step: int = 2**self.depth
+        return -(-spoiled // step) * step
 
 
 class DoubleConv(nn.Module):
@@ -158,7 +161,7 @@ class UNet(nn.Module):
         return logits[..., :height, :width]
 
     def _padded(self, x: Tensor) -> Tensor:
-        """Edge pixels repeated to the right and below, up to the grid and to at least one pixel at the deepest level."""
+        """Edge pixels repeated to the right and below, up to the grid and to at least one pixel at the bottom."""
         smallest = 2**self.config.depth
         rows, columns = (max(smallest, -(-size // self.config.grid) * self.config.grid) - size for size in x.shape[-2:])
         return F.pad(x, (0, columns, 0, rows), mode="replicate") if rows or columns else x

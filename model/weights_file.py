@@ -1,7 +1,7 @@
 """The weights file: one `.safetensors` that describes itself.
 
-The tensors are the net's state dict. The header's metadata holds the `Description`, one JSON text per field, so nobody ever
-has to know again with which width, scaling or threshold a file was made. Nothing here unpickles anything.
+The tensors are the net's state dict. The header's metadata holds the `Description`, one JSON text per field, so
+nobody ever has to know again with which width, scaling or threshold a file was made. Nothing here unpickles anything.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from model.preprocessing import Preprocessing
@@ -30,7 +30,8 @@ class WeightsError(ValueError):
 class Description(BaseModel):
     """What a weights file says of itself.
 
-    `threshold`: probability from which a pixel counts as foreground (one class). `labels`: what the values of the mask mean.
+    `threshold`: probability from which a pixel counts as foreground (one class). `labels`: what the values of the
+    mask mean.
     `provenance`: data, recipe, command, commit and scores, for people to read.
     """
 
@@ -87,14 +88,15 @@ def save_weights(path: Path, tensors: dict[str, Tensor], description: Descriptio
 
     Raises OSError if it cannot be written.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(plain, unfinished, metadata=description.to_metadata())
-        unfinished.chmod(0o644)  # safetensors writes for the owner alone; the service may run as somebody else
-        with unfinished.open("rb") as written:
-            os.fsync(written.fileno())
+        # not safetensors' own save_file: it writes for the owner alone, and a full disk is no OSError of its
+        with unfinished.open("wb") as file:
+            file.write(save(plain, description.to_metadata()))
+            file.flush()
+            os.fsync(file.fileno())
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -115,20 +117,22 @@ def _read(path: Path) -> tuple[Description, dict[str, Tensor]]:
     if not path.is_file():
         raise WeightsError(f"weights {path}: no such file")
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"weights {path}: {_what_else(path)}") from error
     if "format_version" not in metadata:
-        raise WeightsError(f"weights {path}: a safetensors file without a description; bring it in with python -m model.convert")
+        raise WeightsError(
+            f"weights {path}: a safetensors file without a description; bring it in with python -m model.convert"
+        )
     try:
         return Description.from_metadata(metadata), tensors
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "description"
         raise WeightsError(f"weights {path}: {field}: {first['msg']}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"weights {path}: its description is not JSON") from error
 
 
@@ -146,11 +150,16 @@ def _what_else(path: Path) -> str:
 
 def _check_tensors(path: Path, tensors: dict[str, Tensor], config: UNetConfig) -> None:
     with torch.device("meta"):
-        expected = {name: tensor.shape for name, tensor in UNet(config).state_dict().items()}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
+        expected = {name: _form(tensor) for name, tensor in UNet(config).state_dict().items()}
+    found = {name: _form(tensor) for name, tensor in tensors.items()}
     if found != expected:
         odd = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         raise WeightsError(f"weights {path}: tensors do not fit the described net, {len(odd)} of them, first {odd[0]}")
-    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor.float()).all()]
     if broken:
         raise WeightsError(f"weights {path}: {broken[0]} holds values that are not finite")
+
+
+def _form(tensor: Tensor) -> tuple[torch.Size, bool]:
+    """What of a tensor has to fit: its shape, and whether it holds fractions (in whatever precision)."""
+    return tensor.shape, tensor.is_floating_point()

@@ -24,10 +24,10 @@ def flips(planes: Planes, label: Label, rng: Random) -> tuple[Planes, Label]:
 
 
 def warped_crop(planes: Planes, label: Label, side: int, rng: Random) -> tuple[Planes, Label]:
-    """C x H x W and H x W -> C x S x S and S x S: a random crop, rotated, flipped, zoomed and bent in one interpolation.
+    """C x H x W and H x W -> C x S x S and S x S: a crop, rotated, flipped, zoomed and bent in one interpolation.
 
-    The elastic part is a coarse grid of random displacements, as in Ronneberger et al. 2015, section 3.1. Past the image's
-    edges it is mirrored.
+    The elastic part is a coarse grid of random displacements, as in Ronneberger et al. 2015, section 3.1. Past the
+    image's edges it is mirrored.
     """
     height, width = label.shape
     angle, zoom = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(-1, 1) * np.log(SCALE))
@@ -36,8 +36,9 @@ def warped_crop(planes: Planes, label: Label, side: int, rng: Random) -> tuple[P
     centre_x = rng.uniform(min(side, width) / 2, width - min(side, width) / 2)
 
     y, x = np.mgrid[:side, :side].astype(np.float32) - np.float32((side - 1) / 2)
-    bent = ELASTIC_SIGMA * rng.standard_normal((side // ELASTIC_SPACING + 3, side // ELASTIC_SPACING + 3, 2), np.float32)
-    bent = cv2.resize(bent, (side, side), interpolation=cv2.INTER_CUBIC)
+    points = side // ELASTIC_SPACING + 3
+    shifts = ELASTIC_SIGMA * rng.standard_normal((points, points, 2), np.float32)
+    bent = cv2.resize(shifts, (side, side), interpolation=cv2.INTER_CUBIC)
     y, x = y + bent[:, :, 0], mirror * (x + bent[:, :, 1])
     cosine, sine = np.cos(angle) / zoom, np.sin(angle) / zoom
     map_x = (cosine * x - sine * y + centre_x - 0.5).astype(np.float32)
@@ -50,10 +51,10 @@ def warped_crop(planes: Planes, label: Label, side: int, rng: Random) -> tuple[P
 
 
 def photometric(planes: Planes, rng: Random) -> Planes:
-    """C x S x S float32 -> the same shape: blur or sharpening loss, noise, brightness, contrast and gamma, each at times.
+    """C x S x S float32 -> the same: blur, gamma, noise, brightness and contrast, each at times.
 
-    Strengths are in units of the crop's own standard deviation, so any preprocessing will do. Gamma keeps mean and deviation, as
-    in nnU-Net (Isensee et al. 2021, supplementary note 4).
+    Strengths are in units of the crop's own standard deviation, so any preprocessing will do. Gamma keeps mean and
+    deviation, as in nnU-Net (Isensee et al. 2021, supplementary note 4).
     """
     spread = max(float(planes.std()), 1e-6)
     if rng.random() < 0.3:

@@ -1,7 +1,7 @@
 """The endless stream of training samples, and batches of it.
 
-What is drawn at a position of the stream depends on the seed and the position alone. So the order of the workers does not
-matter, and a resumed training goes on with exactly the samples it would have seen.
+What is drawn at a position of the stream depends on the seed and the position alone. So the order of the workers
+does not matter, and a resumed training goes on with exactly the samples it would have seen.
 """
 
 from functools import lru_cache
@@ -21,7 +21,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class SampleStream(Dataset[Batch]):
-    """Position -> (input C x S x S, target 1 x S x S), both float32; each image once per pass, in a new order each pass."""
+    """Position -> (input C x S x S, target 1 x S x S), float32; each image once a pass, each pass in a new order."""
 
     def __init__(self, samples: list[Sample], recipe: Recipe, seed: int) -> None:
         self._samples = samples
@@ -42,7 +42,9 @@ class SampleStream(Dataset[Batch]):
         return torch.from_numpy(planes), torch.from_numpy(label[None].astype(np.float32))
 
 
-def make_loader(stream: SampleStream, recipe: Recipe, first: int, steps: int, workers: int, *, pin: bool) -> DataLoader[Batch]:
+def make_loader(
+    stream: SampleStream, recipe: Recipe, first: int, steps: int, workers: int, *, pin: bool
+) -> DataLoader[Batch]:
     """The batches of the steps `first` to `steps`."""
     return DataLoader(
         stream,

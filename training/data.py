@@ -1,7 +1,7 @@
 """Images and their labels on disk: finding pairs, reading them, saying all that is wrong with them at once.
 
-Layout: `DIR/image/*` with `DIR/label/*` of the same stem (`images` or `imgs`, `labels` or `masks` will do too). A TIFF of
-several pages is a stack: its pages pair with the label's pages.
+Layout: `DIR/image/*` with `DIR/label/*` of the same stem (`images` or `imgs`, `labels` or `masks` will do too). A
+TIFF of several pages is a stack: its pages pair with the label's pages.
 """
 
 import re
@@ -40,7 +40,7 @@ class Sample:
 
 
 def load_samples(folder: Path) -> list[Sample]:
-    """All pairs of a folder, in natural order (2 before 10). Raises DataError, which names every file that is at fault."""
+    """All pairs of a folder, in natural order (2 before 10). Raises DataError, which names every file at fault."""
     image_folder, label_folder = _find_folders(folder)
     images, labels = _files(image_folder), _files(label_folder)
     problems = [f"{images[stem]}: no label {label_folder.name}/{stem}.*" for stem in images if stem not in labels]
@@ -68,7 +68,9 @@ def split_samples(samples: list[Sample], fraction: float) -> tuple[list[Sample],
         return samples, []
     held_out = max(1, round(len(samples) * fraction))
     if held_out >= len(samples):
-        raise DataError(f"{len(samples)} image(s) are too few to hold out {fraction:.0%}; give more, or --val-fraction 0")
+        raise DataError(
+            f"{len(samples)} image(s) are too few to hold out {fraction:.0%}; give more, or --val-fraction 0"
+        )
     return samples[:-held_out], samples[-held_out:]
 
 
@@ -83,7 +85,7 @@ def _find_folders(folder: Path) -> tuple[Path, Path]:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """stem -> file, in natural order."""
+    """Files by stem, in natural order."""
     files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
     return {path.stem: path for path in sorted(files, key=lambda path: _natural(path.stem))}
 

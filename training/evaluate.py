@@ -10,16 +10,19 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.engine import EngineError
 from model.images import encode_png
+from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.weights_file import BUNDLED, WeightsError
 from training.data import DataError, Sample, load_samples
 from training.scores import THRESHOLDS, Label, Probabilities, Scores, score
+
+Picture = NDArray[np.uint8]
 
 SHEET_ROWS = 6
 
@@ -52,7 +55,7 @@ class Evaluation:
 def evaluate(
     segmenter: Segmenter, samples: list[Sample], seen: Callable[[Sample, Probabilities], None] = lambda *_: None
 ) -> Evaluation:
-    """Scores every sample at 0.1, 0.2 ... 0.9 and at the stored threshold; `seen` gets each with its probabilities H x W."""
+    """Scores samples at 0.1, 0.2 ... 0.9 and the stored threshold; `seen` gets each with its probabilities H x W."""
     thresholds = sorted({*THRESHOLDS, segmenter.description.threshold})
     images = {}
     for sample in samples:
@@ -62,30 +65,34 @@ def evaluate(
     return Evaluation(images)
 
 
-def picture(pixels: np.ndarray, label: Label, probabilities: Probabilities) -> np.ndarray:  # type: ignore[type-arg]
-    """Image, label and probabilities side by side: H x 3W uint8."""
-    grey = pixels if pixels.ndim == 2 else pixels[:, :, :3].mean(axis=2)
-    grey = cv2.normalize(grey.astype(np.float32), None, 0, 255, cv2.NORM_MINMAX)  # type: ignore[call-overload]
+def picture(pixels: Pixels, label: Label, probabilities: Probabilities) -> Picture:
+    """Image (stretched to full contrast), label and probabilities side by side: H x 3W uint8."""
+    grey = pixels.astype(np.float64) if pixels.ndim == 2 else pixels[:, :, :3].mean(axis=2)
+    grey = (grey - grey.min()) * (255 / max(grey.max() - grey.min(), 1))
     return np.hstack([grey, label * 255.0, probabilities * 255.0]).astype(np.uint8)
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code (0, or 2 after a message on stderr)."""
-    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description="Score weights on labelled images.")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluate", description="Score weights on labelled images."
+    )
     parser.add_argument("--weights", type=Path, default=BUNDLED, help="default: the bundled ones")
     parser.add_argument("--data", type=Path, required=True, help="folder with image/ and label/")
     parser.add_argument("--only", metavar="NAME", nargs="+", help="score these images alone")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--sheet", metavar="PNG", type=Path, help="write a sheet of pictures: image, label, probabilities")
+    parser.add_argument(
+        "--sheet", metavar="PNG", type=Path, help="write a sheet of pictures: image, label, probabilities"
+    )
     arguments = parser.parse_args(argv)
     try:
         samples = _chosen(load_samples(arguments.data), arguments.only)
         segmenter = Segmenter.load(arguments.weights, device=arguments.device, precision=arguments.precision)
         if segmenter.description.architecture.classes > 1:
             raise DataError("scores are for nets of one class; these weights have more")
-        rows: list[np.ndarray] = []  # type: ignore[type-arg]
+        rows: list[Picture] = []
         bar = tqdm(total=len(samples), unit="image", disable=None)
 
         def seen(sample: Sample, probabilities: Probabilities) -> None:
@@ -114,14 +121,15 @@ def _chosen(samples: list[Sample], names: list[str] | None) -> list[Sample]:
     return [sample for sample in samples if sample.name in names]
 
 
-def _stack(rows: list[np.ndarray]) -> np.ndarray:  # type: ignore[type-arg]
+def _stack(rows: list[Picture]) -> Picture:
     width = max(row.shape[1] for row in rows)
     return np.vstack([np.pad(row, ((0, 4), (0, width - row.shape[1]))) for row in rows])
 
 
 def _table(evaluation: Evaluation, stored: float) -> str:
     best = evaluation.best_threshold
-    lines = [f"{'image':>16} {'V_rand':>8} {'V_info':>8} {'Dice':>8} {'IoU':>8} {'pixel error':>12}   at the stored threshold {stored:g}"]
+    names = f"{'image':>16} {'V_rand':>8} {'V_info':>8} {'Dice':>8} {'IoU':>8} {'pixel error':>12}"
+    lines = [f"{names}   at the stored threshold {stored:g}"]
     entries = {name: scores[stored] for name, scores in evaluation.images.items()}
     entries["mean"] = evaluation.mean(stored)
     entries[f"mean at {best:g}"] = evaluation.mean(best)

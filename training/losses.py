@@ -11,9 +11,10 @@ def bce(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def bce_dice(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy plus the soft Dice losses (Milletari et al. 2016, equation 2, per batch) of foreground and background.
+    """Cross-entropy plus the mean soft Dice loss of foreground and background.
 
-    Both, because either may be the thin one: a membrane is background here, and a foreground Dice hardly feels it.
+    Dice as in Milletari et al. 2016 (V-Net), section 3, over a batch. Both, because either may be the thin one: a
+    membrane is background here, and a foreground Dice hardly feels it.
     """
     p = logits.sigmoid()
     return bce(logits, targets) + (_dice_loss(p, targets) + _dice_loss(1 - p, 1 - targets)) / 2

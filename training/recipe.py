@@ -12,8 +12,10 @@ from model.unet import UNetConfig
 class Recipe(BaseModel):
     """Lengths are in steps of the optimizer (`steps`) or in passes over the images (`epochs`); one of the two is given.
 
-    `crop`: side of the training crops in pixels, None for whole images. `ema_decay`: of the averaged weights, None for none.
-    `select`: which weights are kept, those of the best validation score (V_rand) or of the lowest loss of a training batch.
+    `crop`: side of the training crops in pixels, None for whole images. `ema_decay`: of the averaged weights, None
+    for none.
+    `select`: which weights are kept, those of the best validation score (V_rand) or of the lowest loss of a training
+    batch.
     `check_every`: steps between validations, checkpoints and pictures; None for once an epoch.
     `threshold`: the one stored when there is no validation to find a better one.
     """

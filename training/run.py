@@ -41,9 +41,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m training.run", description="Train a U-Net on a folder of images and labels.")
-    parser.add_argument("--data", type=Path, default=Path("data/train"), help="folder with image/ and label/ (default: data/train)")
-    parser.add_argument("--out", type=Path, default=Path("runs/latest"), help="folder for weights and records (default: runs/latest)")
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.run", description="Train a U-Net on a folder of images and labels."
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path("data/train"), help="folder with image/ and label/ (default: data/train)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/latest"), help="folder for weights and records (default: runs/latest)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--recipe", choices=sorted(RECIPES), default="default")
     parser.add_argument("--width", type=int, help="channels of the first level (default: 32; tutorial: 64)")
@@ -54,8 +61,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--val-fraction", type=float, help="share of the images held out, the last ones, in one piece")
-    parser.add_argument("--workers", type=int, default=min(4, (os.cpu_count() or 2) - 1), help="processes that load and augment")
-    parser.add_argument("--channels", choices=("grey", "rgb"), help="what the net takes (default: rgb if the images are in colour)")
+    parser.add_argument(
+        "--workers", type=int, default=min(4, (os.cpu_count() or 2) - 1), help="processes that load and augment"
+    )
+    parser.add_argument(
+        "--channels", choices=("grey", "rgb"), help="what the net takes (default: rgb if the images are in colour)"
+    )
     parser.add_argument("--name", default="unet", help="the name the weights are served under")
     parser.add_argument("--labels", nargs=2, metavar=("BACKGROUND", "FOREGROUND"), default=("background", "foreground"))
     return parser.parse_args(argv)
@@ -88,7 +99,14 @@ def prepare(arguments: argparse.Namespace) -> Trainer:
     )
     folder = RunFolder(arguments.out, resume=arguments.resume)
     trainer = Trainer(
-        recipe, description, training, validation, folder, device=device, seed=arguments.seed, workers=max(0, arguments.workers)
+        recipe,
+        description,
+        training,
+        validation,
+        folder,
+        device=device,
+        seed=arguments.seed,
+        workers=max(0, arguments.workers),
     )
     if arguments.resume:
         state = folder.load_checkpoint()
@@ -98,30 +116,27 @@ def prepare(arguments: argparse.Namespace) -> Trainer:
     else:
         folder.write_config(recipe, **{name: value for name, value in provenance.items() if name != "recipe"})
     print(
-        f"{len(training)} images to train on, {len(validation)} held out; {trainer.steps} steps of {recipe.batch} on {device}; "
-        f"width {recipe.net.width}; into {arguments.out}"
+        f"{len(training)} images to train on, {len(validation)} held out; {trainer.steps} steps of {recipe.batch} "
+        f"on {device}; width {recipe.net.width}; into {arguments.out}"
     )
     return trainer
 
 
 def choose_recipe(arguments: argparse.Namespace, samples: list[Sample]) -> Recipe:
     """The named recipe with the command line's changes, checked. Raises ValidationError."""
-    recipe = RECIPES[arguments.recipe]
     channels = arguments.channels or ("rgb" if any(_coloured(sample) for sample in samples) else "grey")
-    net = {"in_channels": 3 if channels == "rgb" else 1} | ({"width": arguments.width} if arguments.width is not None else {})
-    given = {
-        "batch": arguments.batch,
-        "validation_fraction": arguments.val_fraction,
-        **({"epochs": arguments.epochs, "steps": None} if arguments.epochs is not None else {}),
-        **({"steps": arguments.steps, "epochs": None} if arguments.steps is not None else {}),
-    }
-    changed = {name: value for name, value in given.items() if value is not None or name in ("steps", "epochs")}
-    if arguments.epochs is None and arguments.steps is None:
-        changed = {name: value for name, value in changed.items() if name not in ("steps", "epochs")}
-    base = recipe.model_dump()
-    return Recipe.model_validate(
-        base | changed | {"net": base["net"] | net, "preprocessing": base["preprocessing"] | {"channels": channels}}
-    )
+    changed = RECIPES[arguments.recipe].model_dump()
+    changed["preprocessing"]["channels"] = channels
+    changed["net"]["in_channels"] = 3 if channels == "rgb" else 1
+    if arguments.width is not None:
+        changed["net"]["width"] = arguments.width
+    if arguments.batch is not None:
+        changed["batch"] = arguments.batch
+    if arguments.val_fraction is not None:
+        changed["validation_fraction"] = arguments.val_fraction
+    if arguments.steps is not None or arguments.epochs is not None:
+        changed |= {"steps": arguments.steps, "epochs": arguments.epochs}
+    return Recipe.model_validate(changed)
 
 
 def _coloured(sample: Sample) -> bool:
@@ -131,7 +146,12 @@ def _coloured(sample: Sample) -> bool:
 
 def _commit() -> str | None:
     try:
-        found = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+        found = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"],  # noqa: S607 - whichever git the user has
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parent,
+        )
     except OSError:
         return None
     return found.stdout.strip() or None

@@ -1,10 +1,10 @@
 """What a training leaves in its folder, and reading it back.
 
-    weights.safetensors   the best weights so far, ready to be served
-    checkpoint.pt         all that `--resume` needs
-    config.json           recipe, seed, data: what made them
-    history.csv           one row a check: loss, learning rate, scores
-    tensorboard/          the same as curves, and pictures
+weights.safetensors   the best weights so far, ready to be served
+checkpoint.pt         all that `--resume` needs
+config.json           recipe, seed, data: what made them
+history.csv           one row a check: loss, learning rate, scores
+tensorboard/          the same as curves, and pictures
 """
 
 import csv
@@ -72,18 +72,20 @@ class RunFolder:
             self.curves.add_scalar(name, value, step)
         self.curves.flush()
 
-    def show(self, step: int, name: str, picture: np.ndarray) -> None:  # type: ignore[type-arg]
+    def show(self, step: int, name: str, picture: np.ndarray) -> None:
         """Puts a picture (H x W uint8) beside the curves."""
         self.curves.add_image(name, picture, step, dataformats="HW")
 
     @property
     def curves(self) -> SummaryWriter:
         if self._curves is None:
-            self._curves = SummaryWriter(str(self.path / CURVES))  # type: ignore[no-untyped-call]
+            self._curves = SummaryWriter(str(self.path / CURVES))
         return self._curves
 
     def _put_aside(self) -> None:
-        left = [self.path / name for name in (WEIGHTS, CHECKPOINT, CONFIG, HISTORY, CURVES) if (self.path / name).exists()]
+        left = [
+            self.path / name for name in (WEIGHTS, CHECKPOINT, CONFIG, HISTORY, CURVES) if (self.path / name).exists()
+        ]
         if not left:
             return
         earlier = self.path / "earlier"

@@ -1,4 +1,4 @@
-"""Scores of a segmentation, by the definition of the ISBI 2012 challenge (Arganda-Carreras et al. 2015) and the usual ones.
+"""Scores of a segmentation: those of the ISBI 2012 challenge (Arganda-Carreras et al. 2015) and the usual ones.
 
 All take one image: `probabilities` H x W float in 0..1 and `label` H x W bool, True = foreground (cell interior).
 """
@@ -19,7 +19,7 @@ THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
 
 @dataclass(frozen=True)
 class Scores:
-    """At one threshold, all in 0..1: the foreground-restricted Rand and information F-scores, Dice, IoU, share of wrong pixels."""
+    """At one threshold, 0..1: foreground-restricted Rand and information F-scores, Dice, IoU, wrong pixels' share."""
 
     v_rand: float
     v_info: float
@@ -57,16 +57,18 @@ def segments(probabilities: Probabilities, threshold: float) -> Segments:
 def rand_and_information(proposal: Segments, label: Label) -> tuple[float, float]:
     """(V_rand, V_info) of segments H x W against the 4-connected components of the label's foreground.
 
-    Arganda-Carreras et al. 2015, equations 1 to 4 with alpha = 1/2: only foreground pixels of the label count, p_ij is their joint
-    histogram, s_i and t_j its sums. V_rand = 2 sum p_ij^2 / (sum s_i^2 + sum t_j^2), V_info = 2 I(S;T) / (H(S) + H(T)).
-    Both are 1 for a label without foreground.
+    Arganda-Carreras et al. 2015, equations 1 to 4 with alpha = 1/2: only foreground pixels of the label count, p_ij
+    is their joint histogram, s_i and t_j its sums. V_rand = 2 sum p_ij^2 / (sum s_i^2 + sum t_j^2), V_info = 2
+    I(S;T) / (H(S) + H(T)). Both are 1 for a label without foreground.
     """
     if not label.any():
         return 1.0, 1.0
     truth = connected_components(label, connectivity=1)[label].astype(np.int64)
     found = proposal[label]
     n = truth.size
-    joint, t, s = (np.unique(ids, return_counts=True)[1] / n for ids in (truth * (found.max() + 1) + found, truth, found))
+    joint, t, s = (
+        np.unique(ids, return_counts=True)[1] / n for ids in (truth * (found.max() + 1) + found, truth, found)
+    )
     v_rand = 2 * np.square(joint).sum() / (np.square(s).sum() + np.square(t).sum())
     entropies = _entropy(s) + _entropy(t)
     mutual = entropies - _entropy(joint)

@@ -67,16 +67,19 @@ class Trainer:
         self._best_tensors: dict[str, Tensor] | None = None  # of weights not written yet
 
         torch.manual_seed(seed)
-        self.net = UNet(recipe.net).to(device, memory_format=torch.channels_last)
+        net = UNet(recipe.net).to(device)
+        self.net: UNet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         self.average = _average(self.net, recipe.ema_decay)
         self.optimizer = _optimizer(self.net, recipe)
         self.schedule = _schedule(self.optimizer, recipe, self.steps)
-        self.criterion: Callable[[Tensor, Tensor], Tensor] = {"bce": losses.bce, "bce_dice": losses.bce_dice}[recipe.loss]
+        self.criterion: Callable[[Tensor, Tensor], Tensor] = {"bce": losses.bce, "bce_dice": losses.bce_dice}[
+            recipe.loss
+        ]
         precision = choose_precision(device, "auto") if recipe.name != "tutorial" else "fp32"
         self._autocast = torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
 
     def run(self) -> Best:
-        """Trains to the end. Raises TrainingError if the loss is no number; on Ctrl-C the checkpoint is written first."""
+        """Trains to the end. Raises TrainingError if the loss is no number; Ctrl-C writes the checkpoint first."""
         loader = make_loader(
             self.stream, self.recipe, self.step, self.steps, self.workers, pin=self.device.type == "cuda"
         )
@@ -98,7 +101,9 @@ class Trainer:
         made = {"recipe": self.recipe.model_dump_json(), "seed": self.seed, "steps": self.steps}
         other = [name for name, value in made.items() if state[name] != value]
         if other:
-            raise TrainingError(f"the checkpoint was made with another {' and '.join(other)}; resume with the same options and data")
+            raise TrainingError(
+                f"the checkpoint was made with another {' and '.join(other)}; resume with the same options and data"
+            )
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -115,7 +120,9 @@ class Trainer:
         loss = self.criterion(logits.float(), targets)
         value = loss.item()
         if not math.isfinite(value):
-            raise TrainingError(f"the loss is {value} at step {self.step}; try a lower learning rate. Kept: {self._kept()}")
+            raise TrainingError(
+                f"the loss is {value} at step {self.step}; try a lower learning rate. Kept: {self._kept()}"
+            )
         if self.recipe.select == "training_loss" and -value > self.best.score:
             # before the update: these weights, and no later ones, gave this loss
             self._keep(Best(-value, self.step, self.recipe.threshold), self.net)
@@ -131,7 +138,7 @@ class Trainer:
         return value
 
     def _check(self, row: dict[str, float]) -> str:
-        """Validates, keeps the weights if they are the best, writes everything; returns a line that says how it stands."""
+        """Validates, keeps the weights if they are the best, writes everything; returns a line on how it stands."""
         if self.validation:
             row |= self._validate()
         elif self.recipe.select == "validation":
@@ -148,7 +155,11 @@ class Trainer:
 
         def show(sample: Sample, probabilities: Any) -> None:
             if sample in self.validation[:PICTURES]:
-                self.folder.show(self.step, f"image, label, probability/{sample.name}", picture(sample.pixels, sample.label, probabilities))
+                self.folder.show(
+                    self.step,
+                    f"image, label, probability/{sample.name}",
+                    picture(sample.pixels, sample.label, probabilities),
+                )
 
         evaluation = evaluate(segmenter, self.validation, show)
         threshold = evaluation.best_threshold
@@ -202,7 +213,8 @@ class Trainer:
 def _average(net: UNet, decay: float | None) -> swa_utils.AveragedModel | None:
     if decay is None:
         return None
-    return swa_utils.AveragedModel(net, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(decay), use_buffers=True)
+    ema = swa_utils.get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return swa_utils.AveragedModel(net, multi_avg_fn=ema, use_buffers=True)
 
 
 def _optimizer(net: UNet, recipe: Recipe) -> torch.optim.Optimizer:
