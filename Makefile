@@ -1,0 +1,85 @@
+# make serve: the service. make test: everything that must hold. Both do what is missing first, on a fresh machine too.
+
+VENV ?= .venv
+# The first of these that runs, is new enough and can make virtual environments.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+ARGS ?=
+
+BIN := $(VENV)/bin
+IMAGE := unet-segmentation-service
+
+.DEFAULT_GOAL := help
+.PHONY: help serve train test lint types imports format lock image clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=python3.12  the interpreter for $(VENV)          ARGS='-k tiles'  more arguments for train, test and image"
+	@echo "  TORCH_BUILD=cpu|cuda, TORCH_INDEX=URL  the build of torch; by default found out, see requirements/install_torch.py"
+
+serve: $(VENV)/.serve ## serve on :8000 with the bundled weights
+	@exec $(BIN)/python -m app
+
+train: $(VENV)/.train ## train on data/train, see: make train ARGS=--help
+	@exec $(BIN)/python -m training.run $(ARGS)
+
+test: lint types imports ## lint, types, import contracts, and every test
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## ruff: rules and format
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet --diff .
+
+types: $(VENV)/.dev ## mypy, strict
+	@$(BIN)/mypy
+
+imports: $(VENV)/.dev ## which package may import which
+	@$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.dev ## rewrite the code in the project's format
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+
+image: ## build the container image, see the head of the Dockerfile
+	docker build --tag $(IMAGE) $(ARGS) .
+
+clean: ## remove caches, not the environment
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	@find . -name __pycache__ -not -path './$(VENV)*' -prune -exec rm -rf {} +
+
+# --- Environments -----------------------------------------------------------------------------------------------------
+# One .venv, and one stamp for each lock installed in it. The locks agree on every version, so any order will do.
+
+$(VENV)/.serve $(VENV)/.train $(VENV)/.dev: $(VENV)/.%: requirements/%.txt requirements/torch.txt | $(BIN)/pip
+	@$(BIN)/python requirements/install_torch.py
+	@echo "$(VENV): installing requirements/$*.txt"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(BIN)/pip:
+	@test -n "$(PYTHON)" || { echo >&2 "make: no Python 3.11 or newer that can make virtual environments" \
+		"(on Debian: apt install python3-venv); name one with PYTHON=/path/to/python"; exit 1; }
+	@echo "$(VENV): made by $(PYTHON), $$($(PYTHON) -V)"
+	@$(PYTHON) -m venv $(VENV)
+
+# --- Locks ------------------------------------------------------------------------------------------------------------
+# After a change of pyproject.toml; UPGRADE=1 takes the newest of everything. dev.txt comes first, being the largest; the
+# others start as copies of it, and pip-compile keeps the versions it finds. torch itself is left out: install_torch.py
+# chooses its build. Needs a pip that finds a CPU build of torch, or TORCH_INDEX=https://download.pytorch.org/whl/cpu.
+
+COMPILE = CUSTOM_COMPILE_COMMAND='make lock' $(VENV)-lock/bin/pip-compile --quiet --strip-extras \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	--unsafe-package torch --unsafe-package unet-segmentation-service pyproject.toml
+
+lock: $(VENV)-lock/bin/pip-compile ## pin the newest versions that pyproject.toml allows (UPGRADE=1), or just what is new
+	@$(COMPILE) --extra dev --extra train --output-file requirements/dev.txt $(if $(UPGRADE),--upgrade)
+	@! grep -E '^(cuda|nvidia|triton)' requirements/dev.txt || { echo >&2 "make lock: that is the CUDA build of torch"; exit 1; }
+	@cp requirements/dev.txt requirements/train.txt
+	@$(COMPILE) --extra train --output-file requirements/train.txt
+	@cp requirements/train.txt requirements/serve.txt
+	@$(COMPILE) --output-file requirements/serve.txt
+
+$(VENV)-lock/bin/pip-compile:
+	@$(PYTHON) -m venv $(VENV)-lock
+	@$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check pip-tools==7.6.2
