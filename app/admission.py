@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.metrics import Metrics
@@ -23,7 +24,10 @@ from app.service import Service
 log = logging.getLogger("app.access")
 
 # Letters and signs that no log, header or shell trips over.
-REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+# What the log says of a client that left before it had sent everything; nobody gets it as an answer.
+CLIENT_CLOSED = 499
 
 # The calls that cost something: what admission is about.
 GUARDED = ("/segment",)
@@ -43,7 +47,7 @@ class RequestLog:
             await self.app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if REQUEST_ID.match(given) else uuid.uuid4().hex
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         started, status = time.perf_counter(), 0
 
@@ -56,6 +60,8 @@ class RequestLog:
 
         try:
             await self.app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = status or CLIENT_CLOSED
         except Exception:
             log.exception("unexpected error", extra={"fields": {"request_id": request_id}})
             if not status:
@@ -155,4 +161,4 @@ def is_known(given: bytes, keys: Iterable[bytes]) -> bool:
 def _given_key(headers: Headers) -> bytes:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-    return key.encode()
+    return key.encode("latin-1")  # as starlette decoded it: the bytes that came

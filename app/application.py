@@ -46,6 +46,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _load(service: Service) -> None:
     try:
         await asyncio.to_thread(service.load)
-    except (ValueError, RuntimeError) as error:
-        service.failure = str(error).splitlines()[0]
-        log.error("start failed", extra={"fields": {"reason": service.failure}})
+    except Exception as error:  # whatever it is: a process that will never be ready must end
+        service.failure = str(error) or type(error).__name__
+        log.exception("start failed")

@@ -19,7 +19,10 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logs(level: str) -> None:
-    """Sends everything through one handler. uvicorn's access lines are off: the service writes its own."""
+    """Sends everything through one handler: our own lines from `level` on, other people's from warnings on.
+
+    uvicorn's access lines are off: the service writes its own.
+    """
     logging.config.dictConfig(
         {
             "version": 1,
@@ -28,7 +31,11 @@ def configure_logs(level: str) -> None:
             "handlers": {
                 "stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}
             },
-            "root": {"level": level.upper(), "handlers": ["stdout"]},
-            "loggers": {"uvicorn.access": {"level": "CRITICAL"}, "uvicorn.error": {"level": "WARNING"}},
+            "root": {"level": "ERROR" if level == "error" else "WARNING", "handlers": ["stdout"]},
+            "loggers": {
+                "app": {"level": level.upper()},
+                "model": {"level": level.upper()},
+                "uvicorn.access": {"level": "CRITICAL"},
+            },
         }
     )

@@ -134,7 +134,7 @@ def _answer(service: Service, upload: Upload, output: Output, png: bytes, stages
 
 
 @router.get("/model")
-async def model(request: Request) -> dict[str, Any]:
+async def describe_model(request: Request) -> dict[str, Any]:
     """What is served: the weights, how they were made, and what runs them."""
     service = _service(request)
     if not service.ready:

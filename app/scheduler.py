@@ -38,6 +38,7 @@ class Job:
     def __init__(self, task: ImageTask) -> None:
         self.task = task
         self.pixels = sum(tile.pixels for tile in task.tiles)
+        """Of the tiles that wait or are being computed: what the job takes of the queue."""
         self.waiting = deque(task.tiles)
         self.missing = len(task.tiles)
         self.done: Future[None] = Future()
@@ -88,10 +89,11 @@ class Scheduler:
     def _submit(self, job: Job) -> None:
         with self._changed:
             # an image larger than the whole queue is let in when it would be alone
-            if self._queued_pixels and self._queued_pixels + job.pixels > self._max_pixels:
+            full = self._queued_pixels and self._queued_pixels + job.pixels > self._max_pixels
+            if full or self._closing:
                 raise Overloaded(self._retry_after_s())
             self._jobs.append(job)
-            self._add_pixels(job.pixels)
+            self._set_queued(self._queued_pixels + job.pixels)
             self._changed.notify()
 
     def _work(self) -> None:
@@ -127,18 +129,18 @@ class Scheduler:
         for job, _ in batch:
             job.started = job.started or started
         results = self._segmenter.engine.run(np.stack([job.task.cut(tile) for job, tile in batch]))
-        for (job, tile), result in zip(batch, results, strict=True):
-            self._paste(job, tile, result)
         self._metrics.tiles.inc(len(batch))
         self._metrics.batch_tiles.observe(len(batch))
         rate = sum(tile.pixels for _, tile in batch) / (time.perf_counter() - started)
         self._pixels_per_s = rate if self._pixels_per_s is None else 0.9 * self._pixels_per_s + 0.1 * rate
+        for (job, tile), result in zip(batch, results, strict=True):
+            self._paste(job, tile, result)
 
     def _paste(self, job: Job, tile: Tile, result: Array) -> None:
         job.task.paste(tile, result)
         job.missing -= 1
         with self._changed:
-            self._add_pixels(-tile.pixels)
+            self._release(job, tile.pixels)
         if not job.missing:
             try:
                 job.done.set_result(None)
@@ -149,8 +151,7 @@ class Scheduler:
         with self._changed:
             if job in self._jobs:
                 self._jobs.remove(job)
-            self._add_pixels(-sum(tile.pixels for tile in job.waiting))
-            job.waiting.clear()
+            self._release(job, job.pixels)
         try:
             job.done.set_exception(error)
         except InvalidStateError:
@@ -160,11 +161,15 @@ class Scheduler:
         for job in [job for job in self._jobs if job.done.cancelled()]:
             self._jobs.remove(job)
             self._metrics.dropped_tiles.inc(len(job.waiting))
-            self._add_pixels(-sum(tile.pixels for tile in job.waiting))
+            self._release(job, job.pixels)
 
-    def _add_pixels(self, pixels: int) -> None:
-        self._queued_pixels += pixels
-        self._metrics.queue_pixels.set(self._queued_pixels)
+    def _release(self, job: Job, pixels: int) -> None:
+        job.pixels -= pixels
+        self._set_queued(self._queued_pixels - pixels)
+
+    def _set_queued(self, pixels: int) -> None:
+        self._queued_pixels = pixels
+        self._metrics.queue_pixels.set(pixels)
 
     def _retry_after_s(self) -> int:
         if not self._pixels_per_s:

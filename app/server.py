@@ -34,10 +34,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def serve(app: FastAPI) -> int:
-    """Listens until told to stop; returns the exit code: 0, or 1 if the engine could not be made.
-
-    Raises SystemExit with 1 if it cannot listen; the log says why.
-    """
+    """Listens until told to stop; the exit code: 0, or 1 if it cannot listen or have its engine (the log says why)."""
     service: Service = app.state.service
     settings = service.settings
     config = uvicorn.Config(
@@ -49,5 +46,8 @@ def serve(app: FastAPI) -> int:
         server_header=False,
         timeout_graceful_shutdown=int(settings.deadline_s) + 1,
     )
-    DrainingServer(config, service).run()
+    try:
+        DrainingServer(config, service).run()
+    except SystemExit:  # how uvicorn ends when it cannot listen; its code is 3, which means bad weights here
+        return 1
     return 1 if service.failure else 0

@@ -131,9 +131,9 @@ def find_weights(setting: Path | None) -> Path:
     """The weights file a setting means: itself, a folder's newest, or the bundled one. Raises WeightsError."""
     if setting is None:
         return BUNDLED
-    if not setting.is_dir():
-        return setting
     try:
+        if not setting.is_dir():
+            return setting
         found = [path for path in setting.glob("*.safetensors") if not path.name.startswith(".")]
         return max(found, key=lambda path: path.stat().st_mtime, default=BUNDLED)
     except OSError as error:

@@ -34,7 +34,9 @@ class Settings(BaseSettings):
     max_queue_pixels: int = Field(200_000_000, ge=1, description="pixels that may wait or be computed at once")
     max_batch: int = Field(8, ge=1, le=1024, description="most tiles computed at once")
     tile: int = Field(1024, ge=32, le=16384, description="side of the largest tile, pixels; a multiple of 16")
-    deadline_s: float = Field(600.0, gt=0, description="seconds after which a request is given up with 504")
+    deadline_s: float = Field(
+        600.0, gt=0, allow_inf_nan=False, description="seconds after which a request is given up with 504"
+    )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="keys that may segment, separated by commas; none: open"
     )

@@ -1,11 +1,12 @@
 """The image in a request: the bytes and the name of one part of a form, or the whole body."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import PurePath
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.problems import Problem
@@ -23,9 +24,23 @@ class Upload:
 
 
 class _InMemory(MultiPartParser):
-    """Starlette's parser, but never on disk: admission has bounded the body, so memory will do."""
+    """Starlette's parser, but a form must end, and never on disk: admission has bounded the body, so memory will do."""
 
     spool_max_size = 2**63 - 1
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
+
+    async def parse(self) -> FormData:
+        self.stream = self._to_the_end(self.stream)
+        return await super().parse()
+
+    async def _to_the_end(self, stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async for chunk in stream:
+            yield chunk
+        if not self.ended:
+            raise MultiPartException("no closing boundary")
 
 
 async def read_upload(request: Request) -> Upload:
@@ -43,11 +58,14 @@ async def _read_form(request: Request) -> Upload:
     try:
         form = await _InMemory(request.headers, request.stream(), max_files=8, max_fields=8).parse()
     except MultiPartException as error:
-        raise Problem(HTTPStatus.BAD_REQUEST, "The multipart body is broken or has too many parts.") from error
-    part = next((form[name] for name in PARTS if name in form), None)
-    if not isinstance(part, UploadFile):
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The form has no file in a part named file (or image).")
-    return Upload(await part.read(), _stem(part.filename))
+        raise Problem(HTTPStatus.BAD_REQUEST, "The multipart body is broken, cut off or has too many parts.") from error
+    try:
+        part = next((form[name] for name in PARTS if name in form), None)
+        if not isinstance(part, UploadFile):
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The form has no file in a part named file (or image).")
+        return Upload(await part.read(), _stem(part.filename))
+    finally:
+        await form.close()
 
 
 def _stem(filename: str | None) -> str:

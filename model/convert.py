@@ -17,7 +17,7 @@ from torch import Tensor
 
 from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
-from model.weights_file import Description, WeightsError, save_weights
+from model.weights_file import Description, WeightsError, check_tensors, save_weights
 
 # logit >= 0.5, as a probability: 1 / (1 + exp(-0.5))
 TUTORIAL_THRESHOLD = 0.6224593312018546
@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         description = describe(state, arguments.name or arguments.target.stem, arguments.source.name)
         if arguments.threshold is not None:
             description = Description.model_validate(description.model_dump() | {"threshold": arguments.threshold})
+        check_tensors(str(arguments.source), state, description.architecture)
         save_weights(arguments.target, state, description)
     except (ValueError, OSError) as error:
         print(f"convert: {_reason(error)}", file=sys.stderr)
@@ -85,7 +86,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 def describe(state: dict[str, Tensor], name: str, source: str) -> Description:
     """The description of a foreign state dict, everything read off its tensors. Raises WeightsError, ValueError."""
     config = infer_config(state)
-    tutorial = config.conv_bias
+    tutorial = config.conv_bias and not config.halve_middle  # with both: an early Pytorch-UNet, pixels 0..1
     if config.classes == 1:
         labels = {0: "background", 255: "foreground"}
     else:

@@ -11,6 +11,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    PHOTOMETRIC_INTERPRETATION,
+    PLANAR_CONFIGURATION,
+    SAMPLESPERPIXEL,
+    TILELENGTH,
+    TILEWIDTH,
+    TiffImageFile,
+)
 
 from model.preprocessing import FULL_SCALE, Pixels
 
@@ -62,7 +71,7 @@ class Header:
     height: int
     pages: int
     pixels: int
-    """Of all pages together: they may differ in size. `width` and `height` are the first one's."""
+    """To make room for, of all pages together: they may differ in size. `width` and `height` are the first one's."""
 
 
 def read_header(data: bytes) -> Header:
@@ -70,26 +79,39 @@ def read_header(data: bytes) -> Header:
     kind = _format(data)
     try:
         with Image.open(BytesIO(data), formats=[kind]) as image:
-            sizes = _page_sizes(image) if kind == "TIFF" else [image.size]
+            width, height = image.size
+            sizes = _page_pixels(image) if isinstance(image, TiffImageFile) else [width * height]
     except UnsupportedImage:
         raise
     except Exception as error:  # over broken headers Pillow's parsers raise nearly anything
         raise ImageError(f"The {kind} file is broken or truncated.") from error
-    width, height = sizes[0]
-    return Header(kind, width, height, len(sizes), sum(columns * rows for columns, rows in sizes))
+    return Header(kind, width, height, len(sizes), sum(sizes))
 
 
-def _page_sizes(image: Image.Image) -> list[tuple[int, int]]:
-    """Width and height of each page."""
-    sizes = [image.size]
+def _page_pixels(image: TiffImageFile) -> list[int]:
+    """Pixels of each page; those of one of its tiles if that is larger, for the decoder makes room for a whole one."""
+    sizes: list[int] = []
     try:
-        while True:
+        while len(sizes) <= MAX_PAGES:
             image.seek(len(sizes))
-            sizes.append(image.size)
-            if len(sizes) > MAX_PAGES:
-                raise UnsupportedImage(f"TIFF files of more than {MAX_PAGES} pages are not accepted.")
+            _check_page(image)
+            tile = image.tag_v2.get(TILEWIDTH, 0) * image.tag_v2.get(TILELENGTH, 0)
+            sizes.append(max(image.width * image.height, tile))
     except EOFError:
         return sizes
+    raise UnsupportedImage(f"TIFF files of more than {MAX_PAGES} pages are not accepted.")
+
+
+def _check_page(image: TiffImageFile) -> None:
+    """Refuses the pages that OpenCV decodes wrongly without a word. Raises UnsupportedImage."""
+    tags = image.tag_v2
+    samples, bits = tags.get(SAMPLESPERPIXEL, 1), max(tags.get(BITSPERSAMPLE, (1,)))
+    if samples > 1 and tags.get(PLANAR_CONFIGURATION, 1) == 2:
+        raise UnsupportedImage("TIFF files that store their colour planes apart are not accepted.")
+    if bits == 16 and tags.get(PHOTOMETRIC_INTERPRETATION) == 0:
+        raise UnsupportedImage("TIFF files of 16 bits in which white is 0 are not accepted.")
+    if image.mode == "RGBA" and image.n_frames > 1:
+        raise UnsupportedImage("TIFF files of several pages with transparency are not accepted.")
 
 
 def decode_image(data: bytes) -> Pixels:
@@ -101,6 +123,8 @@ def decode_image(data: bytes) -> Pixels:
     kind = _format(data)
     if kind == "PNG" and not _png_is_whole(data):
         raise ImageError("The PNG file is broken or truncated.")
+    if kind == "TIFF" and (pixels := _decode_rgba_tiff(data)) is not None:
+        return pixels
     try:
         stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
@@ -108,6 +132,16 @@ def decode_image(data: bytes) -> Pixels:
     if stored is None:  # how imdecode says most of its errors
         raise ImageError(f"The {kind} file is broken or truncated.")
     return _as_rgb(stored)
+
+
+def _decode_rgba_tiff(data: bytes) -> Pixels | None:
+    """The pixels of an 8-bit TIFF with transparency, whose colours OpenCV would multiply by it; None for all others."""
+    read_header(data)
+    try:
+        with Image.open(BytesIO(data), formats=["TIFF"]) as image:
+            return np.array(image) if image.mode == "RGBA" else None
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ImageError("The TIFF file is broken or truncated.") from error
 
 
 def decode_pages(data: bytes) -> list[Pixels]:

@@ -1,7 +1,7 @@
 """The weights file: one `.safetensors` that describes itself.
 
-The tensors are the net's state dict. The header's metadata holds the `Description`, one JSON text per field, so
-nobody ever has to know again with which width, scaling or threshold a file was made. Nothing here unpickles anything.
+The tensors are the net's state dict. The header's metadata holds the `Description` as JSON, so nobody ever has to know
+again with which width, scaling or threshold a file was made. Nothing here unpickles anything.
 """
 
 import hashlib
@@ -13,12 +13,14 @@ from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
+
+METADATA_KEY = "description"
 
 BUNDLED = Path(__file__).parent / "weights" / "em-membranes.safetensors"
 
@@ -54,13 +56,8 @@ class Description(BaseModel):
         return self
 
     def to_metadata(self) -> dict[str, str]:
-        return {key: json.dumps(value) for key, value in self.model_dump(mode="json").items()}
-
-    @classmethod
-    def from_metadata(cls, metadata: dict[str, str]) -> "Description":
-        """Raises ValueError (pydantic's or json's) if the metadata is not a description."""
-        known = {key: json.loads(text) for key, text in metadata.items() if key in cls.model_fields}
-        return cls.model_validate(known)
+        """One entry, for safetensors writes several in random order, and the same weights are to be the same file."""
+        return {METADATA_KEY: json.dumps(self.model_dump(mode="json"), allow_nan=False)}
 
 
 @dataclass(frozen=True)
@@ -102,62 +99,58 @@ def save_weights(path: Path, tensors: dict[str, Tensor], description: Descriptio
         unfinished.unlink(missing_ok=True)
 
 
-def load_weights(path: Path) -> Weights:
+def load_weights(path: Path = BUNDLED) -> Weights:
     """Reads and checks a weights file: description, names, shapes and finite values.
 
     Raises WeightsError.
     """
-    description, tensors = _read(path)
-    _check_tensors(path, tensors, description.architecture)
-    with path.open("rb") as file:
-        return Weights(description, tensors, hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def _read(path: Path) -> tuple[Description, dict[str, Tensor]]:
-    if not path.is_file():
-        raise WeightsError(f"weights {path}: no such file")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"weights {path}: {_what_else(path)}") from error
-    if "format_version" not in metadata:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise WeightsError(f"weights {path}: no such file") from error
+    except OSError as error:
+        raise WeightsError(f"weights {path}: cannot be read ({error.strerror})") from error
+    try:
+        tensors = load(data)
+        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+    except (SafetensorError, ValueError) as error:
+        raise WeightsError(f"weights {path}: {_what_else(data)}") from error
+    description = _read_description(path, metadata)
+    check_tensors(str(path), tensors, description.architecture)
+    return Weights(description, tensors, hashlib.sha256(data).hexdigest())
+
+
+def _read_description(path: Path, metadata: dict[str, str]) -> Description:
+    if METADATA_KEY not in metadata:
         raise WeightsError(
             f"weights {path}: a safetensors file without a description; bring it in with python -m model.convert"
         )
     try:
-        return Description.from_metadata(metadata), tensors
+        return Description.model_validate_json(metadata[METADATA_KEY])
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "description"
+        field = ".".join(map(str, first["loc"])) or METADATA_KEY
         raise WeightsError(f"weights {path}: {field}: {first['msg']}") from error
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"weights {path}: its description is not JSON") from error
 
 
-def _what_else(path: Path) -> str:
-    """What a file is that safetensors cannot read."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04", b"\x80\x05")):
+def _what_else(data: bytes) -> str:
+    """What bytes are that safetensors cannot read."""
+    if data.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04", b"\x80\x05")):
         return "a pickle (torch.save), not a safetensors file; bring it in with python -m model.convert"
     return "broken or truncated, or not a safetensors file"
 
 
-def _check_tensors(path: Path, tensors: dict[str, Tensor], config: UNetConfig) -> None:
+def check_tensors(source: str, tensors: dict[str, Tensor], config: UNetConfig) -> None:
+    """Names, shapes and finite values, against the net of a configuration. Raises WeightsError, which names `source`."""
     with torch.device("meta"):
         expected = {name: _form(tensor) for name, tensor in UNet(config).state_dict().items()}
     found = {name: _form(tensor) for name, tensor in tensors.items()}
     if found != expected:
         odd = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise WeightsError(f"weights {path}: tensors do not fit the described net, {len(odd)} of them, first {odd[0]}")
+        raise WeightsError(f"weights {source}: tensors do not fit the described net, {len(odd)} of them, first {odd[0]}")
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor.float()).all()]
     if broken:
-        raise WeightsError(f"weights {path}: {broken[0]} holds values that are not finite")
+        raise WeightsError(f"weights {source}: {broken[0]} holds values that are not finite")
 
 
 def _form(tensor: Tensor) -> tuple[torch.Size, bool]:

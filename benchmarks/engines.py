@@ -1,0 +1,101 @@
+"""`python -m benchmarks.engines [--json]`: images per second of the bundled net, and of the tutorial's as it ran there.
+
+One grey image of 512 x 512, batch 1. The engines take turns, so that whatever else the machine does hits all of them; the
+figures are medians, and the ratios are of medians of one run.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model.engine import DTYPES, TorchEngine, choose_device, choose_precision
+from model.unet import UNet, UNetConfig
+from model.weights_file import load_weights
+
+SIDE = 512
+TUTORIAL = "the tutorial's net, eager, fp32, contiguous"
+
+
+def main() -> int:
+    """The command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engines", description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    device = choose_device(arguments.device)
+    runs = {TUTORIAL: _tutorial(device)}
+    for precision in DTYPES:
+        if precision == "fp32" or choose_precision(device, "auto") != "fp32":
+            runs[f"bundled net, torch, {precision}"] = _bundled(str(device), precision)
+    seconds = _interleaved(runs, arguments.repeats)
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    result = {
+        "chip": _chip(device),
+        "threads": torch.get_num_threads(),
+        "torch": metadata.version("torch"),
+        "image": f"{SIDE} x {SIDE}",
+        "repeats": arguments.repeats,
+        "ms": {name: round(1000 * median, 1) for name, median in medians.items()},
+        "times_the_tutorial": {name: round(medians[TUTORIAL] / median, 2) for name, median in medians.items()},
+    }
+    print(json.dumps(result, indent=1) if arguments.json else _table(result))
+    return 0
+
+
+def _tutorial(device: torch.device) -> Callable[[], object]:
+    net = UNet(UNetConfig(width=64, upsampling="bilinear_aligned", conv_bias=True)).eval().to(device)
+    image = torch.rand(1, 1, SIDE, SIDE, device=device) * 255
+
+    def run() -> object:
+        with torch.no_grad():
+            return net(image).cpu()
+
+    return run
+
+
+def _bundled(device: str, precision: str) -> Callable[[], object]:
+    engine = TorchEngine(load_weights().build_net(), device, precision)
+    batch = np.random.default_rng(0).standard_normal((1, 1, SIDE, SIDE), np.float32)
+    return lambda: engine.run(batch)
+
+
+def _interleaved(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each run, after two unmeasured ones."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(repeats + 2):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
+            if turn >= 2:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def _chip(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
+    return f"{names[0] if names else platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def _table(result: dict[str, object]) -> str:
+    ms, ratios = result["ms"], result["times_the_tutorial"]
+    assert isinstance(ms, dict)
+    assert isinstance(ratios, dict)
+    head = f"{result['chip']}, {result['threads']} threads, torch {result['torch']}, {result['image']}, medians"
+    return "\n".join([head, *(f"{ms[name]:9.1f} ms {ratios[name]:7.2f} x   {name}" for name in ms)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
