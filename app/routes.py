@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import ClientDisconnect
 
 from app.admission import overload_problem
 from app.decode import decode
@@ -19,6 +21,8 @@ from app.upload import Upload, read_upload
 from model.preprocessing import Pixels
 
 router = APIRouter()
+
+T = TypeVar("T")
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
@@ -92,7 +96,7 @@ async def segment(
             decoding = time.perf_counter()
             pixels = await service.in_pool(decode, upload.data, service.settings.max_pixels)
             decoded = time.perf_counter()
-            job = await _infer(service, pixels)
+            job = await _unless_gone(request, _infer(service, pixels))
             inferred = time.perf_counter()
             chosen = description.threshold if threshold is None else threshold
             png = await service.in_pool(encode, job.task.probabilities, output, chosen, class_index)
@@ -107,6 +111,24 @@ async def segment(
         "encode": time.perf_counter() - inferred,
     }
     return _answer(service, upload, output, png, stages)
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What the work gives; cancelled, with ClientDisconnect, if the client leaves first. The body must be read."""
+    working, gone = asyncio.create_task(work), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return await working
+    finally:
+        working.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _infer(service: Service, pixels: Pixels) -> Job:

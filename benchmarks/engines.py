@@ -1,7 +1,7 @@
 """`python -m benchmarks.engines [--json]`: images per second of the bundled net, and of the tutorial's as it ran there.
 
-One grey image of 512 x 512, batch 1. The engines take turns, so that whatever else the machine does hits all of them; the
-figures are medians, and the ratios are of medians of one run.
+One grey image of 512 x 512, batch 1. The engines take turns, so that whatever else the machine does hits all of them;
+the figures are medians, and the ratios are of medians of one run.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,14 +86,16 @@ def _chip(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
+    names = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        if info.exists()
+        else []
+    )
     return f"{names[0] if names else platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
-def _table(result: dict[str, object]) -> str:
+def _table(result: dict[str, Any]) -> str:
     ms, ratios = result["ms"], result["times_the_tutorial"]
-    assert isinstance(ms, dict)
-    assert isinstance(ratios, dict)
     head = f"{result['chip']}, {result['threads']} threads, torch {result['torch']}, {result['image']}, medians"
     return "\n".join([head, *(f"{ms[name]:9.1f} ms {ratios[name]:7.2f} x   {name}" for name in ms)])
 

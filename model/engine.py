@@ -47,7 +47,7 @@ class TorchEngine:
         self.device = str(self._device)
         self.precision: str = choose_precision(self._device, precision)
         self._dtype = DTYPES[self.precision]
-        self._layout = _memory_format(net)
+        self._layout = memory_format(net)
         net = net.eval().requires_grad_(False).to(self._device, self._dtype)
         self._net = net.to(memory_format=self._layout)  # type: ignore[call-overload]  # torch's stubs lack it
 
@@ -93,7 +93,7 @@ def _multiplies_in_bf16(device: torch.device) -> bool:
     return False
 
 
-def _memory_format(net: UNet) -> torch.memory_format:
+def memory_format(net: UNet) -> torch.memory_format:
     """Channels last is faster everywhere, but sums in another order.
 
     Nets with aligned corners are other people's and keep the order of the original, so that their masks are equal to

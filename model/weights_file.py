@@ -141,13 +141,15 @@ def _what_else(data: bytes) -> str:
 
 
 def check_tensors(source: str, tensors: dict[str, Tensor], config: UNetConfig) -> None:
-    """Names, shapes and finite values, against the net of a configuration. Raises WeightsError, which names `source`."""
+    """Names, shapes and finite values, against a configuration's net. Raises WeightsError, which names `source`."""
     with torch.device("meta"):
         expected = {name: _form(tensor) for name, tensor in UNet(config).state_dict().items()}
     found = {name: _form(tensor) for name, tensor in tensors.items()}
     if found != expected:
         odd = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise WeightsError(f"weights {source}: tensors do not fit the described net, {len(odd)} of them, first {odd[0]}")
+        raise WeightsError(
+            f"weights {source}: tensors do not fit the described net, {len(odd)} of them, first {odd[0]}"
+        )
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor.float()).all()]
     if broken:
         raise WeightsError(f"weights {source}: {broken[0]} holds values that are not finite")

@@ -4,6 +4,7 @@ What is drawn at a position of the stream depends on the seed and the position a
 does not matter, and a resumed training goes on with exactly the samples it would have seen.
 """
 
+import signal
 from functools import lru_cache
 
 import cv2
@@ -51,7 +52,7 @@ def make_loader(
         batch_size=recipe.batch,
         sampler=range(first * recipe.batch, steps * recipe.batch),
         num_workers=workers,
-        worker_init_fn=_single_threaded,
+        worker_init_fn=_prepare_worker,
         pin_memory=pin,
     )
 
@@ -61,5 +62,7 @@ def _order(seed: int, turn: int, images: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, 0, turn]).permutation(images)
 
 
-def _single_threaded(_worker: int) -> None:
+def _prepare_worker(_worker: int) -> None:
     cv2.setNumThreads(0)
+    # Ctrl-C reaches the whole process group; the loop decides when to stop, and needs its batches until then
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import swa_utils
 from tqdm import tqdm
 
-from model.engine import DTYPES, TorchEngine, choose_precision
+from model.engine import DTYPES, TorchEngine, choose_precision, memory_format
 from model.segmenter import Segmenter
 from model.unet import UNet
 from model.weights_file import Description, Weights, save_weights
@@ -68,7 +69,8 @@ class Trainer:
 
         torch.manual_seed(seed)
         net = UNet(recipe.net).to(device)
-        self.net: UNet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        self.layout = memory_format(net)
+        self.net: UNet = net.to(memory_format=self.layout)  # type: ignore[call-overload]  # torch's stubs lack it
         self.average = _average(self.net, recipe.ema_decay)
         self.optimizer = _optimizer(self.net, recipe)
         self.schedule = _schedule(self.optimizer, recipe, self.steps)
@@ -79,12 +81,16 @@ class Trainer:
         self._autocast = torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
 
     def run(self) -> Best:
-        """Trains to the end. Raises TrainingError if the loss is no number; Ctrl-C writes the checkpoint first."""
+        """Trains to the end.
+
+        Raises TrainingError if the loss is no number, KeyboardInterrupt after SIGINT or SIGTERM, with the checkpoint
+        written: then `resume` goes on exactly where this stopped.
+        """
         loader = make_loader(
             self.stream, self.recipe, self.step, self.steps, self.workers, pin=self.device.type == "cuda"
         )
         started, total, counted = time.monotonic(), 0.0, 0
-        with tqdm(total=self.steps, initial=self.step, unit="step", disable=None) as bar, self._keep_on_interrupt():
+        with tqdm(total=self.steps, initial=self.step, unit="step", disable=None) as bar, _asked_to_stop() as asked:
             for images, targets in loader:
                 loss = self._train_step(images, targets)
                 total, counted = total + loss, counted + 1
@@ -94,6 +100,9 @@ class Trainer:
                     row = {"loss": total / counted, "learning_rate": self.optimizer.param_groups[0]["lr"]}
                     bar.write(self._check(row | {"seconds": time.monotonic() - started}))
                     total, counted = 0.0, 0
+                if asked and self.step < self.steps:
+                    self._write()
+                    raise KeyboardInterrupt
         return self.best
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -113,7 +122,7 @@ class Trainer:
 
     def _train_step(self, images: Tensor, targets: Tensor) -> float:
         self.net.train()
-        images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+        images = images.to(self.device, memory_format=self.layout, non_blocking=True)
         targets = targets.to(self.device, non_blocking=True)
         with self._autocast:
             logits = self.net(images)
@@ -201,13 +210,25 @@ class Trainer:
     def _kept(self) -> str:
         return str(self.folder.weights) if self.folder.weights.exists() else "nothing yet"
 
-    @contextlib.contextmanager
-    def _keep_on_interrupt(self) -> Iterator[None]:
-        try:
-            yield
-        except KeyboardInterrupt:
-            self._write()
-            raise
+
+@contextlib.contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """A list that SIGINT or SIGTERM puts its number into, so that the loop stops between two steps and not within one.
+
+    A second Ctrl-C stops at once.
+    """
+    asked: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        asked.append(number)
+        signal.signal(number, before[number])
+
+    before = {int(number): signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _average(net: UNet, decay: float | None) -> swa_utils.AveragedModel | None:
@@ -227,5 +248,6 @@ def _optimizer(net: UNet, recipe: Recipe) -> torch.optim.Optimizer:
 def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
     if recipe.schedule == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    # one step more than is taken: the schedule is asked once after the last update
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps + 1, pct_start=0.2)
+    # one step more than is taken, since it is asked once after the last; it cannot rise in fewer than ten
+    total = max(10, steps + 1)
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=total, pct_start=0.2)

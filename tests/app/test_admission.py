@@ -1,0 +1,224 @@
+"""Admission at the level of ASGI, so that a body that is read can be seen."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from starlette.datastructures import Headers
+from starlette.types import Message
+
+from app.admission import is_known
+from app.application import create_app
+from app.settings import Settings
+
+
+@dataclass
+class Answer:
+    """What an application sent."""
+
+    messages: list[Message] = field(default_factory=list)
+
+    async def send(self, message: Message) -> None:
+        self.messages.append(message)
+
+    @property
+    def status(self) -> int:
+        return int(self.messages[0]["status"])
+
+    @property
+    def headers(self) -> Headers:
+        return Headers(raw=self.messages[0]["headers"])
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        body: dict[str, Any] = json.loads(b"".join(message["body"] for message in self.messages[1:]))
+        return body
+
+
+async def _never() -> Message:
+    raise AssertionError("the body was read")
+
+
+def _post(app: FastAPI, headers: dict[str, str] | None = None, receive: Any = _never, path: str = "/segment") -> Answer:
+    answer = Answer()
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],
+    }
+    asyncio.run(app(scope, receive, answer.send))
+    return answer
+
+
+def _body(*chunks: bytes) -> Callable[[], Any]:
+    """The `receive` of a body that comes in these chunks; it fails when it is asked for more."""
+    waiting = list(chunks)
+
+    async def receive() -> Message:
+        chunk = waiting.pop(0)
+        return {"type": "http.request", "body": chunk, "more_body": bool(waiting)}
+
+    return receive
+
+
+@pytest.fixture(scope="module")
+def make_app(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., FastAPI]]:
+    """`make_app(ready=True, **settings fields)`: the application, without a server; one for each set of arguments."""
+    with ExitStack() as stack:
+
+        @cache
+        def make(*, ready: bool = True, **fields: Any) -> FastAPI:
+            app = create_app(make_settings(**fields))
+            stack.callback(app.state.service.close)
+            if ready:
+                app.state.service.load()
+            return app
+
+        yield make
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Basic right"},
+        {"Authorization": "right"},
+        {"Authorization": "Bearer righ"},
+        {"Authorization": "Bearer right-and-more"},
+        {"Authorization": "Bearer wrong", "X-API-Key": "right"},
+        {"X-API-Key": "RIGHT"},
+        {"X-API-Key": "right,other"},
+    ],
+    ids=str,
+)
+def test_without_a_right_key_nothing_is_read(make_app: Callable[..., FastAPI], headers: dict[str, str]):
+    answer = _post(make_app(api_keys="right,other"), headers | {"Content-Type": "image/png"})
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert "right" not in str(answer.messages)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer right"},
+        {"Authorization": "bearer  other"},
+        {"X-API-Key": "other"},
+        {"Authorization": "Basic anything", "X-API-Key": "right"},
+        {"X-API-Key": "schlüssel"},
+        {"Authorization": "Bearer schlüssel"},
+    ],
+    ids=str,
+)
+def test_a_right_key_comes_in_by_either_header(make_app: Callable[..., FastAPI], headers: dict[str, str]):
+    app = make_app(api_keys="right,other,schlüssel")
+    answer = _post(app, headers | {"Content-Type": "image/png"}, _body(b"no image"))
+    assert answer.status == 400
+
+
+def test_keys_guard_no_more_than_what_costs(make_app: Callable[..., FastAPI]):
+    app = make_app(api_keys="right")
+    for path in ("/healthz", "/readyz", "/metrics", "/model"):
+        assert _post(app, path=path).status == 405  # known, open, and not for POST
+
+
+def test_before_it_is_ready_nothing_is_read(make_app: Callable[..., FastAPI]):
+    answer = _post(make_app(ready=False), {"Content-Type": "image/png"})
+    assert answer.status == 503
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_a_wrong_key_learns_nothing_of_readiness(make_app: Callable[..., FastAPI]):
+    assert _post(make_app(ready=False, api_keys="right"), {"X-API-Key": "wrong"}).status == 401
+
+
+@pytest.mark.parametrize("length", ["1025", "99999999999999999999"])
+def test_a_body_declared_too_large_is_not_read(make_app: Callable[..., FastAPI], length: str):
+    headers = {"Content-Type": "image/png", "Content-Length": length}
+    answer = _post(make_app(max_body_bytes=1024), headers)
+    assert answer.status == 413
+    assert "1024 bytes" in answer.problem["detail"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Length": "10"}, {"Content-Length": "-5"}, {"Content-Length": "x"}])
+@pytest.mark.parametrize("kind", ["image/png", "multipart/form-data; boundary=b"])
+def test_a_body_that_grows_too_large_is_read_no_further(
+    make_app: Callable[..., FastAPI], headers: dict[str, str], kind: str
+):
+    chunks = [b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n', bytes(600), bytes(600)]
+    unread = [b"never asked for"]
+    read: list[bytes] = []
+
+    async def receive() -> Message:
+        read.append((chunks + unread)[len(read)])
+        return {"type": "http.request", "body": read[-1], "more_body": True}
+
+    answer = _post(make_app(max_body_bytes=1024), headers | {"Content-Type": kind}, receive)
+    assert answer.status == 413
+    assert read == chunks
+
+
+def test_a_body_of_just_the_limit_comes_in(make_app: Callable[..., FastAPI]):
+    app = make_app(max_body_bytes=1024)
+    headers = {"Content-Type": "image/png", "Content-Length": "1024"}
+    assert _post(app, headers, _body(bytes(1000), bytes(24))).status == 400  # not an image, but read
+
+
+def test_each_refusal_is_counted_by_its_reason(make_app: Callable[..., FastAPI]):
+    app = make_app(api_keys="right", max_body_bytes=1025)
+    key = {"X-API-Key": "right"}
+    _post(app)
+    _post(app, key | {"Content-Length": "5000"})
+    _post(app, key | {"Content-Type": "image/png"}, _body(bytes(2000)))
+    app.state.service.drain()
+    _post(app, key)
+    sample = app.state.service.metrics.registry.get_sample_value
+    counts = {
+        reason: sample("segment_rejected_total", {"reason": reason}) for reason in ("key", "body size", "not ready")
+    }
+    assert counts == {"key": 1, "body size": 2, "not ready": 1}
+
+
+def test_a_client_that_leaves_while_sending_is_no_error_of_the_server(
+    make_app: Callable[..., FastAPI], caplog: pytest.LogCaptureFixture
+):
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"\x89PNG", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    caplog.set_level("INFO")
+    answer = _post(make_app(), {"Content-Type": "image/png", "X-Request-ID": "gone"}, receive)
+    assert answer.messages == []
+    logged = [record for record in caplog.records if getattr(record, "fields", {}).get("request_id") == "gone"]
+    assert [(record.levelname, record.message, vars(record)["fields"]["status"]) for record in logged] == [
+        ("INFO", "request", 499)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [(b"a", True), (b"bb", True), (b"", False), (b"b", False), (b"ab", False), (b"A", False), (b"\xff", False)],
+)
+def test_only_a_whole_key_is_known(given: bytes, known: bool):
+    assert is_known(given, [b"a", b"bb"]) is known
+
+
+def test_without_keys_none_is_known():
+    assert is_known(b"", []) is False

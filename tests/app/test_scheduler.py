@@ -1,0 +1,327 @@
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.metrics import Metrics
+from app.scheduler import FIRST_GUESS_S, LONGEST_S, Job, Overloaded, Scheduler
+from model.preprocessing import Pixels
+from model.segmenter import Segmenter
+
+TILE_PIXELS = 128 * 128
+HUGE = (400, 400)  # 25 tiles of 128 x 128, computed one by one
+
+WaitUntil = Callable[[Callable[[], object]], None]
+MakeImage = Callable[..., Pixels]
+
+
+@dataclass
+class Rig:
+    """A scheduler over a gated engine, and what can be seen of it."""
+
+    scheduler: Scheduler
+    segmenter: Segmenter
+    engine: Any
+    metrics: Metrics
+
+    def submit(self, image: Pixels) -> "asyncio.Task[Job]":
+        return asyncio.create_task(self.scheduler.run(self.segmenter.task(image)))
+
+    async def computing(self, batches: int) -> None:
+        """Until that many batches have come to the engine."""
+        while len(self.engine.batches) < batches:  # noqa: ASYNC110 - they come in another thread
+            await asyncio.sleep(0.001)
+
+    def metric(self, name: str) -> float:
+        value = self.metrics.registry.get_sample_value(f"segment_{name}")
+        assert value is not None
+        return value
+
+
+@pytest.fixture
+def make_rig(gated: tuple[Segmenter, Any]) -> Iterator[Callable[..., Rig]]:
+    segmenter, engine = gated
+    rigs: list[Rig] = []
+
+    def make(max_pixels: int = 10**9, *, is_open: bool = False) -> Rig:
+        metrics = Metrics()
+        if is_open:
+            engine.gate.set()
+        rigs.append(Rig(Scheduler(segmenter, max_pixels, metrics), segmenter, engine, metrics))
+        return rigs[-1]
+
+    yield make
+    engine.gate.set()
+    for rig in rigs:
+        rig.scheduler.close()
+
+
+@pytest.fixture
+def rig(make_rig: Callable[..., Rig]) -> Rig:
+    return make_rig()
+
+
+def _tiles(rig: Rig, *images: Pixels) -> int:
+    return sum(len(rig.segmenter.task(image).tiles) for image in images)
+
+
+def test_tiles_of_many_jobs_are_computed_once_each(make_rig: Callable[..., Rig], make_image: MakeImage):
+    rig = make_rig(is_open=True)
+    sizes = [(1, 1), (30, 40), (128, 128), (129, 20), (300, 250), (30, 40), (16, 300)]
+    images = [make_image(*size, seed=seed) for seed, size in enumerate(sizes)]
+
+    async def body() -> list[Job]:
+        return await asyncio.gather(*(rig.submit(image) for image in images))
+
+    jobs = asyncio.run(body())
+    for job, image in zip(jobs, images, strict=True):
+        assert np.allclose(job.task.probabilities, rig.segmenter.probabilities(image), atol=1e-5)
+    of_service = rig.engine.shapes[: int(rig.metric("batch_tiles_count"))]
+    assert sum(count for count, *_ in of_service) == rig.metric("tiles_total") == _tiles(rig, *images)
+    assert rig.metric("queue_pixels") == 0
+
+
+def test_a_batch_holds_tiles_of_one_shape_of_several_jobs(rig: Rig, make_image: MakeImage):
+    sizes = [(128, 128), (32, 32), (64, 32), (32, 32), (64, 32), (31, 29)]
+
+    async def body() -> None:
+        tasks = [rig.submit(make_image(*size)) for size in sizes]
+        await rig.computing(1)
+        rig.engine.gate.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(body())
+    assert rig.engine.shapes == [(1, 128, 128), (3, 32, 32), (2, 64, 32)]
+
+
+def test_a_batch_is_never_larger_than_max_batch(rig: Rig, make_image: MakeImage):
+    async def body() -> None:
+        tasks = [rig.submit(make_image(128, 128))]
+        await rig.computing(1)
+        tasks += [rig.submit(make_image(16, 16)) for _ in range(10)]
+        await asyncio.sleep(0)
+        rig.engine.gate.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(body())
+    assert rig.engine.shapes == [(1, 128, 128), (8, 16, 16), (2, 16, 16)]
+
+
+def test_a_batch_has_no_more_pixels_than_one_tile(rig: Rig, make_image: MakeImage):
+    async def body() -> None:
+        tasks = [rig.submit(make_image(128, 128))]
+        await rig.computing(1)
+        tasks += [rig.submit(make_image(64, 64)) for _ in range(6)]
+        await asyncio.sleep(0)
+        rig.engine.gate.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(body())
+    assert rig.engine.shapes == [(1, 128, 128), (4, 64, 64), (2, 64, 64)]
+
+
+def test_a_small_image_sent_after_a_huge_one_is_done_before_it(rig: Rig, make_image: MakeImage):
+    done: list[str] = []
+
+    async def body() -> None:
+        huge = rig.submit(make_image(*HUGE))
+        huge.add_done_callback(lambda _: done.append("huge"))
+        await rig.computing(1)
+        small = rig.submit(make_image(32, 32))
+        small.add_done_callback(lambda _: done.append("small"))
+        await asyncio.sleep(0)
+        rig.engine.gate.set()
+        await asyncio.gather(huge, small)
+
+    asyncio.run(body())
+    assert done == ["small", "huge"]
+    assert rig.engine.shapes.index((1, 32, 32)) == 2  # one tile was being computed, one had its turn
+    assert len(rig.engine.shapes) == 26
+
+
+def test_images_of_one_shape_take_turns(rig: Rig):
+    dark, bright = np.zeros(HUGE, np.uint8), np.full(HUGE, 255, np.uint8)
+
+    async def body() -> None:
+        first = rig.submit(dark)
+        await rig.computing(1)
+        second = rig.submit(bright)
+        await asyncio.sleep(0)
+        rig.engine.gate.set()
+        await asyncio.gather(first, second)
+
+    asyncio.run(body())
+    bright_turns = [bool(batch.max() > 0.5) for batch in rig.engine.batches]
+    assert bright_turns == [False, *[False, True] * 24, True]
+
+
+def test_a_job_says_when_its_first_tile_was_begun(rig: Rig, make_image: MakeImage):
+    async def body() -> tuple[Job, Job]:
+        first = rig.submit(make_image(*HUGE))
+        await rig.computing(1)
+        second = rig.submit(make_image(8, 8))
+        await asyncio.sleep(0)
+        rig.engine.gate.set()
+        return await first, await second
+
+    first, second = asyncio.run(body())
+    assert first.started is not None
+    assert second.started is not None
+    assert first.submitted <= first.started <= second.submitted <= second.started
+
+
+def test_the_tiles_of_a_cancelled_job_are_dropped_and_counted(rig: Rig, make_image: MakeImage):
+    async def body() -> None:
+        given_up = rig.submit(make_image(*HUGE))
+        await rig.computing(1)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        kept = rig.submit(make_image(16, 16))
+        await asyncio.sleep(0)
+        rig.engine.gate.set()
+        await kept
+        assert given_up.cancelled()
+
+    asyncio.run(body())
+    assert rig.engine.shapes == [(1, 128, 128), (1, 16, 16)]
+    assert rig.metric("dropped_tiles_total") == 24
+    assert rig.metric("queue_pixels") == 0
+
+
+def test_a_job_cancelled_during_its_last_tile_harms_nobody(rig: Rig, make_image: MakeImage):
+    async def body() -> None:
+        given_up = rig.submit(make_image(16, 16))
+        await rig.computing(1)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        rig.engine.gate.set()
+        await rig.submit(make_image(16, 16))
+
+    asyncio.run(body())
+    assert rig.metric("tiles_total") == 2
+    assert rig.metric("dropped_tiles_total") == 0
+    assert rig.metric("queue_pixels") == 0
+
+
+def test_an_engine_error_fails_the_jobs_of_its_batch_and_no_others(rig: Rig, make_image: MakeImage):
+    async def body() -> list[Job]:
+        failing = rig.submit(make_image(*HUGE))
+        await rig.computing(1)
+        others = [rig.submit(make_image(*size)) for size in ((16, 16), HUGE)]
+        await asyncio.sleep(0)
+        rig.engine.failures.append(RuntimeError("boom"))
+        rig.engine.gate.set()
+        with pytest.raises(RuntimeError, match="boom"):
+            await failing
+        return await asyncio.gather(*others)
+
+    assert [job.missing for job in asyncio.run(body())] == [0, 0]
+    assert rig.metric("tiles_total") == 26
+    assert rig.metric("queue_pixels") == 0
+
+
+def test_all_jobs_of_a_failed_batch_fail(rig: Rig, make_image: MakeImage):
+    async def body() -> list[Job | BaseException]:
+        tasks = [rig.submit(make_image(128, 128))]
+        await rig.computing(1)
+        tasks += [rig.submit(make_image(16, 16)) for _ in range(3)]
+        await asyncio.sleep(0)
+        rig.engine.failures += [RuntimeError("first"), RuntimeError("second")]
+        rig.engine.gate.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [str(error) for error in asyncio.run(body())] == ["first", "second", "second", "second"]
+    assert rig.metric("queue_pixels") == 0
+
+
+def test_after_engine_errors_the_queue_is_empty_and_later_jobs_work(
+    make_rig: Callable[..., Rig], make_image: MakeImage
+):
+    rig = make_rig(max_pixels=TILE_PIXELS, is_open=True)
+
+    async def body() -> Job:
+        rig.engine.failures += [RuntimeError("boom") for _ in range(3)]
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="boom"):
+                await rig.submit(make_image(*HUGE))
+        rig.scheduler.check_room()
+        return await rig.submit(make_image(16, 16))
+
+    job = asyncio.run(body())
+    assert np.array_equal(job.task.probabilities, rig.segmenter.probabilities(make_image(16, 16)))
+    assert rig.metric("queue_pixels") == 0
+    assert rig.scheduler.alive
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_back(make_rig: Callable[..., Rig], make_image: MakeImage):
+    rig = make_rig(max_pixels=2 * TILE_PIXELS)
+
+    async def body() -> None:
+        accepted = [rig.submit(make_image(128, 128)) for _ in range(2)]
+        await rig.computing(1)
+        with pytest.raises(Overloaded) as caught:
+            rig.scheduler.check_room()
+        assert caught.value.retry_after_s == FIRST_GUESS_S
+        with pytest.raises(Overloaded):
+            await rig.submit(make_image(1, 1))
+        rig.engine.gate.set()
+        await asyncio.gather(*accepted)
+
+    asyncio.run(body())
+    rig.scheduler.check_room()
+    assert rig.metric("queue_pixels") == 0
+    assert rig.metric("tiles_total") == 2
+
+
+def test_the_time_to_come_back_is_measured_and_bounded(make_rig: Callable[..., Rig], make_image: MakeImage):
+    rig = make_rig(max_pixels=1, is_open=True)
+
+    async def body() -> int:
+        await rig.submit(make_image(128, 128))
+        rig.engine.gate.clear()
+        last = rig.submit(make_image(128, 128))
+        await rig.computing(2)
+        with pytest.raises(Overloaded) as caught:
+            rig.scheduler.check_room()
+        rig.engine.gate.set()
+        await last
+        return caught.value.retry_after_s
+
+    assert 1 <= asyncio.run(body()) <= LONGEST_S
+
+
+def test_an_image_larger_than_the_queue_is_taken_when_it_is_alone(make_rig: Callable[..., Rig], make_image: MakeImage):
+    rig = make_rig(max_pixels=TILE_PIXELS, is_open=True)
+
+    async def body() -> Job:
+        return await rig.submit(make_image(*HUGE))
+
+    assert asyncio.run(body()).missing == 0
+
+
+def test_closing_finishes_what_is_queued_then_refuses(rig: Rig, make_image: MakeImage):
+    async def body() -> None:
+        tasks = [rig.submit(make_image(*size)) for size in (HUGE, (16, 16), HUGE)]
+        await rig.computing(1)
+        closing = threading.Thread(target=rig.scheduler.close)
+        closing.start()
+        rig.engine.gate.set()
+        jobs = await asyncio.gather(*tasks)
+        await asyncio.to_thread(closing.join)
+        assert [job.missing for job in jobs] == [0, 0, 0]
+        with pytest.raises(Overloaded):
+            await rig.submit(make_image(16, 16))
+
+    asyncio.run(body())
+    assert not rig.scheduler.alive
+
+
+def test_an_idle_scheduler_closes_and_may_be_closed_twice(rig: Rig):
+    assert rig.scheduler.alive
+    rig.scheduler.close()
+    rig.scheduler.close()
+    assert not rig.scheduler.alive

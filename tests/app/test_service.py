@@ -1,0 +1,82 @@
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.service import Service, find_weights, read_weights
+from app.settings import Settings, SettingsError
+from model.weights_file import BUNDLED, WeightsError, load_weights
+
+
+def test_no_setting_means_the_bundled_weights():
+    assert find_weights(None) == BUNDLED
+
+
+def test_a_file_means_itself(weights_path: Path):
+    assert find_weights(weights_path) == weights_path
+    assert read_weights(weights_path).description.name == "small-net"
+
+
+def test_a_folder_means_its_newest_weights(tmp_path: Path):
+    for age, name in enumerate(["c.safetensors", "a.safetensors", "newest.pth", ".hidden.safetensors"]):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000 + age, 1000 + age))
+    assert find_weights(tmp_path) == tmp_path / "a.safetensors"
+
+
+def test_an_empty_folder_means_the_bundled_weights(tmp_path: Path):
+    assert find_weights(tmp_path) == BUNDLED
+
+
+@pytest.mark.parametrize("name", ["missing.safetensors", "x" * 5000])
+def test_a_path_that_cannot_be_read_is_a_weights_error(tmp_path: Path, name: str):
+    with pytest.raises(WeightsError, match=r"^weights .*xx|missing\.safetensors"):
+        read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tile": 102}, "^SEGMENT_TILE=102: .*multiple of 4"),
+        ({"tile": 56}, "^SEGMENT_TILE=56: .*more than 56 pixels"),
+        ({"device": "cuda:77"}, "^SEGMENT_DEVICE=cuda:77 .*there is .*cpu"),
+    ],
+)
+def test_settings_that_do_not_suit_machine_or_weights_are_told(
+    make_settings: Callable[..., Settings], weights_path: Path, fields: dict[str, object], message: str
+):
+    with pytest.raises(SettingsError, match=message):
+        Service(make_settings(**fields), load_weights(weights_path))
+
+
+@pytest.fixture
+def service(make_settings: Callable[..., Settings], weights_path: Path) -> Service:
+    return Service(make_settings(), load_weights(weights_path))
+
+
+def test_a_service_is_ready_from_loading_until_draining(service: Service):
+    assert (service.ready, service.healthy) == (False, True)
+    service.load()
+    assert (service.ready, service.healthy) == (True, True)
+    service.drain()
+    assert (service.ready, service.healthy) == (False, True)
+    service.close()
+    assert (service.ready, service.healthy) == (False, False)
+
+
+def test_a_service_that_never_loaded_can_be_closed(service: Service):
+    service.close()
+    assert not service.ready
+
+
+def test_weights_cut_short_on_disk_after_they_were_read_do_no_harm(
+    make_settings: Callable[..., Settings], weights_path: Path, tmp_path: Path
+):
+    copy = Path(shutil.copy(weights_path, tmp_path))
+    service = Service(make_settings(weights=copy), read_weights(copy))
+    copy.write_bytes(b"")  # were the file mapped into memory, the next line would end the process
+    service.load()
+    assert service.ready
+    service.close()

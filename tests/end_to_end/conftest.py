@@ -1,0 +1,198 @@
+"""The real service as a process of its own, on a free port of this machine; weights of a small net."""
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model.preprocessing import Pixels, Preprocessing
+from model.segmenter import Segmenter
+from model.unet import UNet, UNetConfig
+from model.weights_file import Description, save_weights
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 60.0
+TILE = 128
+
+
+def _environment(settings: dict[str, object]) -> dict[str, str]:
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("SEGMENT_")}
+    return outside | {f"SEGMENT_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+@dataclass
+class Server:
+    """`python -m app`, running."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def stdout(self) -> str:
+        return (self.folder / "stdout").read_text()
+
+    @property
+    def stderr(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The lines on stdout; the last one may still be in the writing."""
+        return [json.loads(line) for line in self.stdout.splitlines(keepends=True) if line.endswith("\n")]
+
+    def logged(self, request_id: str) -> list[dict[str, Any]]:
+        return [line for line in self.log if line.get("request_id") == request_id]
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), PATIENCE_S)
+
+    def is_ready(self) -> bool:
+        assert self.process.poll() is None, self.stdout + self.stderr
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=PATIENCE_S).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Sends a signal; the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE_S)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_until(condition: Callable[[], object]) -> None:
+    last = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < last, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[[Callable[[], object]], None]:
+    """`wait_until(condition)`: returns when it holds, fails after a minute."""
+    return _wait_until
+
+
+@pytest.fixture(scope="session")
+def weights_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net of one channel and one class whose masks hold both values; alone in its folder."""
+    path = tmp_path_factory.mktemp("weights") / "small-net.safetensors"
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        net = UNet(UNetConfig(width=4, depth=2)).eval()
+        logits = net(torch.rand(1, 1, 96, 96))
+        assert net.outc.conv.bias is not None
+        net.outc.conv.weight /= logits.std()
+        net.outc.conv.bias.copy_((net.outc.conv.bias - logits.mean()) / logits.std())
+    description = Description(name=path.stem, architecture=net.config, preprocessing=Preprocessing(), threshold=0.4)
+    save_weights(path, net.state_dict(), description)
+    return path
+
+
+@pytest.fixture(scope="session")
+def segmenter(weights_path: Path) -> Segmenter:
+    """What the service is compared with."""
+    torch.set_num_threads(1)
+    return Segmenter.load(weights_path, device="cpu", precision="fp32", tile=TILE)
+
+
+@pytest.fixture(scope="session")
+def run_app(weights_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """`run_app(**settings)`: a start that is expected to fail; what came of it."""
+
+    def run(**settings: object) -> "subprocess.CompletedProcess[str]":
+        environment = _environment({"weights": weights_path, "host": "127.0.0.1", "threads": 1} | settings)
+        command = [sys.executable, "-m", "app"]
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def start(weights_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Server]:
+    """`start(stack, **settings)`: a server that is ready; the stack ends it."""
+
+    def start_server(stack: ExitStack, **settings: object) -> Server:
+        folder, port = tmp_path_factory.mktemp("server"), _free_port()
+        small = {"weights": weights_path, "host": "127.0.0.1", "threads": 1, "precision": "fp32", "tile": TILE}
+        stdout, stderr = (stack.enter_context((folder / name).open("wb")) for name in ("stdout", "stderr"))
+        process = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-m", "app"],
+                cwd=ROOT,
+                env=_environment(small | {"port": port} | settings),
+                stdout=stdout,
+                stderr=stderr,
+            )
+        )
+        stack.callback(process.kill)
+        server = Server(process, port, folder)
+        _wait_until(server.is_ready)
+        return server
+
+    return start_server
+
+
+@pytest.fixture
+def serve(start: Callable[..., Server]) -> Iterator[Callable[..., Server]]:
+    """`serve(**settings)`: a server of the test's own."""
+    with ExitStack() as stack:
+        yield lambda **settings: start(stack, **settings)
+
+
+@pytest.fixture(scope="session")
+def server(start: Callable[..., Server], weights_path: Path) -> Iterator[Server]:
+    """One server for all tests that leave it as it was: open, small limits, its weights given as a folder."""
+    with ExitStack() as stack:
+        yield start(stack, weights=weights_path.parent, max_body_bytes=200_000, max_pixels=1_000_000)
+
+
+@pytest.fixture(scope="session")
+def pixels() -> Pixels:
+    """H x W, larger than a tile in one direction."""
+    random = np.random.default_rng(0)
+    image: Pixels = random.integers(0, 256, (150, 70), np.uint8)
+    return image
+
+
+@pytest.fixture(scope="session")
+def png(pixels: Pixels) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def still_serving(server: Server, png: bytes) -> Iterator[None]:
+    """Whatever the test did, the next request is answered and nothing went wrong unseen."""
+    yield
+    assert httpx.post(f"{server.url}/segment", files={"file": png}, timeout=PATIENCE_S).status_code == 200
+    assert not [line for line in server.log if line["level"] == "error"]
+    assert server.stderr == ""

@@ -1,0 +1,205 @@
+"""The process: how it starts, what it logs, how it ends."""
+
+import io
+import json
+import os
+import pickle
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Serve = Callable[..., Any]
+WaitUntil = Callable[[Callable[[], object]], None]
+
+
+def _check_refused_start(result: "subprocess.CompletedProcess[str]", code: int) -> str:
+    """One line on stderr, that exit code, no traceback anywhere; the line."""
+    assert result.returncode == code, result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.endswith("\n")
+    assert "Traceback" not in result.stdout + result.stderr
+    return result.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PORT", "abc"),
+        ("ENGINE", "nonsense"),
+        ("DEADLINE_S", "inf"),
+        ("DEVICE", "cuda:99"),  # well-formed, but no machine has it
+        ("TILE", "102"),  # in range, but not a multiple of this net's grid
+    ],
+)
+def test_a_bad_setting_stops_the_start_with_one_line_and_code_2(run_app: Run, variable: str, value: str):
+    line = _check_refused_start(run_app(**{variable.lower(): value}), 2)
+    assert f"SEGMENT_{variable}={value}" in line
+
+
+def test_an_empty_key_stops_the_start_and_no_key_is_printed(run_app: Run):
+    result = run_app(api_keys="hush-hush,,other")
+    assert "SEGMENT_API_KEYS" in _check_refused_start(result, 2)
+    assert "hush" not in result.stdout + result.stderr
+
+
+def _missing(path: Path, _: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _truncated(path: Path, good: Path) -> None:
+    path.write_bytes(good.read_bytes()[:-100])
+
+
+def _torch_pickle(path: Path, _: Path) -> None:
+    torch.save({"weight": torch.zeros(3)}, path)
+
+
+def _plain_pickle(path: Path, _: Path) -> None:
+    path.write_bytes(pickle.dumps({"weight": [0.0]}))
+
+
+@pytest.mark.parametrize("make", [_missing, _truncated, _torch_pickle, _plain_pickle])
+def test_bad_weights_stop_the_start_with_one_line_and_code_3(
+    run_app: Run, tmp_path: Path, weights_path: Path, make: Callable[[Path, Path], None]
+):
+    path = tmp_path / "bad.safetensors"
+    make(path, weights_path)
+    line = _check_refused_start(run_app(weights=path), 3)
+    assert f"weights {path}: " in line
+    assert ("pickle" in line) == ("pickle" in make.__name__)
+
+
+def test_a_port_in_use_ends_the_start_with_code_1(run_app: Run):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = run_app(port=taken.getsockname()[1])
+    assert result.returncode == 1
+    assert "Traceback" not in result.stdout + result.stderr
+    assert result.stderr == ""
+    errors = [line for line in map(json.loads, result.stdout.splitlines()) if line["level"] == "error"]
+    assert [("in use" in line["event"]) for line in errors] == [True]
+
+
+def test_of_a_folder_the_newest_weights_are_served_and_ctrl_c_ends_with_0(
+    serve: Serve, weights_path: Path, tmp_path: Path
+):
+    for age, name in enumerate(["z.safetensors", "a.safetensors"]):
+        copy = Path(shutil.copy(weights_path, tmp_path / name))
+        os.utime(copy, (1000 + age, 1000 + age))
+    (tmp_path / "notes.txt").write_text("newer than both")
+    server = serve(weights=tmp_path)
+    assert [line["file"] for line in server.log if line["event"] == "weights"] == [str(tmp_path / "a.safetensors")]
+    assert server.end(signal.SIGINT) == 0
+    assert "Traceback" not in server.stdout + server.stderr
+
+
+@pytest.fixture(scope="module")
+def guarded(start: Callable[..., Any]) -> Iterator[Any]:
+    """A server with two keys that logs all it can."""
+    with ExitStack() as stack:
+        yield start(stack, api_keys="hush-one,hush-two", log_level="debug")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"X-API-Key": "hush-three"}, 401),
+        ({"Authorization": "Bearer hush-three"}, 401),
+        ({"X-API-Key": "hush-two"}, 200),
+        ({"Authorization": "Bearer hush-one"}, 200),
+    ],
+    ids=str,
+)
+def test_with_keys_set_a_right_one_is_needed(guarded: Any, png: bytes, headers: dict[str, str], status: int):
+    response = httpx.post(f"{guarded.url}/segment", files={"file": png}, headers=headers, timeout=60)
+    assert response.status_code == status
+    assert response.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+
+
+def test_logs_are_json_lines_with_the_request_id_and_without_keys(guarded: Any, png: bytes, wait_until: WaitUntil):
+    def send(request_id: str, headers: dict[str, str], data: bytes, query: str = "") -> None:
+        headers = headers | {"X-Request-ID": request_id}
+        httpx.post(f"{guarded.url}/segment{query}", files={"file": data}, headers=headers, timeout=60)
+
+    send("log-1", {"Authorization": "Bearer hush-one"}, png)
+    send("log-2", {"X-API-Key": "hush-two"}, b"no image")
+    send("log-3", {"X-API-Key": "hush-wrong"}, png)
+    send("log-4", {}, png, "?api_key=hush-one")
+    wait_until(lambda: guarded.logged("log-4"))
+    lines = [guarded.logged(f"log-{n}") for n in range(1, 5)]
+    assert [[(line["event"], line["path"], line["status"]) for line in of_one] for of_one in lines] == [
+        [("request", "/segment", status)] for status in (200, 400, 401, 401)
+    ]
+    assert all({"time", "level", "event"} <= line.keys() for line in guarded.log)
+    assert {"weights", "ready", "request"} == {line["event"] for line in guarded.log}
+    assert "hush" not in guarded.stdout + guarded.stderr
+
+
+def test_probes_are_logged_for_those_who_debug_alone(guarded: Any, server: Any, wait_until: WaitUntil):
+    for one in (guarded, server):
+        httpx.get(f"{one.url}/healthz", headers={"X-Request-ID": "probe"})
+        httpx.get(f"{one.url}/model", headers={"X-Request-ID": "after"})
+        wait_until(partial(one.logged, "after"))
+    assert [line["level"] for line in guarded.logged("probe")] == ["debug"]
+    assert server.logged("probe") == []
+
+
+def _is_refused(server: Any) -> bool:
+    try:
+        server.connect().close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_a_request_in_flight_at_sigterm_is_answered_and_the_exit_code_is_0(
+    serve: Serve, wait_until: WaitUntil, png: bytes, pixels: Any
+):
+    server = serve()
+    head = b"POST /segment HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nX-Request-ID: last\r\n"
+    with server.connect() as connection:
+        connection.sendall(head + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(png))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100")  # so it is admitted and being read
+        connection.sendall(png[:50])
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: _is_refused(server))
+        connection.sendall(png[50:])
+        response = HTTPResponse(connection)
+        response.begin()
+        assert response.status == 200
+        assert Image.open(io.BytesIO(response.read())).size == pixels.shape[::-1]
+    assert server.process.wait(60) == 0
+    assert [line["status"] for line in server.logged("last")] == [200]
+    assert "Traceback" not in server.stdout + server.stderr
+
+
+def _metric(server: Any, name: str) -> float:
+    text = httpx.get(f"{server.url}/metrics").text
+    return next(s.value for f in text_string_to_metric_families(text) for s in f.samples if s.name == name)
+
+
+def test_tiles_of_a_client_that_has_gone_are_never_computed(serve: Callable[..., Any], wait_until: WaitUntil):
+    server = serve()
+    blank = io.BytesIO()
+    Image.new("L", (4000, 4000)).save(blank, "PNG")
+    dropped = _metric(server, "segment_dropped_tiles_total")
+    with server.connect() as client:
+        head = b"POST /segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
+        client.sendall(head % blank.tell() + blank.getvalue())
+        wait_until(lambda: _metric(server, "segment_queue_pixels") > 0)
+    wait_until(lambda: _metric(server, "segment_dropped_tiles_total") > dropped)
+    wait_until(lambda: _metric(server, "segment_queue_pixels") == 0)

@@ -1,0 +1,134 @@
+"""The README is true: its snippets run, its tables are complete."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.settings import Settings
+from model.images import decode_image
+from model.unet import UNet, UNetConfig
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+# Commands that do not come back, or that other tests and the container build run.
+NOT_HERE = ("make serve", "docker ", "SEGMENT_WEIGHTS=runs/first/weights.safetensors python -m app")
+# Long trainings, cut short.
+SHORTER = {"--steps 300": "--steps 2 --workers 0 --width 4", "--count 24": "--count 3"}
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str], int]]:
+    """A copy of what the snippets need, their environment, and the port of a server with the bundled weights."""
+    folder = tmp_path_factory.mktemp("readme")
+    for name in ("app", "model", "training", "docs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    torch.save(
+        UNet(UNetConfig(width=4, upsampling="bilinear_aligned", conv_bias=True)).state_dict(), folder / "best_model.pth"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {"PATH": path, "PYTHONPATH": str(folder), "SEGMENT_PORT": str(port), "HOME": str(folder)}
+    server = subprocess.Popen([sys.executable, "-m", "app"], cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    _wait_until_ready(server, port)
+    yield folder, environment, port
+    server.terminate()
+    assert server.wait(timeout=60) == 0
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
+    for _ in range(600):
+        assert server.poll() is None, "the server ended"
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz"):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.1)
+    pytest.fail("the server did not get ready")
+
+
+def _run(command: list[str], workplace: tuple[Path, dict[str, str], int]) -> None:
+    folder, environment, _ = workplace
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
+
+
+def test_every_shell_snippet_runs(workplace):
+    lines = [
+        line
+        for block in _blocks("bash")
+        for line in block.splitlines()
+        if line and not line.startswith(("#", *NOT_HERE))
+    ]
+    assert len(lines) > 8
+    for line in lines:
+        for long, short in SHORTER.items():
+            line = line.replace(long, short)
+        line = line.replace("localhost:8000", f"localhost:{workplace[2]}").replace(
+            "curl ", "curl --fail --silent --show-error "
+        )
+        _run(["bash", "-c", line], workplace)
+    assert decode_image((workplace[0] / "mask.png").read_bytes()).dtype.name == "uint8"
+    assert decode_image((workplace[0] / "probability.png").read_bytes()).dtype.name == "uint16"
+
+
+def test_every_python_snippet_runs(workplace):
+    blocks = _blocks("python")
+    assert len(blocks) == 2
+    for block in blocks:
+        _run(
+            [sys.executable, "-W", "error", "-c", block.replace("localhost:8000", f"localhost:{workplace[2]}")],
+            workplace,
+        )
+
+
+def test_the_pictured_mask_is_what_the_bundled_weights_give(workplace):
+    folder, _, port = workplace
+    request = urllib.request.Request(
+        f"http://localhost:{port}/segment", (folder / "docs/example.png").read_bytes(), {"Content-Type": "image/png"}
+    )
+    with urllib.request.urlopen(request) as response:  # noqa: S310
+        served = decode_image(response.read())
+    pictured = decode_image((folder / "docs/example_mask.png").read_bytes())
+    # another chip may round a few pixels to the other side of the threshold
+    assert (served != pictured).mean() < 0.002
+
+
+def test_every_setting_is_documented_with_its_default():
+    rows = dict(re.findall(r"^\| `SEGMENT_(\w+)` \| (.+?) \|", README, flags=re.MULTILINE))
+    assert [name.lower() for name in rows] == list(Settings.model_fields)
+    for name, field in Settings.model_fields.items():
+        if field.default not in (None, ()):
+            default = field.default if not isinstance(field.default, float) else f"{field.default:g}"
+            assert rows[name.upper()].startswith(f"`{default}`"), name
+
+
+@pytest.mark.parametrize("document", ["README.md", "training/README.md", "model/weights/README.md", "deploy/README.md"])
+def test_links_between_documents_lead_somewhere(document):
+    path = ROOT / document
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text())
+    assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+def test_dependencies_have_their_reason():
+    decisions = (ROOT / "DECISIONS.md").read_text()
+    names = re.findall(r'^    "([A-Za-z0-9_-]+)[\[>=",]', (ROOT / "pyproject.toml").read_text(), flags=re.MULTILINE)
+    own = {"unet-segmentation-service", "error", "ignore", "fastapi"} - {"fastapi"}
+    assert [name for name in names if name.islower() and name not in own and name not in decisions] == []

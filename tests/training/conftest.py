@@ -1,0 +1,44 @@
+"""Small labelled data, made by the project's own command."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from model.images import encode_png
+from training import run, synthetic
+
+WritePair = Callable[[Path, str, NDArray[np.uint8], NDArray[np.uint8]], None]
+
+
+@pytest.fixture(scope="session")
+def cells_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six labelled images of 96 x 96."""
+    folder = tmp_path_factory.mktemp("data") / "cells"
+    assert synthetic.main(["--out", str(folder), "--count", "6", "--size", "96"]) == 0
+    return folder
+
+
+@pytest.fixture
+def write_pair() -> WritePair:
+    """Writes an image and its label into the layout that training expects."""
+
+    def write(folder: Path, stem: str, image: NDArray[np.uint8], label: NDArray[np.uint8]) -> None:
+        for part, pixels in (("image", image), ("label", label)):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            (folder / part / f"{stem}.png").write_bytes(encode_png(pixels))
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def trained(cells_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short training with the default recipe."""
+    out = tmp_path_factory.mktemp("runs") / "default"
+    assert run.main(["--data", str(cells_folder), "--out", str(out), *SHORT, "--name", "cells"]) == 0
+    return out
+
+
+SHORT = ["--width", "4", "--steps", "4", "--batch", "2", "--workers", "0"]

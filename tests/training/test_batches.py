@@ -1,0 +1,34 @@
+import numpy as np
+import torch
+
+from training.batches import SampleStream, make_loader
+from training.data import load_samples
+from training.recipe import DEFAULT, TUTORIAL
+
+SMALL = DEFAULT.model_copy(update={"crop": 32, "batch": 2})
+
+
+def test_a_pass_draws_each_image_once_and_the_next_in_another_order(cells_folder):
+    samples = load_samples(cells_folder)
+    stream = SampleStream(samples, TUTORIAL, seed=3)
+    drawn = [np.sort(stream[position][0].numpy(), axis=None).tobytes() for position in range(12)]
+    assert len(set(drawn[:6])) == len(set(drawn[6:])) == 6
+    assert drawn[:6] != drawn[6:]
+
+
+def test_tutorial_inputs_are_grey_values_0_to_255(cells_folder):
+    planes, target = SampleStream(load_samples(cells_folder), TUTORIAL, seed=0)[0]
+    assert planes.shape == target.shape == (1, 96, 96)
+    assert 100 < planes.max() <= 255
+    assert (planes == planes.round()).all()
+    assert set(target.unique().tolist()) == {0.0, 1.0}
+
+
+def test_batches_do_not_depend_on_the_workers_and_go_on_where_they_stopped(cells_folder):
+    stream = SampleStream(load_samples(cells_folder), SMALL, seed=5)
+    alone = list(make_loader(stream, SMALL, 0, 4, workers=0, pin=False))
+    shared = list(make_loader(stream, SMALL, 0, 4, workers=2, pin=False))
+    later = list(make_loader(stream, SMALL, 2, 4, workers=0, pin=False))
+    assert len(alone) == len(shared) == 4
+    for one, other in [*zip(alone, shared, strict=True), *zip(alone[2:], later, strict=True)]:
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))

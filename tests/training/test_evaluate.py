@@ -1,0 +1,41 @@
+import json
+
+import pytest
+
+from model.images import decode_image
+from model.segmenter import Segmenter
+from training import evaluate
+from training.data import load_samples
+from training.scores import score
+
+
+def test_json_is_the_scores_of_the_segmenters_probabilities(trained, cells_folder, capsys):
+    weights = trained / "weights.safetensors"
+    assert evaluate.main(["--weights", str(weights), "--data", str(cells_folder), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    segmenter = Segmenter.load(weights)
+    samples = load_samples(cells_folder)
+    expected = [score(segmenter.probabilities(s.pixels)[0], s.label, 0.3) for s in samples]
+    for sample, scores in zip(samples, expected, strict=True):
+        assert told["images"][sample.name]["0.3"] == pytest.approx(vars(scores))
+    assert told["mean"]["0.3"]["v_rand"] == pytest.approx(sum(s.v_rand for s in expected) / len(expected))
+    best = max(told["mean"].values(), key=lambda scores: scores["v_rand"])
+    assert told["mean"][f"{told['best_threshold']:g}"]["v_rand"] == best["v_rand"]
+
+
+def test_table_and_sheet_of_chosen_images(trained, cells_folder, tmp_path, capsys):
+    sheet = tmp_path / "sheet.png"
+    options = ["--weights", str(trained / "weights.safetensors"), "--only", "1", "4", "--sheet", str(sheet)]
+    assert evaluate.main(["--data", str(cells_folder), *options]) == 0
+    table = capsys.readouterr().out
+    assert [line.split()[0] for line in table.splitlines()[1:4]] == ["1", "4", "mean"]
+    assert decode_image(sheet.read_bytes()).shape == (2 * (96 + 4), 3 * 96)
+
+
+@pytest.mark.parametrize("options", [["--weights", "/nonexistent"], ["--only", "nobody"]])
+def test_bad_input_is_one_line_and_exit_code_2(trained, cells_folder, capsys, options):
+    given = options if "--weights" in options else ["--weights", str(trained / "weights.safetensors"), *options]
+    assert evaluate.main(["--data", str(cells_folder), *given]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("evaluate: ")
+    assert error.count("\n") == 1

@@ -1,0 +1,194 @@
+"""`python -m training.run` and what it leaves behind."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.segmenter import Segmenter
+from model.unet import UNet
+from model.weights_file import load_weights
+from training import run
+from training.batches import SampleStream
+from training.data import load_samples
+from training.recipe import DEFAULT, TUTORIAL
+from training.run_folder import RunFolder
+from training.trainer import Trainer, TrainingError
+
+SHORT = ["--width", "4", "--steps", "4", "--batch", "2", "--workers", "0"]
+
+
+def test_weights_describe_themselves_and_segment(trained):
+    weights = load_weights(trained / "weights.safetensors")
+    description = weights.description
+    assert description.name == "cells"
+    assert description.architecture.width == 4
+    assert description.preprocessing.normalisation == "zscore"
+    assert description.provenance["validation_images"] == ["5"]
+    told = json.loads((trained / "config.json").read_text())
+    assert told["validation_images"] == ["5"]
+    mask = Segmenter.load(trained / "weights.safetensors").mask(np.zeros((50, 70), np.uint8))
+    assert mask.shape == (50, 70)
+
+
+def test_history_config_curves_and_checkpoint_lie_beside_them(trained):
+    (row,) = csv.DictReader((trained / "history.csv").read_text().splitlines())
+    assert row["step"] == "4"
+    assert 0 <= float(row["v_rand"]) <= 1
+    assert json.loads((trained / "config.json").read_text())["recipe"]["net"]["width"] == 4
+    assert list((trained / "tensorboard").glob("events*"))
+    assert (trained / "checkpoint.pt").stat().st_size > 0
+
+
+def test_the_same_seed_gives_the_same_weights(trained, cells_folder, tmp_path):
+    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), *SHORT, "--name", "cells"]) == 0
+    first, second = (load_weights(path / "weights.safetensors").tensors for path in (trained, tmp_path))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_an_earlier_run_is_put_aside_not_overwritten(cells_folder, tmp_path):
+    for _ in range(2):
+        assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), *SHORT]) == 0
+    old, new = (load_weights(tmp_path / part / "weights.safetensors") for part in ("earlier/1", "."))
+    assert old.tensors.keys() == new.tensors.keys()
+
+
+def test_the_tutorial_recipe_is_the_tutorials_steps(cells_folder, tmp_path):
+    """Against the tutorial's loop, written out: the weights before the update that followed the lowest loss."""
+    short = ["--recipe", "tutorial", "--width", "4", "--epochs", "2", "--workers", "0"]
+    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), *short]) == 0
+    kept = load_weights(tmp_path / "weights.safetensors")
+
+    recipe = TUTORIAL.model_copy(update={"net": TUTORIAL.net.model_copy(update={"width": 4})})
+    stream = SampleStream(load_samples(cells_folder), recipe, seed=0)
+    torch.manual_seed(0)
+    net = UNet(recipe.net)
+    optimizer = torch.optim.RMSprop(net.parameters(), lr=1e-5, weight_decay=1e-8, momentum=0.9)
+    criterion = torch.nn.BCEWithLogitsLoss()
+    best, expected = float("inf"), {}
+    for position in range(2 * 6):
+        net.train()
+        image, label = (part[None] for part in stream[position])
+        optimizer.zero_grad()
+        loss = criterion(net(image), label)
+        if loss.item() < best:
+            best, expected = loss.item(), {name: tensor.clone() for name, tensor in net.state_dict().items()}
+        loss.backward()
+        optimizer.step()
+    assert kept.description.threshold == pytest.approx(1 / (1 + np.exp(-0.5)))
+    assert kept.description.preprocessing.scaling == "raw"
+    for name, tensor in expected.items():
+        assert torch.equal(kept.tensors[name], tensor), name
+
+
+def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_path):
+    def command(out: str, *more: str) -> list[str]:
+        options = ["--recipe", "tutorial", "--width", "4", "--epochs", "20", "--workers", "0", *more]
+        return [
+            sys.executable,
+            "-m",
+            "training.run",
+            "--data",
+            str(cells_folder),
+            "--out",
+            str(tmp_path / out),
+            *options,
+        ]
+
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    process = subprocess.Popen(command("stopped"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while not (tmp_path / "stopped/checkpoint.pt").exists():
+        assert process.poll() is None, "it ended before there was a checkpoint"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stderr = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130
+    assert "--resume" in stderr
+    assert "Traceback" not in stderr
+    step = torch.load(tmp_path / "stopped/checkpoint.pt", weights_only=True)["step"]
+    assert 0 < step < 120, "stopped in the middle"
+
+    subprocess.run(command("stopped", "--resume"), check=True, capture_output=True)
+    states = [torch.load(tmp_path / out / "checkpoint.pt", weights_only=True)["net"] for out in ("whole", "stopped")]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_resuming_with_other_options_is_refused(trained, cells_folder, capsys):
+    other = ["--data", str(cells_folder), "--out", str(trained), "--resume", *SHORT, "--seed", "9"]
+    assert run.main(other) == 1
+    assert "another seed" in capsys.readouterr().err
+
+
+def test_nothing_to_resume_is_said(cells_folder, tmp_path, capsys):
+    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path / "new"), "--resume", *SHORT]) == 2
+    assert "nothing to resume" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint_before(cells_folder, tmp_path):
+    samples = load_samples(cells_folder)
+    recipe = DEFAULT.model_copy(
+        update={
+            "net": DEFAULT.net.model_copy(update={"width": 4}),
+            "steps": 50,
+            "batch": 1,
+            "crop": 32,
+            "learning_rate": 1e30,
+            "clip_norm": None,
+            "check_every": 1,
+        }
+    )
+    description = load_description(recipe)
+    folder = RunFolder(tmp_path, resume=False)
+    trainer = Trainer(recipe, description, samples[:5], [], folder, device=torch.device("cpu"), seed=0, workers=0)
+    with pytest.raises(TrainingError, match="lower learning rate"):
+        trainer.run()
+    assert trainer.step < 50
+
+
+def load_description(recipe):
+    from model.weights_file import Description
+
+    return Description(name="x", architecture=recipe.net, preprocessing=recipe.preprocessing, threshold=0.5)
+
+
+def test_no_data_is_one_message_with_layout_and_first_steps(tmp_path):
+    command = [sys.executable, "-m", "training.run"]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "data/train/image" in done.stderr
+    assert "python -m training.synthetic" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--width", "0"], "net.width"),
+        (["--steps", "0"], "steps"),
+        (["--val-fraction", "1.5"], "validation_fraction"),
+        (["--device", "cuda:7"], "device 'cuda:7'"),
+    ],
+)
+def test_bad_options_are_named(cells_folder, tmp_path, capsys, option, said):
+    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path / "x"), *option]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_colour_images_make_a_net_for_colour(tmp_path, write_pair):
+    rng = np.random.default_rng(0)
+    for stem in ("0", "1"):
+        label = np.where(rng.random((32, 32)) > 0.5, 255, 0).astype(np.uint8)
+        write_pair(tmp_path / "data", stem, rng.integers(0, 255, (32, 32, 3), np.uint8), label)
+    assert run.main(["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), *SHORT]) == 0
+    description = load_weights(tmp_path / "out/weights.safetensors").description
+    assert description.architecture.in_channels == 3
+    assert description.preprocessing.channels == "rgb"

@@ -1,0 +1,35 @@
+import numpy as np
+from skimage.measure import label as connected_components
+
+from training import synthetic
+from training.data import load_samples
+from training.synthetic import cells
+
+
+def test_the_command_writes_data_that_training_reads(cells_folder):
+    samples = load_samples(cells_folder)
+    assert len(samples) == 6
+    assert samples[0].pixels.shape == (96, 96)
+
+
+def test_images_show_several_cells_brighter_than_their_membranes():
+    image, label = cells(256, np.random.default_rng(0))
+    assert connected_components(label, connectivity=1).max() > 8
+    assert 0.6 < label.mean() < 0.95
+    assert image[label].mean() > image[~label].mean() + 30
+
+
+def test_images_depend_on_the_seed_alone():
+    one, same, other = (cells(64, np.random.default_rng(seed))[0] for seed in (1, 1, 2))
+    assert (one == same).all()
+    assert (one != other).any()
+
+
+def test_nothing_is_overwritten(cells_folder, capsys):
+    assert synthetic.main(["--out", str(cells_folder), "--count", "1"]) == 2
+    assert "nothing is overwritten" in capsys.readouterr().err
+
+
+def test_a_bad_count_is_refused(tmp_path, capsys):
+    assert synthetic.main(["--out", str(tmp_path / "x"), "--count", "0"]) == 2
+    assert "--count" in capsys.readouterr().err
