@@ -3,10 +3,13 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from app import __version__
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path for package in ("app", "model", "training") for path in (ROOT / package).rglob("*.py"))
@@ -42,4 +45,11 @@ def test_serving_imports_nothing_that_only_training_installs():
     code = "import sys, app.application, app.server; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
-    assert loaded.isdisjoint({"training", "tensorboard", "tqdm", "skimage", "scipy", "matplotlib"})
+    # tqdm is not among them: torch imports it if it is there
+    assert loaded.isdisjoint({"training", "tensorboard", "skimage", "scipy", "matplotlib"})
+
+
+def test_versions_that_are_written_twice_agree():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == __version__
+    assert project["dependencies"][0] == (ROOT / "requirements/torch.txt").read_text().split()[-1]

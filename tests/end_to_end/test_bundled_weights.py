@@ -1,0 +1,51 @@
+"""The weights that come with the project do what their card says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.segmenter import Segmenter
+from model.weights_file import BUNDLED, load_weights
+from training.data import load_samples
+from training.evaluate import evaluate
+from training.synthetic import cells
+
+SECTIONS = Path(__file__).parents[3] / "shared" / "isbi2012" / "train"
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Segmenter:
+    return Segmenter.load()
+
+
+def test_they_are_small_and_say_where_they_come_from():
+    description = load_weights(BUNDLED).description
+    assert BUNDLED.stat().st_size <= 16 * 2**20
+    assert description.labels == {0: "membrane", 255: "cell interior"}
+    assert {"command", "recipe", "training_images", "validation_images", "reached"} <= description.provenance.keys()
+
+
+def test_they_find_the_membranes_of_images_of_another_kind(bundled: Segmenter):
+    image, label = cells(256, np.random.default_rng(1))
+    mask = bundled.mask(image) == 255
+    assert (mask == label).mean() > 0.9
+    assert mask[label].mean() > 0.9
+    assert mask[~label].mean() < 0.2
+
+
+def test_brightness_contrast_and_depth_of_the_image_hardly_matter(bundled: Segmenter):
+    image, _ = cells(256, np.random.default_rng(2))
+    mask = bundled.mask(image)
+    dim = (image // 4 + 30).astype(np.uint8)
+    assert (bundled.mask(dim) == mask).mean() > 0.97
+    assert (bundled.mask(image.astype(np.uint16) * 257) == mask).mean() > 0.9999
+
+
+@pytest.mark.skipif(not SECTIONS.is_dir(), reason="needs the ISBI 2012 sections beside the project")
+def test_they_reach_their_score_on_the_held_out_sections(bundled: Segmenter):
+    held_out = set(load_weights(BUNDLED).description.provenance["validation_images"])  # type: ignore[arg-type]
+    samples = [sample for sample in load_samples(SECTIONS) if sample.name in held_out]
+    evaluation = evaluate(bundled, samples)
+    assert len(samples) == 4
+    assert evaluation.mean(bundled.description.threshold).v_rand > 0.96
