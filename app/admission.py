@@ -4,6 +4,8 @@ Who sent it, whether there is room for it, how large it may be. A refused reques
 nothing behind this module ever sees it.
 """
 
+import asyncio
+import contextlib
 import hmac
 import logging
 import re
@@ -28,6 +30,9 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 # What the log says of a client that left before it had sent everything; nobody gets it as an answer.
 CLIENT_CLOSED = 499
+
+# How long a client that was told its body is too large may go on sending it, seconds.
+LINGER_S = 2.0
 
 # The calls that cost something: what admission is about.
 GUARDED = ("/segment",)
@@ -95,9 +100,9 @@ class Admission:
         if scope["type"] != "http" or scope["path"] not in GUARDED:
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        send = _lingering(receive, send)
         try:
-            self._check(headers)
+            self._check(Headers(scope=scope))
         except Problem as problem:
             await ProblemResponse(problem, scope["state"]["request_id"])(scope, receive, send)
             return
@@ -143,6 +148,30 @@ class Admission:
 
     def _reject(self, reason: str) -> None:
         self.service.metrics.rejected.labels(reason).inc()
+
+
+def _lingering(receive: Receive, send: Send) -> Send:
+    """A `send` that ends a 413 only when the client has stopped sending, or after LINGER_S; what comes is thrown away.
+
+    To close a connection while data is coming in resets it, and most clients then never see the answer (RFC 9112, 9.6).
+    """
+    too_large = False
+
+    async def send_and_linger(message: Message) -> None:
+        nonlocal too_large
+        if message["type"] == "http.response.start":
+            too_large = message["status"] == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        if not too_large or message["type"] != "http.response.body" or message.get("more_body"):
+            await send(message)
+            return
+        await send({**message, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while (await receive()).get("more_body"):
+                    pass
+        await send({"type": "http.response.body", "body": b""})
+
+    return send_and_linger
 
 
 def overload_problem(error: Overloaded) -> Problem:

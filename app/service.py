@@ -48,7 +48,8 @@ class Service:
         """Makes the engine, runs it once, and is ready. Raises RuntimeError if the device fails."""
         started = time.perf_counter()
         set_threads(self.settings.compute_threads)
-        engine = TorchEngine(self.weights.build_net(), self.settings.device, self.settings.precision)
+        settings, threshold = self.settings, self.weights.description.threshold
+        engine = TorchEngine(self.weights.build_net(), settings.device, settings.precision, threshold)
         segmenter = Segmenter(self.weights, engine, tile=self.settings.tile, max_batch=self.settings.max_batch)
         built = time.perf_counter()
         channels = self.weights.description.architecture.in_channels

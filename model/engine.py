@@ -3,11 +3,13 @@
 Shape letters: N tiles, C channels, K classes, H height, W width.
 """
 
+import math
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.unet import UNet
 
@@ -41,8 +43,9 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, net: UNet, device: str = "auto", precision: str = "auto") -> None:
-        """Raises EngineError if the device or the precision is not to be had here."""
+    def __init__(self, net: UNet, device: str = "auto", precision: str = "auto", threshold: float = 0.5) -> None:
+        """`threshold`: see `to_probabilities`. Raises EngineError if device or precision are not to be had here."""
+        self._threshold = threshold
         self._device = choose_device(device)
         self.device = str(self._device)
         self.precision: str = choose_precision(self._device, precision)
@@ -54,10 +57,24 @@ class TorchEngine:
     @torch.inference_mode()
     def run(self, batch: Array) -> Array:
         x = torch.from_numpy(batch).to(self._device, self._dtype).contiguous(memory_format=self._layout)
-        logits = self._net(x).float()
-        probabilities = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+        probabilities = to_probabilities(self._net(x).float(), self._threshold)
         array: Array = probabilities.contiguous().cpu().numpy()
         return array
+
+
+def to_probabilities(logits: Tensor, threshold: float) -> Tensor:
+    """N x K x H x W float32 logits -> probabilities: the sigmoid of one class, the softmax of several.
+
+    Several float32 logits share one float32 sigmoid. Around `threshold` (0 < t < 1) they are kept apart, by one unit in
+    the last place: p >= t just where logit >= log(t / (1 - t)), so a net whose threshold was a logit keeps its mask.
+    """
+    if logits.shape[1] > 1:
+        return logits.softmax(dim=1)
+    at = np.float32(threshold)
+    below = np.nextafter(at, np.float32(0))
+    p = logits.sigmoid()
+    is_foreground = logits >= float(np.float32(math.log(threshold / (1 - threshold))))
+    return torch.where(is_foreground, p.clamp(min=float(at)), p.clamp(max=float(below)))
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -72,7 +72,8 @@ class Segmenter:
     ) -> "Segmenter":
         """From a weights file, on the torch engine. Raises WeightsError, EngineError, ValueError."""
         weights = load_weights(path)
-        return cls(weights, TorchEngine(weights.build_net(), device, precision), tile=tile)
+        engine = TorchEngine(weights.build_net(), device, precision, weights.description.threshold)
+        return cls(weights, engine, tile=tile)
 
     def task(self, image: Pixels) -> ImageTask:
         """The tiles of an image (see `ImageTask`), for callers that run the engine themselves."""

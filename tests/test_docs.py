@@ -105,7 +105,7 @@ def test_the_pictured_mask_is_what_the_bundled_weights_give(workplace):
     request = urllib.request.Request(
         f"http://localhost:{port}/segment", (folder / "docs/example.png").read_bytes(), {"Content-Type": "image/png"}
     )
-    with urllib.request.urlopen(request) as response:  # noqa: S310
+    with urllib.request.urlopen(request) as response:
         served = decode_image(response.read())
     pictured = decode_image((folder / "docs/example_mask.png").read_bytes())
     # another chip may round a few pixels to the other side of the threshold

@@ -34,8 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\ntraining: stopped; --resume goes on from {arguments.out}", file=sys.stderr)
         return 130
-    kind = "V_rand" if best.scores else "score"
-    print(f"best: step {best.step}, {kind} {best.score:.4f}, threshold {best.threshold:.3g}")
+    reached = f"V_rand {best.score:.4f}" if best.scores else f"loss {-best.score:.4f}"
+    print(f"best: step {best.step}, {reached}, threshold {best.threshold:.3g}")
     print(f"weights: {trainer.folder.weights}\nserve them: SEGMENT_WEIGHTS={trainer.folder.weights} python -m app")
     return 0
 

@@ -45,8 +45,14 @@ async def _never() -> Message:
     raise AssertionError("the body was read")
 
 
-def _post(app: FastAPI, headers: dict[str, str] | None = None, receive: Any = _never, path: str = "/segment") -> Answer:
-    answer = Answer()
+def _post(
+    app: FastAPI,
+    headers: dict[str, str] | None = None,
+    receive: Any = _never,
+    path: str = "/segment",
+    answer: Answer | None = None,
+) -> Answer:
+    answer = answer or Answer()
     scope = {
         "type": "http",
         "method": "POST",
@@ -146,29 +152,39 @@ def test_a_wrong_key_learns_nothing_of_readiness(make_app: Callable[..., FastAPI
 
 
 @pytest.mark.parametrize("length", ["1025", "99999999999999999999"])
-def test_a_body_declared_too_large_is_not_read(make_app: Callable[..., FastAPI], length: str):
+def test_a_body_declared_too_large_is_answered_unread_and_then_thrown_away(
+    make_app: Callable[..., FastAPI], length: str
+):
+    answer = Answer()
+
+    async def receive() -> Message:
+        assert answer.problem["detail"] == "The body is larger than 1024 bytes."
+        return {"type": "http.disconnect"}
+
     headers = {"Content-Type": "image/png", "Content-Length": length}
-    answer = _post(make_app(max_body_bytes=1024), headers)
+    _post(make_app(max_body_bytes=1024), headers, receive, answer=answer)
     assert answer.status == 413
-    assert "1024 bytes" in answer.problem["detail"]
+    assert answer.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Length": "10"}, {"Content-Length": "-5"}, {"Content-Length": "x"}])
 @pytest.mark.parametrize("kind", ["image/png", "multipart/form-data; boundary=b"])
-def test_a_body_that_grows_too_large_is_read_no_further(
+def test_a_body_that_grows_too_large_is_answered_at_once_and_the_rest_thrown_away(
     make_app: Callable[..., FastAPI], headers: dict[str, str], kind: str
 ):
     chunks = [b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n', bytes(600), bytes(600)]
-    unread = [b"never asked for"]
+    rest = [bytes(600), bytes(600)]
+    answer = Answer()
     read: list[bytes] = []
 
     async def receive() -> Message:
-        read.append((chunks + unread)[len(read)])
-        return {"type": "http.request", "body": read[-1], "more_body": True}
+        assert bool(answer.messages) == (len(read) >= len(chunks))
+        read.append((chunks + rest)[len(read)])
+        return {"type": "http.request", "body": read[-1], "more_body": len(read) < len(chunks + rest)}
 
-    answer = _post(make_app(max_body_bytes=1024), headers | {"Content-Type": kind}, receive)
+    _post(make_app(max_body_bytes=1024), headers | {"Content-Type": kind}, receive, answer=answer)
     assert answer.status == 413
-    assert read == chunks
+    assert read == chunks + rest
 
 
 def test_a_body_of_just_the_limit_comes_in(make_app: Callable[..., FastAPI]):

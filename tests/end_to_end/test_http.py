@@ -2,6 +2,8 @@
 
 import io
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPResponse
@@ -81,6 +83,16 @@ def test_a_body_in_chunks_is_refused_as_soon_as_it_is_too_large(server: Any):
         connection.sendall(b"%x\r\n" % (LIMIT + 1) + bytes(LIMIT + 1))  # and more would follow
         _check_problem(_answer(connection), 413)
         assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("size", [2 * LIMIT, 100 * LIMIT])
+def test_a_client_that_sends_everything_before_it_reads_gets_the_413(server: Any, size: int):
+    """As Python's urllib and requests do."""
+    request = urllib.request.Request(f"{server.url}/segment", bytes(size), {"Content-Type": "image/png"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+    with caught.value as answer:
+        _check_problem((answer.code, answer.headers["Content-Type"], answer.read()), 413)
 
 
 def test_a_client_that_asks_first_is_refused_or_told_to_go_on(server: Any, png: bytes):

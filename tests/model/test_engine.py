@@ -1,10 +1,11 @@
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
-from model.engine import EngineError, TorchEngine, choose_device, choose_precision
+from model.engine import EngineError, TorchEngine, choose_device, choose_precision, to_probabilities
 
 CPU = torch.device("cpu")
 
@@ -113,3 +114,16 @@ def test_a_gpu_gives_the_cpus_probabilities(make_net, precision, tolerance):
     engine = TorchEngine(make_net(), "cuda", precision)
     assert engine.device.startswith("cuda")
     assert np.abs(engine.run(batch) - expected).max() < tolerance
+
+
+@pytest.mark.parametrize("logit", [0.5, 0.0, -1.5, 3.0])
+def test_probabilities_reach_the_threshold_just_where_logits_do(logit):
+    threshold = 1 / (1 + math.exp(-logit))
+    at = np.float32(logit)
+    steps = [at]
+    for _ in range(20):
+        steps = [np.nextafter(steps[0], np.float32(-9)), *steps, np.nextafter(steps[-1], np.float32(9))]
+    logits = torch.tensor(np.array(steps)).reshape(1, 1, 1, -1)
+    p = to_probabilities(logits, threshold).flatten()
+    assert (p >= np.float32(threshold)).tolist() == [False] * 20 + [True] * 21
+    assert torch.allclose(p, logits.sigmoid().flatten(), rtol=0, atol=1.2e-7)
