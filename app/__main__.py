@@ -3,6 +3,7 @@
 Exit codes: 0 after SIGTERM or Ctrl-C, 1 if it cannot listen, 2 for a bad setting, 3 for bad weights.
 """
 
+import signal
 import sys
 
 from app.settings import SettingsError, load_settings
@@ -38,4 +39,8 @@ def _say(line: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the server has handlers of its own
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(0)

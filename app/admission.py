@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.metrics import Metrics
-from app.problems import Problem, ProblemResponse
+from app.problems import Problem, ProblemResponse, not_ready_problem, overload_problem
 from app.scheduler import Overloaded
 from app.service import Service
 
@@ -37,7 +37,7 @@ LINGER_S = 2.0
 # The calls that cost something: what admission is about.
 GUARDED = ("/segment",)
 
-# Asked for every few seconds by machines; logged only when debugging.
+# Machines ask for these every few seconds: logged at debug alone.
 PROBES = ("/healthz", "/readyz", "/metrics")
 
 
@@ -118,12 +118,12 @@ class Admission:
             )
         if not self.service.ready:
             self._reject("not ready")
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The service is starting or stopping.", {"Retry-After": "5"})
+            raise not_ready_problem()
         try:
             self.service.scheduler.check_room()
         except Overloaded as error:
             self._reject("overload")
-            raise overload_problem(error) from error
+            raise overload_problem(error.retry_after_s) from error
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self.limit:
             raise self._too_large()
@@ -172,14 +172,6 @@ def _lingering(receive: Receive, send: Send) -> Send:
         await send({"type": "http.response.body", "body": b""})
 
     return send_and_linger
-
-
-def overload_problem(error: Overloaded) -> Problem:
-    """503 with Retry-After."""
-    detail = "Too much work is waiting; try again later."
-    return Problem(
-        HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": str(error.retry_after_s), "Connection": "close"}
-    )
 
 
 def is_known(given: bytes, keys: Iterable[bytes]) -> bool:

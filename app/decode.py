@@ -1,5 +1,7 @@
 """An upload's bytes to pixels: the header is checked against the limits before anything is decoded."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 
 from app.problems import Problem
@@ -7,9 +9,9 @@ from model.images import ImageError, UnsupportedImage, decode_image, read_header
 from model.preprocessing import Pixels
 
 
-def decode(data: bytes, max_pixels: int) -> Pixels:
-    """H x W or H x W x 3 or 4, uint8 or uint16. Raises Problem: 400 broken, 415 not accepted, 422 too many pixels."""
-    try:
+def measure(data: bytes, max_pixels: int) -> int:
+    """The image's pixels, from its header. Raises Problem: 400 broken, 415 not accepted, 422 too many pixels."""
+    with _problems():
         header = read_header(data)
         if header.pixels > max_pixels:
             size = f"{header.width} x {header.height}" + (f" x {header.pages} pages" if header.pages > 1 else "")
@@ -18,7 +20,19 @@ def decode(data: bytes, max_pixels: int) -> Pixels:
             )
         if header.pages > 1:
             raise UnsupportedImage(f"A TIFF of {header.pages} pages is not accepted: send one page at a time.")
+        return header.pixels
+
+
+def decode(data: bytes) -> Pixels:
+    """H x W or H x W x 3 or 4, uint8 or uint16; `measure` comes first. Raises Problem: 400 broken, 415 not accepted."""
+    with _problems():
         return decode_image(data)
+
+
+@contextmanager
+def _problems() -> Iterator[None]:
+    try:
+        yield
     except UnsupportedImage as error:
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, str(error)) from error
     except ImageError as error:

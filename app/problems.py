@@ -36,6 +36,17 @@ class ProblemResponse(JSONResponse):
         super().__init__(content, int(problem.status), dict(problem.headers or {}))
 
 
+def not_ready_problem() -> Problem:
+    """503 before the engine is warm, and while draining."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The service is starting or stopping.", {"Retry-After": "5"})
+
+
+def overload_problem(retry_after_s: int) -> Problem:
+    """503 while there is no room in the queue."""
+    headers = {"Retry-After": str(retry_after_s), "Connection": "close"}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Too much work is waiting; try again later.", headers)
+
+
 def install_problem_handlers(app: FastAPI) -> None:
     """Turns everything that goes wrong behind the routes into a problem."""
     # starlette types a handler as taking any Exception; it calls each with its own kind alone

@@ -11,14 +11,13 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
 
-from app.admission import overload_problem
-from app.decode import decode
+from app.decode import decode, measure
 from app.encode import Output, encode
-from app.problems import Problem
+from app.problems import Problem, not_ready_problem, overload_problem
 from app.scheduler import Job, Overloaded
 from app.service import Service
 from app.upload import Upload, read_upload
-from model.preprocessing import Pixels
+from model.segmenter import ImageTask
 
 router = APIRouter()
 
@@ -94,9 +93,7 @@ async def segment(
         async with asyncio.timeout(service.settings.deadline_s):
             upload = await read_upload(request)
             decoding = time.perf_counter()
-            pixels = await service.in_pool(decode, upload.data, service.settings.max_pixels)
-            decoded = time.perf_counter()
-            job = await _unless_gone(request, _infer(service, pixels))
+            job = await _unless_gone(request, _infer(service, upload.data))
             inferred = time.perf_counter()
             chosen = description.threshold if threshold is None else threshold
             png = await service.in_pool(encode, job.task.probabilities, output, chosen, class_index)
@@ -105,8 +102,8 @@ async def segment(
         raise Problem(HTTPStatus.GATEWAY_TIMEOUT, detail) from error
     started = job.started or inferred
     stages = {
-        "decode": decoded - decoding,
-        "queue": started - decoded,
+        "decode": job.submitted - decoding,
+        "queue": started - job.submitted,
         "infer": inferred - started,
         "encode": time.perf_counter() - inferred,
     }
@@ -131,17 +128,24 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _infer(service: Service, pixels: Pixels) -> Job:
+async def _infer(service: Service, data: bytes) -> Job:
+    pixels = await service.in_pool(measure, data, service.settings.max_pixels)
     try:
-        task = await service.in_pool(service.segmenter.task, pixels)
-    except ValueError as error:
-        channels = service.weights.description.architecture.in_channels
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The net takes images of {channels} channels.") from error
-    try:
+        with service.scheduler.room(pixels):
+            task = await service.in_pool(_prepare, service, data)
         return await service.scheduler.run(task)
     except Overloaded as error:
         service.metrics.rejected.labels("overload").inc()
-        raise overload_problem(error) from error
+        raise overload_problem(error.retry_after_s) from error
+
+
+def _prepare(service: Service, data: bytes) -> ImageTask:
+    pixels = decode(data)
+    try:
+        return service.segmenter.task(pixels)
+    except ValueError as error:
+        channels = service.weights.description.architecture.in_channels
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The net takes images of {channels} channels.") from error
 
 
 def _answer(service: Service, upload: Upload, output: Output, png: bytes, stages: dict[str, float]) -> Response:
@@ -160,7 +164,7 @@ async def describe_model(request: Request) -> dict[str, Any]:
     """What is served: the weights, how they were made, and what runs them."""
     service = _service(request)
     if not service.ready:
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The service is starting or stopping.", {"Retry-After": "5"})
+        raise not_ready_problem()
     description, engine = service.weights.description, service.segmenter.engine
     return {
         "name": description.name,
@@ -177,6 +181,7 @@ async def describe_model(request: Request) -> dict[str, Any]:
     }
 
 
+@router.head("/healthz", include_in_schema=False)  # some load balancers ask with HEAD
 @router.get("/healthz")
 async def healthz(request: Request) -> JSONResponse:
     """200 while the process can answer."""
@@ -185,11 +190,12 @@ async def healthz(request: Request) -> JSONResponse:
     return JSONResponse({"status": "ok"})
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz")
 async def readyz(request: Request) -> JSONResponse:
     """200 once the weights are loaded and warm; 503 before that and while draining."""
     if not _service(request).ready:
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The service is starting or stopping.", {"Retry-After": "5"})
+        raise not_ready_problem()
     return JSONResponse({"status": "ready"})
 
 

@@ -9,7 +9,9 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -75,6 +77,17 @@ class Scheduler:
         if self._queued_pixels >= self._max_pixels:
             raise Overloaded(self._retry_after_s())
 
+    @contextmanager
+    def room(self, pixels: int) -> Iterator[None]:
+        """Room in the queue for an image while it is decoded, before its tiles take it. Raises Overloaded."""
+        with self._changed:
+            self._take(pixels)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._set_queued(self._queued_pixels - pixels)
+
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()
@@ -88,13 +101,16 @@ class Scheduler:
 
     def _submit(self, job: Job) -> None:
         with self._changed:
-            # an image larger than the whole queue is let in when it would be alone
-            full = self._queued_pixels and self._queued_pixels + job.pixels > self._max_pixels
-            if full or self._closing:
-                raise Overloaded(self._retry_after_s())
+            self._take(job.pixels)
             self._jobs.append(job)
-            self._set_queued(self._queued_pixels + job.pixels)
             self._changed.notify()
+
+    def _take(self, pixels: int) -> None:
+        # an image larger than the whole queue is let in when it would be alone
+        full = self._queued_pixels and self._queued_pixels + pixels > self._max_pixels
+        if full or self._closing:
+            raise Overloaded(self._retry_after_s())
+        self._set_queued(self._queued_pixels + pixels)
 
     def _work(self) -> None:
         while batch := self._next_batch():

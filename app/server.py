@@ -1,5 +1,6 @@
 """The HTTP server's process: listening, signals, the way out."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,11 +12,15 @@ from app.service import Service
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn, but SIGTERM or Ctrl-C drains and ends with exit code 0; uvicorn itself would then die of the signal."""
+    """uvicorn, but SIGTERM or Ctrl-C drains with the port open, and ends with exit code 0.
+
+    uvicorn itself would close the port first, so that nobody could ask `/readyz`, and would then die of the signal.
+    """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
+        self._drained_by = 0.0  # on time.monotonic's clock; a client that never takes its answer cannot hold us longer
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -26,15 +31,19 @@ class DrainingServer(uvicorn.Server):
                 self._captured_signals.clear()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            self._drained_by = time.monotonic() + self._service.settings.deadline_s + 1
         self._service.drain()
         super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        return await super().on_tick(counter) or self._service.failure is not None
+        stop = await super().on_tick(counter) or self._service.failure is not None
+        working = bool(self.server_state.tasks) and time.monotonic() < self._drained_by
+        return stop and (self.force_exit or not working)
 
 
 def serve(app: FastAPI) -> int:
-    """Listens until told to stop; the exit code: 0, or 1 if it cannot listen or have its engine (the log says why)."""
+    """Listens until told to stop; the exit code: 0, or 1 if it cannot listen or make its engine (the log says why)."""
     service: Service = app.state.service
     settings = service.settings
     config = uvicorn.Config(

@@ -47,29 +47,22 @@ class Service:
     def load(self) -> None:
         """Makes the engine, runs it once, and is ready. Raises RuntimeError if the device fails."""
         started = time.perf_counter()
-        set_threads(self.settings.compute_threads)
-        settings, threshold = self.settings, self.weights.description.threshold
-        engine = TorchEngine(self.weights.build_net(), settings.device, settings.precision, threshold)
-        segmenter = Segmenter(self.weights, engine, tile=self.settings.tile, max_batch=self.settings.max_batch)
+        settings, description = self.settings, self.weights.description
+        set_threads(settings.compute_threads)
+        engine = TorchEngine(self.weights.build_net(), settings.device, settings.precision, description.threshold)
+        segmenter = Segmenter(self.weights, engine, tile=settings.tile, max_batch=settings.max_batch)
         built = time.perf_counter()
-        channels = self.weights.description.architecture.in_channels
+        channels = description.architecture.in_channels
         segmenter.probabilities(np.zeros((WARM_UP_SIDE, WARM_UP_SIDE, channels), np.uint8))
         self._segmenter = segmenter
-        self._scheduler = Scheduler(segmenter, self.settings.max_queue_pixels, self.metrics)
-        self.metrics.model.info(
-            {"model": self.weights.label, "engine": engine.name, "device": engine.device, "precision": engine.precision}
-        )
+        self._scheduler = Scheduler(segmenter, settings.max_queue_pixels, self.metrics)
+        running = {"engine": engine.name, "device": engine.device, "precision": engine.precision}
+        running["model"] = self.weights.label
+        self.metrics.model.info(running)
         self._loaded.set()
-        fields = {
-            "model": self.weights.label,
-            "engine": engine.name,
-            "device": engine.device,
-            "precision": engine.precision,
-            "threads": self.settings.compute_threads,
-            "build_ms": round(1000 * (built - started)),
-            "warm_up_ms": round(1000 * (time.perf_counter() - built)),
-        }
-        log.info("ready", extra={"fields": fields})
+        times = {"build": built - started, "warm_up": time.perf_counter() - built}
+        fields = {f"{stage}_ms": round(1000 * seconds) for stage, seconds in times.items()}
+        log.info("ready", extra={"fields": {**running, "threads": settings.compute_threads, **fields}})
 
     @property
     def ready(self) -> bool:

@@ -70,4 +70,4 @@ def load_settings() -> Settings:
         expected = Settings.model_fields[field].description
         # a key is a secret even when it is a bad one
         given = "" if field == "api_keys" else f"={first['input']}"
-        raise SettingsError(f"{PREFIX}{field.upper()}{given}: {first['msg']}; expected: {expected}") from error
+        raise SettingsError(f"{PREFIX}{field.upper()}{given}: {first['msg']} ({expected})") from error

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.engines [--json]`: images per second of the bundled net, and of the tutorial's as it ran there.
+"""`python -m benchmarks.engines [--json]`: milliseconds of the bundled net and the tutorial's.
 
 One grey image of 512 x 512, batch 1. The engines take turns, so that whatever else the machine does hits all of them;
 the figures are medians, and the ratios are of medians of one run.
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.engine import DTYPES, TorchEngine, choose_device, choose_precision
+from model.engine import DTYPES, EngineError, TorchEngine, choose_device, choose_precision
 from model.unet import UNet, UNetConfig
 from model.weights_file import load_weights
 
@@ -33,7 +33,12 @@ def main() -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    device = choose_device(arguments.device)
+    if arguments.repeats < 1:
+        parser.error("--repeats must be at least 1")
+    try:
+        device = choose_device(arguments.device)
+    except EngineError as error:
+        parser.error(str(error))
     runs = {TUTORIAL: _tutorial(device)}
     for precision in DTYPES:
         if precision == "fp32" or choose_precision(device, "auto") != "fp32":

@@ -7,6 +7,7 @@ and every size, is read off the tensors. The only place where pickles are read, 
 """
 
 import argparse
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -22,6 +23,9 @@ from model.weights_file import Description, WeightsError, check_tensors, save_we
 # logit >= 0.5, as a probability: 1 / (1 + exp(-0.5))
 TUTORIAL_THRESHOLD = 0.6224593312018546
 
+# Under which people save a state dict beside other things.
+WRAPPERS = ("state_dict", "model_state_dict", "net", "model")
+
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code (0, or 2 after one line on stderr)."""
@@ -35,7 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         state = read_state_dict(arguments.source)
-        description = describe(state, arguments.name or arguments.target.stem, arguments.source.name)
+        name = arguments.name or re.sub(r"[^A-Za-z0-9._-]+", "-", arguments.target.stem).strip("-._")
+        description = describe(state, name or "unet", arguments.source.name)
         if arguments.threshold is not None:
             description = Description.model_validate(description.model_dump() | {"threshold": arguments.threshold})
         check_tensors(str(arguments.source), state, description.architecture)
@@ -72,15 +77,19 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path}: not a state dict saved by torch.save, or one that holds more than tensors"
         ) from error
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
+    if isinstance(loaded, dict):
+        loaded = next((loaded[key] for key in WRAPPERS if isinstance(loaded.get(key), dict)), loaded)
     if not isinstance(loaded, dict):
         raise WeightsError(f"{path}: holds a {type(loaded).__name__}, not a state dict")
     # Pytorch-UNet keeps the labels' grey values beside the tensors; DataParallel prefixes every name.
     state = {str(name).removeprefix("module."): value for name, value in loaded.items() if name != "mask_values"}
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path}: not a state dict: it must hold tensors and nothing else")
-    return state
+    # torch before 0.4.1 did not count batches; nothing but training reads the count
+    counts = {
+        name.replace("running_var", "num_batches_tracked"): torch.tensor(0) for name in state if "running_var" in name
+    }
+    return counts | state
 
 
 def describe(state: dict[str, Tensor], name: str, source: str) -> Description:

@@ -87,7 +87,7 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "auto":
         return torch.device(there[0])
     if wanted not in there:
-        raise EngineError(f"device {wanted!r} is not to be had here; there is {', '.join(there)}")
+        raise EngineError(f"device {wanted!r} is not available here; available: {', '.join(there)}")
     return torch.device(wanted)
 
 

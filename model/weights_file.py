@@ -112,7 +112,7 @@ def load_weights(path: Path = BUNDLED) -> Weights:
         raise WeightsError(f"weights {path}: cannot be read ({error.strerror})") from error
     try:
         tensors = load(data)
-        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {}
     except (SafetensorError, ValueError) as error:
         raise WeightsError(f"weights {path}: {_what_else(data)}") from error
     description = _read_description(path, metadata)

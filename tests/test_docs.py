@@ -34,7 +34,7 @@ def _blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str], int]]:
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str], int]]:
     """A copy of what the snippets need, their environment, and the port of a server with the bundled weights."""
     folder = tmp_path_factory.mktemp("readme")
     for name in ("app", "model", "training", "docs"):
@@ -65,13 +65,13 @@ def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
     pytest.fail("the server did not get ready")
 
 
-def _run(command: list[str], workplace: tuple[Path, dict[str, str], int]) -> None:
-    folder, environment, _ = workplace
+def _run(command: list[str], sandbox: tuple[Path, dict[str, str], int]) -> None:
+    folder, environment, _ = sandbox
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
 
 
-def test_every_shell_snippet_runs(workplace):
+def test_every_shell_snippet_runs(sandbox):
     lines = [
         line
         for block in _blocks("bash")
@@ -82,26 +82,26 @@ def test_every_shell_snippet_runs(workplace):
     for line in lines:
         for long, short in SHORTER.items():
             line = line.replace(long, short)
-        line = line.replace("localhost:8000", f"localhost:{workplace[2]}").replace(
+        line = line.replace("localhost:8000", f"localhost:{sandbox[2]}").replace(
             "curl ", "curl --fail --silent --show-error "
         )
-        _run(["bash", "-c", line], workplace)
-    assert decode_image((workplace[0] / "mask.png").read_bytes()).dtype.name == "uint8"
-    assert decode_image((workplace[0] / "probability.png").read_bytes()).dtype.name == "uint16"
+        _run(["bash", "-c", line], sandbox)
+    assert decode_image((sandbox[0] / "mask.png").read_bytes()).dtype.name == "uint8"
+    assert decode_image((sandbox[0] / "probability.png").read_bytes()).dtype.name == "uint16"
 
 
-def test_every_python_snippet_runs(workplace):
+def test_every_python_snippet_runs(sandbox):
     blocks = _blocks("python")
     assert len(blocks) == 2
     for block in blocks:
         _run(
-            [sys.executable, "-W", "error", "-c", block.replace("localhost:8000", f"localhost:{workplace[2]}")],
-            workplace,
+            [sys.executable, "-W", "error", "-c", block.replace("localhost:8000", f"localhost:{sandbox[2]}")],
+            sandbox,
         )
 
 
-def test_the_pictured_mask_is_what_the_bundled_weights_give(workplace):
-    folder, _, port = workplace
+def test_the_pictured_mask_is_what_the_bundled_weights_give(sandbox):
+    folder, _, port = sandbox
     request = urllib.request.Request(
         f"http://localhost:{port}/segment", (folder / "docs/example.png").read_bytes(), {"Content-Type": "image/png"}
     )

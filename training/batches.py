@@ -25,13 +25,13 @@ class SampleStream(Dataset[Batch]):
     """Position -> (input C x S x S, target 1 x S x S), float32; each image once a pass, each pass in a new order."""
 
     def __init__(self, samples: list[Sample], recipe: Recipe, seed: int) -> None:
-        self._samples = samples
+        self.samples = samples
         self._recipe = recipe
         self._seed = seed
 
     def __getitem__(self, position: int) -> Batch:
-        turn, place = divmod(position, len(self._samples))
-        sample = self._samples[_order(self._seed, turn, len(self._samples))[place]]
+        turn, place = divmod(position, len(self.samples))
+        sample = self.samples[_order(self._seed, turn, len(self.samples))[place]]
         rng = np.random.default_rng([self._seed, 1, position])
         pixels = self._recipe.preprocessing.arrange(sample.pixels)
         planes, label = self._recipe.preprocessing.affine(pixels).apply(pixels), sample.label

@@ -30,7 +30,7 @@ class DataError(ValueError):
     """Data that cannot be trained on; the message lists everything that is wrong."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """One image with its label: pixels H x W or H x W x C, and H x W bool, True = foreground."""
 
@@ -42,8 +42,9 @@ class Sample:
 def load_samples(folder: Path) -> list[Sample]:
     """All pairs of a folder, in natural order (2 before 10). Raises DataError, which names every file at fault."""
     image_folder, label_folder = _find_folders(folder)
-    images, labels = _files(image_folder), _files(label_folder)
-    problems = [f"{images[stem]}: no label {label_folder.name}/{stem}.*" for stem in images if stem not in labels]
+    problems: list[str] = []
+    images, labels = _files(image_folder, problems), _files(label_folder, problems)
+    problems += [f"{images[stem]}: no label {label_folder.name}/{stem}.*" for stem in images if stem not in labels]
     problems += [f"{labels[stem]}: no image {image_folder.name}/{stem}.*" for stem in labels if stem not in images]
     samples: list[Sample] = []
     for stem in images:
@@ -84,10 +85,13 @@ def _find_folders(folder: Path) -> tuple[Path, Path]:
     return found[0], found[1]
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    """Files by stem, in natural order."""
-    files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
-    return {path.stem: path for path in sorted(files, key=lambda path: _natural(path.stem))}
+def _files(folder: Path, problems: list[str]) -> dict[str, Path]:
+    """Files by stem, in natural order; a second file of one stem is added to the problems."""
+    found = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    found.sort(key=lambda path: (_natural(path.stem), path.suffix))
+    files = {path.stem: path for path in found}
+    problems += [f"{path}: {files[path.stem].name} has the same name" for path in found if files[path.stem] != path]
+    return files
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

@@ -92,6 +92,8 @@ def main(argv: list[str] | None = None) -> int:
         segmenter = Segmenter.load(arguments.weights, device=arguments.device, precision=arguments.precision)
         if segmenter.description.architecture.classes > 1:
             raise DataError("scores are for nets of one class; these weights have more")
+        if arguments.sheet:
+            arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
         rows: list[Picture] = []
         bar = tqdm(total=len(samples), unit="image", disable=None)
 

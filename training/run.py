@@ -58,11 +58,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     length.add_argument("--epochs", type=int, help="passes over the images")
     length.add_argument("--steps", type=int, help="steps of the optimizer")
     parser.add_argument("--batch", type=int, help="images a step")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=_count, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--val-fraction", type=float, help="share of the images held out, the last ones, in one piece")
     parser.add_argument(
-        "--workers", type=int, default=min(4, (os.cpu_count() or 2) - 1), help="processes that load and augment"
+        "--workers", type=_count, default=min(4, (os.cpu_count() or 2) - 1), help="processes that load and augment"
     )
     parser.add_argument(
         "--channels", choices=("grey", "rgb"), help="what the net takes (default: rgb if the images are in colour)"
@@ -72,19 +72,27 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return value
+
+
 def prepare(arguments: argparse.Namespace) -> Trainer:
     """Everything before the first step. Raises DataError, EngineError, ValidationError, TrainingError, OSError."""
     device = choose_device(arguments.device)
     samples = load_samples(arguments.data)
     recipe = choose_recipe(arguments, samples)
     training, validation = split_samples(samples, recipe.validation_fraction)
+    if recipe.crop is None and recipe.batch > 1 and len({sample.label.shape for sample in training}) > 1:
+        raise DataError("the images differ in size, and this recipe takes them whole: --batch must be 1")
+    # The weights travel, and the service publishes what they say: file names and paths stay in the folder.
     provenance = {
-        "command": shlex.join(["python", "-m", "training.run", *sys.argv[1:]]),
         "trained": datetime.now(UTC).date().isoformat(),
         "commit": _commit(),
         "torch": torch.__version__,
-        "training_images": [sample.name for sample in training],
-        "validation_images": [sample.name for sample in validation],
+        "images": {"training": len(training), "validation": len(validation)},
         "recipe": recipe.model_dump(mode="json"),
         "seed": arguments.seed,
     }
@@ -106,7 +114,7 @@ def prepare(arguments: argparse.Namespace) -> Trainer:
         folder,
         device=device,
         seed=arguments.seed,
-        workers=max(0, arguments.workers),
+        workers=arguments.workers,
     )
     if arguments.resume:
         state = folder.load_checkpoint()
@@ -114,7 +122,14 @@ def prepare(arguments: argparse.Namespace) -> Trainer:
             raise DataError(f"nothing to resume: no checkpoint in {arguments.out}")
         trainer.resume(state)
     else:
-        folder.write_config(recipe, **{name: value for name, value in provenance.items() if name != "recipe"})
+        folder.write_config(
+            provenance
+            | {
+                "command": shlex.join(["python", "-m", "training.run", *sys.argv[1:]]),
+                "training_images": [sample.name for sample in training],
+                "validation_images": [sample.name for sample in validation],
+            }
+        )
     print(
         f"{len(training)} images to train on, {len(validation)} held out; {trainer.steps} steps of {recipe.batch} "
         f"on {device}; width {recipe.net.width}; into {arguments.out}"

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from training.recipe import Recipe
+from training.data import DataError
 
 WEIGHTS = "weights.safetensors"
 CHECKPOINT = "checkpoint.pt"
@@ -41,9 +41,8 @@ class RunFolder:
     def weights(self) -> Path:
         return self.path / WEIGHTS
 
-    def write_config(self, recipe: Recipe, **more: object) -> None:
-        text = json.dumps({"recipe": recipe.model_dump(mode="json"), **more}, indent=1)
-        (self.path / CONFIG).write_text(text + "\n")
+    def write_config(self, config: dict[str, Any]) -> None:
+        (self.path / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Whole or not at all: a training killed while it writes keeps the checkpoint before."""
@@ -55,9 +54,15 @@ class RunFolder:
         unfinished.replace(self.path / CHECKPOINT)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """The last checkpoint's state, None if there is none yet."""
+        """The last checkpoint's state, None if there is none yet. Raises DataError if it cannot be read."""
         path = self.path / CHECKPOINT
-        return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch's reader raises nearly anything
+            raise DataError(f"{path}: broken or truncated; train afresh, without --resume") from error
+        return state
 
     def record(self, step: int, row: dict[str, float]) -> None:
         """Adds a row to the history and a point to each curve. The history's columns are those of its first row."""
@@ -89,7 +94,7 @@ class RunFolder:
         if not left:
             return
         earlier = self.path / "earlier"
-        number = 1 + max((int(old.name) for old in earlier.glob("[0-9]*")), default=0)
+        number = 1 + max((int(old.name) for old in earlier.glob("*") if old.name.isdigit()), default=0)
         (earlier / str(number)).mkdir(parents=True)
         for old in left:
             old.rename(earlier / str(number) / old.name)

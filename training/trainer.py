@@ -107,8 +107,7 @@ class Trainer:
 
     def resume(self, state: dict[str, Any]) -> None:
         """Goes back to a checkpoint's state. Raises TrainingError if it is of another recipe, data or seed."""
-        made = {"recipe": self.recipe.model_dump_json(), "seed": self.seed, "steps": self.steps}
-        other = [name for name, value in made.items() if state[name] != value]
+        other = [name for name, value in self._made_of().items() if state.get(name) != value]
         if other:
             raise TrainingError(
                 f"the checkpoint was made with another {' and '.join(other)}; resume with the same options and data"
@@ -119,6 +118,11 @@ class Trainer:
         if self.average:
             self.average.load_state_dict(state["average"])
         self.step, self.best = state["step"], Best(**state["best"])
+
+    def _made_of(self) -> dict[str, Any]:
+        """What decides the outcome: a checkpoint goes on only with the same."""
+        images = [[sample.name for sample in samples] for samples in (self.stream.samples, self.validation)]
+        return {"recipe": self.recipe.model_dump_json(), "seed": self.seed, "steps": self.steps, "images": images}
 
     def _train_step(self, images: Tensor, targets: Tensor) -> float:
         self.net.train()
@@ -160,7 +164,8 @@ class Trainer:
     def _validate(self) -> dict[str, float]:
         tensors = self.averaged.state_dict()
         weights = Weights(self.description, tensors, sha256="")
-        segmenter = Segmenter(weights, TorchEngine(weights.build_net(), str(self.device)))
+        engine = TorchEngine(weights.build_net(), str(self.device), threshold=self.description.threshold)
+        segmenter = Segmenter(weights, engine)
 
         def show(sample: Sample, probabilities: Any) -> None:
             if sample in self.validation[:PICTURES]:
@@ -195,9 +200,7 @@ class Trainer:
             self._best_tensors = None
         self.folder.save_checkpoint(
             {
-                "recipe": self.recipe.model_dump_json(),
-                "seed": self.seed,
-                "steps": self.steps,
+                **self._made_of(),
                 "step": self.step,
                 "net": self.net.state_dict(),
                 "average": self.average.state_dict() if self.average else None,

@@ -67,10 +67,12 @@ def _post(
 
 
 def _body(*chunks: bytes) -> Callable[[], Any]:
-    """The `receive` of a body that comes in these chunks; it fails when it is asked for more."""
+    """The `receive` of a body that comes in these chunks, from a client that then waits for its answer."""
     waiting = list(chunks)
 
     async def receive() -> Message:
+        if not waiting:
+            await asyncio.Event().wait()
         chunk = waiting.pop(0)
         return {"type": "http.request", "body": chunk, "more_body": bool(waiting)}
 

@@ -42,6 +42,7 @@ def _key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
 def test_before_loading_it_is_alive_and_not_ready(make_settings: Callable[..., Settings], check_problem: Check):
     client = TestClient(create_app(make_settings()))  # no lifespan, so nothing loads
     assert client.get("/healthz").json() == {"status": "ok"}
+    assert (client.head("/healthz").status_code, client.head("/readyz").status_code) == (200, 503)
     for method, path in (("GET", "/readyz"), ("GET", "/model"), ("POST", "/segment")):
         response = client.request(method, path)
         check_problem(response, 503)

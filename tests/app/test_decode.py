@@ -3,21 +3,22 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from app.decode import decode
+from app.decode import decode, measure
 from app.problems import Problem
 from model.preprocessing import Pixels
 
 
 def test_an_image_becomes_its_pixels(make_image: Callable[..., Pixels], to_file: Callable[..., bytes]):
     pixels = make_image(5, 7, channels=3)
-    assert np.array_equal(decode(to_file(pixels), 35), pixels)
+    assert measure(to_file(pixels), 35) == 35
+    assert np.array_equal(decode(to_file(pixels)), pixels)
 
 
 def test_the_pixel_limit_is_the_largest_that_is_accepted(
     make_image: Callable[..., Pixels], to_file: Callable[..., bytes]
 ):
     with pytest.raises(Problem) as caught:
-        decode(to_file(make_image(5, 7)), 34)
+        measure(to_file(make_image(5, 7)), 34)
     assert caught.value.status == 422
     assert "7 x 5" in caught.value.detail
 
@@ -28,7 +29,7 @@ def test_the_pixel_limit_is_the_largest_that_is_accepted(
 )
 def test_each_kind_of_bad_file_has_its_status(data: bytes, status: int):
     with pytest.raises(Problem) as caught:
-        decode(data, 100)
+        measure(data, 100)
     assert caught.value.status == status
 
 
@@ -38,9 +39,9 @@ def test_every_page_counts_against_the_pixel_limit(make_image: Callable[..., Pix
     page = Image.fromarray(make_image(10, 10))
     tiff = to_file(make_image(10, 10), "TIFF", save_all=True, append_images=[page, page])
     with pytest.raises(Problem) as small:
-        decode(tiff, 299)
+        measure(tiff, 299)
     assert small.value.status == 422
     with pytest.raises(Problem) as several:
-        decode(tiff, 300)
+        measure(tiff, 300)
     assert several.value.status == 415
     assert "3 pages" in several.value.detail

@@ -325,3 +325,17 @@ def test_an_idle_scheduler_closes_and_may_be_closed_twice(rig: Rig):
     rig.scheduler.close()
     rig.scheduler.close()
     assert not rig.scheduler.alive
+
+
+def test_an_image_takes_room_while_it_is_decoded_and_gives_it_back(make_rig: Callable[..., Rig]):
+    rig = make_rig(max_pixels=100)
+    with rig.scheduler.room(60):
+        assert rig.metric("queue_pixels") == 60
+        with pytest.raises(Overloaded), rig.scheduler.room(41):
+            pytest.fail("let in")
+        with rig.scheduler.room(40):
+            assert rig.metric("queue_pixels") == 100
+    assert rig.metric("queue_pixels") == 0
+    with pytest.raises(ZeroDivisionError), rig.scheduler.room(100):
+        raise ZeroDivisionError
+    assert rig.metric("queue_pixels") == 0

@@ -41,7 +41,7 @@ def test_a_path_that_cannot_be_read_is_a_weights_error(tmp_path: Path, name: str
     [
         ({"tile": 102}, "^SEGMENT_TILE=102: .*multiple of 4"),
         ({"tile": 56}, "^SEGMENT_TILE=56: .*more than 56 pixels"),
-        ({"device": "cuda:77"}, "^SEGMENT_DEVICE=cuda:77 .*there is .*cpu"),
+        ({"device": "cuda:77"}, "^SEGMENT_DEVICE=cuda:77 .*available: .*cpu"),
     ],
 )
 def test_settings_that_do_not_suit_machine_or_weights_are_told(

@@ -331,3 +331,20 @@ def test_an_image_read_from_a_file_is_segmented_as_the_tutorial_does(make_net, m
     expected = tutorial_mask(net, cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY))
     image = decode_image((tmp_path / "0.png").read_bytes())
     assert np.array_equal(converted(net.state_dict(), tmp_path).mask(image), expected)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict"])
+def test_a_state_dict_kept_beside_other_things_is_found(make_net, tmp_path, key):
+    net = make_net(**TUTORIAL)
+    torch.save({"epoch": 3, key: net.state_dict()}, tmp_path / "in.pth")
+    assert main([str(tmp_path / "in.pth"), str(tmp_path / "my net.safetensors")]) == 0
+    weights = load_weights(tmp_path / "my net.safetensors")
+    assert weights.description.name == "my-net"
+    assert torch.equal(weights.tensors["outc.conv.weight"], net.state_dict()["outc.conv.weight"])
+
+
+def test_weights_from_before_batches_were_counted_are_taken(make_net, tmp_path):
+    state = {name: value for name, value in make_net(**TUTORIAL).state_dict().items() if "num_batches" not in name}
+    torch.save(state, tmp_path / "in.pth")
+    assert main([str(tmp_path / "in.pth"), str(tmp_path / "out.safetensors")]) == 0
+    assert load_weights(tmp_path / "out.safetensors").tensors["inc.double_conv.1.num_batches_tracked"] == 0

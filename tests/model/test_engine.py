@@ -91,7 +91,7 @@ def test_auto_finds_a_device_and_a_precision_that_work(make_net):
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:99", "CPU", "", "cpu:0"])
 def test_a_device_that_is_not_here_is_refused_with_those_that_are(device):
-    with pytest.raises(EngineError, match=rf"device '{device}' is not to be had here; there is .*cpu"):
+    with pytest.raises(EngineError, match=rf"device '{device}' is not available here; available: .*cpu"):
         choose_device(device)
 
 

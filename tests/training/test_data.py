@@ -103,3 +103,10 @@ def test_the_file_at_fault_is_named_with_its_folder(tmp_path: Path, write_pair):
     write_pair(tmp_path, "0", GREY, np.dstack([HALF, HALF[::-1], HALF]))
     with pytest.raises(DataError, match=r"label/0\.png: a label in colours"):
         load_samples(tmp_path)
+
+
+def test_two_files_of_one_name_are_a_problem(tmp_path: Path, write_pair):
+    write_pair(tmp_path, "0", GREY, HALF)
+    assert cv2.imwrite(str(tmp_path / "image/0.bmp"), GREY)
+    with pytest.raises(DataError, match=r"0\.bmp: 0\.png has the same name"):
+        load_samples(tmp_path)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,7 +32,8 @@ def test_weights_describe_themselves_and_segment(trained):
     assert description.name == "cells"
     assert description.architecture.width == 4
     assert description.preprocessing.normalisation == "zscore"
-    assert description.provenance["validation_images"] == ["5"]
+    assert description.provenance["images"] == {"training": 5, "validation": 1}
+    assert str(trained) not in json.dumps(description.provenance)
     told = json.loads((trained / "config.json").read_text())
     assert told["validation_images"] == ["5"]
     mask = Segmenter.load(trained / "weights.safetensors").mask(np.zeros((50, 70), np.uint8))
@@ -124,6 +126,21 @@ def test_resuming_with_other_options_is_refused(trained, cells_folder, capsys):
     other = ["--data", str(cells_folder), "--out", str(trained), "--resume", *SHORT, "--seed", "9"]
     assert run.main(other) == 1
     assert "another seed" in capsys.readouterr().err
+
+
+def test_resuming_with_other_images_is_refused(trained, cells_folder, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(cells_folder, other)
+    for part in ("image", "label"):
+        (other / part / "0.png").rename(other / part / "7.png")
+    assert run.main(["--data", str(other), "--out", str(trained), "--resume", *SHORT]) == 1
+    assert "another images" in capsys.readouterr().err
+
+
+def test_a_broken_checkpoint_is_said_to_be_broken(trained, cells_folder, tmp_path, capsys):
+    (tmp_path / "checkpoint.pt").write_bytes((trained / "checkpoint.pt").read_bytes()[:1000])
+    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), "--resume", *SHORT]) == 2
+    assert "broken or truncated" in capsys.readouterr().err
 
 
 def test_nothing_to_resume_is_said(cells_folder, tmp_path, capsys):
