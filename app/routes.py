@@ -93,7 +93,7 @@ async def segment(
         async with asyncio.timeout(service.settings.deadline_s):
             upload = await read_upload(request)
             decoding = time.perf_counter()
-            job = await _unless_gone(request, _infer(service, upload.data))
+            job = await _unless_gone(request, _compute(service, upload.data))
             inferred = time.perf_counter()
             chosen = description.threshold if threshold is None else threshold
             png = await service.in_pool(encode, job.task.probabilities, output, chosen, class_index)
@@ -128,10 +128,11 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _infer(service: Service, data: bytes) -> Job:
-    pixels = await service.in_pool(measure, data, service.settings.max_pixels)
+async def _compute(service: Service, data: bytes) -> Job:
+    """From the file's bytes to probabilities: header check, decoding, queue, engine. Raises Problem."""
+    claimed = await service.in_pool(measure, data, service.settings.max_pixels)
     try:
-        with service.scheduler.room(pixels):
+        with service.scheduler.room(claimed):
             task = await service.in_pool(_prepare, service, data)
         return await service.scheduler.run(task)
     except Overloaded as error:
