@@ -6,14 +6,33 @@ Shape letters: C channels, H height, W width of the image, S side of the crop.
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 Planes = NDArray[np.float32]
 Label = NDArray[np.bool_]
 Random = np.random.Generator
 
-SCALE = 1.25  # largest zoom, in and out
 ELASTIC_SPACING = 32  # pixels between the points of the displacement grid
-ELASTIC_SIGMA = 3.0  # pixels, standard deviation of their displacement
+
+
+class Augmentation(BaseModel):
+    """How strongly samples are changed; what is 0 (or a `scale` of 1) is left out. Turns and mirrors always happen.
+
+    `scale`: largest zoom, in and out. `elastic`: standard deviation of the displacements, in pixels.
+    `blur`: largest standard deviation of the Gaussian, in pixels. `gamma`: the exponent lies in exp(-gamma..gamma).
+    `noise`: largest standard deviation, `brightness`: largest shift, both in units of the crop's own deviation.
+    `contrast`: the factor lies in exp(-contrast..contrast).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scale: float = Field(1.25, ge=1)
+    elastic: float = Field(3.0, ge=0)
+    blur: float = Field(1.5, ge=0)
+    gamma: float = Field(0.5, ge=0)
+    noise: float = Field(0.4, ge=0)
+    brightness: float = Field(0.4, ge=0)
+    contrast: float = Field(0.35, ge=0)
 
 
 def flips(planes: Planes, label: Label, rng: Random) -> tuple[Planes, Label]:
@@ -23,21 +42,21 @@ def flips(planes: Planes, label: Label, rng: Random) -> tuple[Planes, Label]:
     return np.ascontiguousarray(planes[(slice(None), *step)]), np.ascontiguousarray(label[step])
 
 
-def warped_crop(planes: Planes, label: Label, side: int, rng: Random) -> tuple[Planes, Label]:
+def warped_crop(planes: Planes, label: Label, side: int, strength: Augmentation, rng: Random) -> tuple[Planes, Label]:
     """C x H x W and H x W -> C x S x S and S x S: a crop, rotated, flipped, zoomed and bent in one interpolation.
 
     The elastic part is a coarse grid of random displacements, as in Ronneberger et al. 2015, section 3.1. Past the
     image's edges it is mirrored.
     """
     height, width = label.shape
-    angle, zoom = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(-1, 1) * np.log(SCALE))
+    angle, zoom = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(-1, 1) * np.log(strength.scale))
     mirror = rng.choice((-1.0, 1.0))
     centre_y = rng.uniform(min(side, height) / 2, height - min(side, height) / 2)
     centre_x = rng.uniform(min(side, width) / 2, width - min(side, width) / 2)
 
     y, x = np.mgrid[:side, :side].astype(np.float32) - np.float32((side - 1) / 2)
     points = side // ELASTIC_SPACING + 3
-    shifts = ELASTIC_SIGMA * rng.standard_normal((points, points, 2), np.float32)
+    shifts = strength.elastic * rng.standard_normal((points, points, 2), np.float32)
     bent = cv2.resize(shifts, (side, side), interpolation=cv2.INTER_CUBIC)
     y, x = y + bent[:, :, 0], mirror * (x + bent[:, :, 1])
     cosine, sine = np.cos(angle) / zoom, np.sin(angle) / zoom
@@ -50,23 +69,22 @@ def warped_crop(planes: Planes, label: Label, side: int, rng: Random) -> tuple[P
     return crop, target.view(np.bool_)
 
 
-def photometric(planes: Planes, rng: Random) -> Planes:
+def photometric(planes: Planes, strength: Augmentation, rng: Random) -> Planes:
     """C x S x S float32 -> the same: blur, gamma, noise, brightness and contrast, each at times.
 
-    Strengths are in units of the crop's own standard deviation, so any preprocessing will do. Gamma keeps mean and
-    deviation, as in nnU-Net (Isensee et al. 2021, supplementary note 4).
+    Gamma keeps mean and deviation, as in nnU-Net (Isensee et al. 2021, supplementary note 4).
     """
     spread = max(float(planes.std()), 1e-6)
-    if rng.random() < 0.3:
-        sigma = rng.uniform(0.4, 1.5)
+    if strength.blur and rng.random() < 0.3:
+        sigma = rng.uniform(0.3, 1) * strength.blur
         planes = np.stack([cv2.GaussianBlur(plane, (0, 0), sigma) for plane in planes])
+    if strength.gamma and rng.random() < 0.5:
+        planes = _gamma(planes, np.exp(rng.uniform(-1, 1) * strength.gamma))
+    if strength.noise and rng.random() < 0.5:
+        planes = planes + spread * rng.uniform(0, strength.noise) * rng.standard_normal(planes.shape, np.float32)
     if rng.random() < 0.5:
-        planes = _gamma(planes, np.exp(rng.uniform(-0.5, 0.5)))
-    if rng.random() < 0.5:
-        planes = planes + spread * rng.uniform(0, 0.4) * rng.standard_normal(planes.shape, np.float32)
-    if rng.random() < 0.5:
-        mean = planes.mean(dtype=np.float64)
-        planes = (planes - mean) * rng.uniform(0.7, 1.4) + mean + spread * rng.uniform(-0.4, 0.4)
+        mean, factor = planes.mean(dtype=np.float64), np.exp(rng.uniform(-1, 1) * strength.contrast)
+        planes = (planes - mean) * factor + mean + spread * rng.uniform(-1, 1) * strength.brightness
     return planes.astype(np.float32, copy=False)
 
 

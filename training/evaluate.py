@@ -43,6 +43,16 @@ class Evaluation:
         """The threshold of 0.1, 0.2 ... 0.9 with the highest mean V_rand, the one nearest to 0.5 among equals."""
         return max(THRESHOLDS, key=lambda threshold: (self.mean(threshold).v_rand, -abs(threshold - 0.5)))
 
+    @property
+    def warning(self) -> str:
+        """What is plainly wrong with the predictions, or nothing."""
+        found = [scores[self.best_threshold].foreground for scores in self.images.values()]
+        if not max(found) > 0:
+            return "foreground is found nowhere in the held-out images"
+        if min(found) == 1:
+            return "foreground is found everywhere in the held-out images"
+        return ""
+
     def to_json(self, stored_threshold: float) -> dict[str, object]:
         return {
             "images": {name: {f"{t:g}": asdict(s) for t, s in scores.items()} for name, scores in self.images.items()},

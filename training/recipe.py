@@ -7,11 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from model.convert import TUTORIAL_THRESHOLD
 from model.preprocessing import Preprocessing
 from model.unet import UNetConfig
+from training.augment import Augmentation
 
 
 class Recipe(BaseModel):
     """Lengths are in steps of the optimizer (`steps`) or in passes over the images (`epochs`); one of the two is given.
 
+    `border_weight`: how much more the background between two objects counts (`training.borders`).
+    `augmentation`: None for the tutorial's flips of whole images.
     `crop`: side of the training crops in pixels, None for whole images. `ema_decay`: of the averaged weights, None
     for none.
     `select`: which weights are kept, those of the best validation score (V_rand) or of the lowest loss of a training
@@ -29,8 +32,9 @@ class Recipe(BaseModel):
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     schedule: Literal["one_cycle", "constant"]
-    loss: Literal["bce", "bce_dice"]
-    augmentation: Literal["flips", "full"]
+    loss: Literal["bce", "bce_dice", "bce_background_dice"]
+    border_weight: float = Field(0, ge=0)
+    augmentation: Augmentation | None
     crop: int | None = Field(ge=16)
     batch: int = Field(ge=1)
     steps: int | None = Field(None, ge=1)
@@ -60,7 +64,7 @@ DEFAULT = Recipe(
     weight_decay=1e-2,
     schedule="one_cycle",
     loss="bce_dice",
-    augmentation="full",
+    augmentation=Augmentation(),
     crop=256,
     batch=4,
     steps=1500,
@@ -81,7 +85,7 @@ TUTORIAL = Recipe(
     weight_decay=1e-8,
     schedule="constant",
     loss="bce",
-    augmentation="flips",
+    augmentation=None,
     crop=None,
     batch=1,
     epochs=40,
@@ -89,5 +93,8 @@ TUTORIAL = Recipe(
     validation_fraction=0.0,
     threshold=TUTORIAL_THRESHOLD,
 )
+
+# The highest rate of a training that starts from weights: enough to learn another look, too little to forget the rest.
+FINE_TUNING_RATE = 5e-4
 
 RECIPES = {recipe.name: recipe for recipe in (DEFAULT, TUTORIAL)}

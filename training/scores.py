@@ -19,26 +19,37 @@ THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
 
 @dataclass(frozen=True)
 class Scores:
-    """At one threshold, 0..1: foreground-restricted Rand and information F-scores, Dice, IoU, wrong pixels' share."""
+    """At one threshold, all 0..1.
+
+    `v_rand`, `v_info`: foreground-restricted Rand and information F-scores. `dice`, `iou`: of the foreground, and of
+    the background. `pixel_error`: share of wrong pixels. `foreground`: share of pixels found to be foreground.
+    """
 
     v_rand: float
     v_info: float
     dice: float
     iou: float
+    background_dice: float
+    background_iou: float
     pixel_error: float
+    foreground: float
 
 
 def score(probabilities: Probabilities, label: Label, threshold: float) -> Scores:
     """All scores of one image at one threshold (p > threshold is foreground)."""
     foreground = probabilities > threshold
     v_rand, v_info = rand_and_information(segments(probabilities, threshold), label)
-    both, either = np.count_nonzero(foreground & label), np.count_nonzero(foreground | label)
+    dice, iou = _overlap(foreground, label)
+    background_dice, background_iou = _overlap(~foreground, ~label)
     return Scores(
         v_rand=v_rand,
         v_info=v_info,
-        dice=2 * both / (both + either) if either else 1.0,
-        iou=both / either if either else 1.0,
-        pixel_error=float(np.count_nonzero(foreground != label) / label.size),
+        dice=dice,
+        iou=iou,
+        background_dice=background_dice,
+        background_iou=background_iou,
+        pixel_error=float(np.mean(foreground != label)),
+        foreground=float(np.mean(foreground)),
     )
 
 
@@ -73,6 +84,12 @@ def rand_and_information(proposal: Segments, label: Label) -> tuple[float, float
     entropies = _entropy(s) + _entropy(t)
     mutual = entropies - _entropy(joint)
     return float(v_rand), float(2 * mutual / entropies) if entropies else 1.0
+
+
+def _overlap(found: Label, wanted: Label) -> tuple[float, float]:
+    """(Dice, IoU); both are 1 where there is nothing to find and nothing found."""
+    both, either = float(np.count_nonzero(found & wanted)), float(np.count_nonzero(found | wanted))
+    return (2 * both / (both + either), both / either) if either else (1.0, 1.0)
 
 
 def _entropy(p: NDArray[np.float64]) -> float:

@@ -1,27 +1,25 @@
-"""The training loop: steps, checks, the best weights kept."""
+"""The training loop: steps, checks, the best weights kept, and when to stop."""
 
 import contextlib
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
-from torch.optim import swa_utils
 from tqdm import tqdm
 
-from model.engine import DTYPES, TorchEngine, choose_precision, memory_format
+from model.engine import TorchEngine
 from model.segmenter import Segmenter
-from model.unet import UNet
 from model.weights_file import Description, Weights, save_weights
-from training import losses
-from training.batches import SampleStream, make_loader
+from training.batches import Batch, SampleStream, make_loader
 from training.data import Sample
-from training.evaluate import evaluate, picture
+from training.evaluate import Evaluation, evaluate, picture
+from training.learner import Learner
 from training.recipe import Recipe
 from training.run_folder import RunFolder
 
@@ -35,12 +33,20 @@ class TrainingError(RuntimeError):
 
 @dataclass
 class Best:
-    """The weights kept so far. `score`: higher is better (V_rand, or minus the loss)."""
+    """The weights kept so far. `score`: higher is better (V_rand, minus the loss, or the step)."""
 
     score: float = -math.inf
     step: int = 0
     threshold: float = 0.5
     scores: dict[str, JsonValue] | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop before the last step: after so many seconds, or so many checks without a better score."""
+
+    seconds: float = math.inf
+    patience: int | None = None
 
 
 class Trainer:
@@ -57,31 +63,28 @@ class Trainer:
         device: torch.device,
         seed: int,
         workers: int,
+        init: Mapping[str, Tensor] | None = None,
+        parts: int = 1,
+        compiled: bool = False,
+        limits: Limits = Limits(),
     ) -> None:
+        """`init`, `parts`, `compiled`: see `Learner`."""
         self.recipe, self.description, self.validation, self.folder = recipe, description, validation, folder
-        self.device, self.seed, self.workers = device, seed, workers
+        self.device, self.seed, self.workers, self.limits = device, seed, workers, limits
         self.stream = SampleStream(training, recipe, seed)
         self.steps = recipe.total_steps(len(training))
         self.check_every = recipe.check_every or recipe.steps_per_epoch(len(training))
+        self.learner = Learner(recipe, self.steps, device=device, seed=seed, init=init, parts=parts, compiled=compiled)
         self.step = 0
         self.best = Best(threshold=recipe.threshold)
+        self.ended: Literal["finished", "out of time", "no longer better"] = "finished"
+        self._checks_since_best = 0
+        self._seconds = 0.0  # of training so far, over all its parts
         self._best_tensors: dict[str, Tensor] | None = None  # of weights not written yet
-
-        torch.manual_seed(seed)
-        net = UNet(recipe.net).to(device)
-        self.layout = memory_format(net)
-        self.net: UNet = net.to(memory_format=self.layout)  # type: ignore[call-overload]  # torch's stubs lack it
-        self.average = _average(self.net, recipe.ema_decay)
-        self.optimizer = _optimizer(self.net, recipe)
-        self.schedule = _schedule(self.optimizer, recipe, self.steps)
-        self.criterion: Callable[[Tensor, Tensor], Tensor] = {"bce": losses.bce, "bce_dice": losses.bce_dice}[
-            recipe.loss
-        ]
-        precision = choose_precision(device, "auto") if recipe.name != "tutorial" else "fp32"
-        self._autocast = torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
+        self._seen: list[float] = []  # losses since the last check
 
     def run(self) -> Best:
-        """Trains to the end.
+        """Trains to the end, or to one of its limits: `ended` says which.
 
         Raises TrainingError if the loss is no number, KeyboardInterrupt after SIGINT or SIGTERM, with the checkpoint
         written: then `resume` goes on exactly where this stopped.
@@ -89,17 +92,20 @@ class Trainer:
         loader = make_loader(
             self.stream, self.recipe, self.step, self.steps, self.workers, pin=self.device.type == "cuda"
         )
-        started, total, counted = time.monotonic(), 0.0, 0
         with tqdm(total=self.steps, initial=self.step, unit="step", disable=None) as bar, _asked_to_stop() as asked:
-            for images, targets in loader:
-                loss = self._train_step(images, targets)
-                total, counted = total + loss, counted + 1
+            clock = _Clock(self._seconds)
+            for batch in loader:
+                clock.arrived()
+                self._train_step(batch)
+                self._seconds = clock.stepped()
                 bar.update()
-                bar.set_postfix(loss=f"{loss:.4f}", best=f"{self.best.score:.4f}", refresh=False)
-                if self.step % self.check_every == 0 or self.step == self.steps:
-                    row = {"loss": total / counted, "learning_rate": self.optimizer.param_groups[0]["lr"]}
-                    bar.write(self._check(row | {"seconds": time.monotonic() - started}))
-                    total, counted = 0.0, 0
+                bar.set_postfix(loss=f"{self._seen[-1]:.4f}", best=f"{self.best.score:.4f}", refresh=False)
+                over = self._is_over()
+                if self.step % self.check_every == 0 or self.step == self.steps or over:
+                    bar.write(self._check(clock.row()))
+                    over = over or self._is_over()
+                if over:
+                    break
                 if asked and self.step < self.steps:
                     self._write()
                     raise KeyboardInterrupt
@@ -112,83 +118,73 @@ class Trainer:
             raise TrainingError(
                 f"the checkpoint was made with another {' and '.join(other)}; resume with the same options and data"
             )
-        self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
+        self.learner.load_state(state["learner"])
         self.step, self.best = state["step"], Best(**state["best"])
+        self._seconds, self._checks_since_best = state["seconds"], state["checks_since_best"]
 
     def _made_of(self) -> dict[str, Any]:
         """What decides the outcome: a checkpoint goes on only with the same."""
         images = [[sample.name for sample in samples] for samples in (self.stream.samples, self.validation)]
-        return {"recipe": self.recipe.model_dump_json(), "seed": self.seed, "steps": self.steps, "images": images}
+        made_of = {"recipe": self.recipe.model_dump_json(), "seed": self.seed, "steps": self.steps, "images": images}
+        return made_of | {"parts": self.learner.parts, "init": self.description.provenance.get("init")}
 
-    def _train_step(self, images: Tensor, targets: Tensor) -> float:
-        self.net.train()
-        images = images.to(self.device, memory_format=self.layout, non_blocking=True)
-        targets = targets.to(self.device, non_blocking=True)
-        with self._autocast:
-            logits = self.net(images)
-        loss = self.criterion(logits.float(), targets)
-        value = loss.item()
-        if not math.isfinite(value):
+    def _train_step(self, batch: Batch) -> None:
+        loss = self.learner.gradients(*batch)
+        if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss is {value} at step {self.step}; try a lower learning rate. Kept: {self._kept()}"
+                f"the loss is {loss} at step {self.step}; try a lower --learning-rate. Kept: {self._kept()}"
             )
-        if self.recipe.select == "training_loss" and -value > self.best.score:
+        if self.recipe.select == "training_loss" and -loss > self.best.score:
             # before the update: these weights, and no later ones, gave this loss
-            self._keep(Best(-value, self.step, self.recipe.threshold), self.net)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.recipe.clip_norm:
-            nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip_norm)
-        self.optimizer.step()
-        self.schedule.step()
-        if self.average:
-            self.average.update_parameters(self.net)
+            self._keep(Best(-loss, self.step, self.recipe.threshold), self.learner.net)
+        self.learner.update()
         self.step += 1
-        return value
+        self._seen.append(loss)
 
-    def _check(self, row: dict[str, float]) -> str:
+    def _is_over(self) -> bool:
+        """Whether a limit is reached, and `ended` says which."""
+        if self._seconds >= self.limits.seconds and self.step < self.steps:
+            self.ended = "out of time"
+        elif self.limits.patience and self._checks_since_best >= self.limits.patience and self.step < self.steps:
+            self.ended = "no longer better"
+        return self.ended != "finished"
+
+    def _check(self, clock: dict[str, float]) -> str:
         """Validates, keeps the weights if they are the best, writes everything; returns a line on how it stands."""
+        row = {"loss": sum(self._seen) / len(self._seen), "learning_rate": self.learner.rate, **clock}
+        self._seen.clear()
+        self._checks_since_best += 1
+        warning = ""
         if self.validation:
-            row |= self._validate()
+            evaluation = self._validate()
+            row |= {**vars(evaluation.mean(evaluation.best_threshold)), "threshold": evaluation.best_threshold}
+            self._judge(row)
+            warning = evaluation.warning
         elif self.recipe.select == "validation":
-            self._keep(Best(-row["loss"], self.step, self.recipe.threshold), self.averaged)
+            # nothing to choose by: the schedule is made so that the last weights are the best
+            self._keep(Best(self.step, self.step, self.recipe.threshold), self.learner.averaged)
         self.folder.record(self.step, row)
         self._write()
         shown = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
-        return f"step {self.step}/{self.steps}  {shown}"
+        return f"step {self.step}/{self.steps}  {shown}" + (f"\nwarning: {warning}" if warning else "")
 
-    def _validate(self) -> dict[str, float]:
-        tensors = self.averaged.state_dict()
-        weights = Weights(self.description, tensors, sha256="")
+    def _judge(self, row: dict[str, float]) -> None:
+        if self.recipe.select == "validation" and row["v_rand"] > self.best.score:
+            self._keep(Best(row["v_rand"], self.step, row["threshold"], dict(row)), self.learner.averaged)
+
+    def _validate(self) -> Evaluation:
+        weights = Weights(self.description, self.learner.averaged.state_dict(), sha256="")
         engine = TorchEngine(weights.build_net(), str(self.device), threshold=self.description.threshold)
-        segmenter = Segmenter(weights, engine)
 
         def show(sample: Sample, probabilities: Any) -> None:
             if sample in self.validation[:PICTURES]:
-                self.folder.show(
-                    self.step,
-                    f"image, label, probability/{sample.name}",
-                    picture(sample.pixels, sample.label, probabilities),
-                )
+                shown = picture(sample.pixels, sample.label, probabilities)
+                self.folder.show(self.step, f"image, label, probability/{sample.name}", shown)
 
-        evaluation = evaluate(segmenter, self.validation, show)
-        threshold = evaluation.best_threshold
-        row = {**vars(evaluation.mean(threshold)), "threshold": threshold}
-        if self.recipe.select == "validation" and row["v_rand"] > self.best.score:
-            self._keep(Best(row["v_rand"], self.step, threshold, dict(row)), self.averaged)
-        return row
-
-    @property
-    def averaged(self) -> nn.Module:
-        """The net whose weights are validated and kept."""
-        return self.average.module if self.average else self.net
+        return evaluate(Segmenter(weights, engine), self.validation, show)
 
     def _keep(self, best: Best, net: nn.Module) -> None:
-        self.best = best
+        self.best, self._checks_since_best = best, 0
         self._best_tensors = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
 
     def _write(self) -> None:
@@ -202,16 +198,37 @@ class Trainer:
             {
                 **self._made_of(),
                 "step": self.step,
-                "net": self.net.state_dict(),
-                "average": self.average.state_dict() if self.average else None,
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
+                "seconds": self._seconds,
+                "checks_since_best": self._checks_since_best,
+                "learner": self.learner.state(),
                 "best": vars(self.best),
             }
         )
 
     def _kept(self) -> str:
         return str(self.folder.weights) if self.folder.weights.exists() else "nothing yet"
+
+
+class _Clock:
+    """Seconds of training, and how much of them the net waited for its batches."""
+
+    def __init__(self, before: float) -> None:
+        self._started = self._left = time.monotonic() - before
+        self._last = self._since = time.monotonic()
+        self._waited = 0.0
+
+    def arrived(self) -> None:
+        self._waited += time.monotonic() - self._last
+
+    def stepped(self) -> float:
+        self._last = time.monotonic()
+        return self._last - self._started
+
+    def row(self) -> dict[str, float]:
+        """Columns of the history; the share of waiting is since the last row."""
+        row = {"seconds": self._last - self._started, "waiting": self._waited / max(self._last - self._since, 1e-9)}
+        self._since, self._waited = self._last, 0.0
+        return row
 
 
 @contextlib.contextmanager
@@ -232,25 +249,3 @@ def _asked_to_stop() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _average(net: UNet, decay: float | None) -> swa_utils.AveragedModel | None:
-    if decay is None:
-        return None
-    ema = swa_utils.get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return swa_utils.AveragedModel(net, multi_avg_fn=ema, use_buffers=True)
-
-
-def _optimizer(net: UNet, recipe: Recipe) -> torch.optim.Optimizer:
-    parameters, rate, decay = net.parameters(), recipe.learning_rate, recipe.weight_decay
-    if recipe.optimizer == "rmsprop":
-        return torch.optim.RMSprop(parameters, lr=rate, weight_decay=decay, momentum=0.9)
-    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
-
-
-def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    if recipe.schedule == "constant":
-        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    # one step more than is taken, since it is asked once after the last; it cannot rise in fewer than ten
-    total = max(10, steps + 1)
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=total, pct_start=0.2)

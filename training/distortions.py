@@ -1,0 +1,50 @@
+"""The same images as another microscope or another hand might have taken them: how far weights can be trusted there.
+
+Each takes an image and its label and gives both, changed: pixels H x W or H x W x C of the same type, label bool.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import cv2
+import numpy as np
+
+from model.preprocessing import FULL_SCALE, Pixels
+from training.data import Sample
+
+Distortion = Callable[[Sample], Sample]
+
+
+def _shaded(change: Callable[[np.ndarray], np.ndarray], sample: Sample) -> Sample:
+    """`change` maps pixels of 0..1 to pixels that are cut to 0..1."""
+    full = FULL_SCALE[sample.pixels.dtype]
+    changed = change(sample.pixels.astype(np.float32) / np.float32(full)).clip(0, 1) * full
+    pixels: Pixels = np.rint(changed).astype(sample.pixels.dtype)
+    return replace(sample, pixels=pixels)
+
+
+def _noisy(pixels: np.ndarray) -> np.ndarray:
+    noise: np.ndarray = pixels + 0.12 * np.random.default_rng(0).standard_normal(pixels.shape, np.float32)
+    return noise
+
+
+def _resized(factor: float, sample: Sample) -> Sample:
+    size = tuple(max(1, round(side * factor)) for side in sample.label.shape[::-1])
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    pixels: Pixels = cv2.resize(sample.pixels, size, interpolation=how)  # type: ignore[assignment]
+    label = cv2.resize(sample.label.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return replace(sample, pixels=pixels, label=label.view(np.bool_))
+
+
+DISTORTIONS: dict[str, Distortion] = {
+    "brighter": partial(_shaded, lambda pixels: pixels + 0.2),
+    "darker": partial(_shaded, lambda pixels: 0.5 * pixels - 0.05),
+    "flatter": partial(_shaded, lambda pixels: 0.4 * pixels + 0.3),
+    "gamma 2": partial(_shaded, lambda pixels: pixels**2),
+    "blurred": partial(_shaded, lambda pixels: cv2.GaussianBlur(pixels, (0, 0), 2.0)),
+    "noisy": partial(_shaded, _noisy),
+    "15% larger": partial(_resized, 1.15),
+    "15% smaller": partial(_resized, 0.85),
+    "a third smaller": partial(_resized, 0.67),
+}

@@ -1,0 +1,122 @@
+"""A net that learns: its optimizer, schedule and averaged weights, one step at a time. Knows no images, files or scores."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import swa_utils
+
+from model.engine import DTYPES, choose_precision, memory_format
+from model.unet import UNet
+from training import losses
+from training.recipe import Recipe
+
+
+class Learner:
+    """`net` is trained; `averaged` is what is validated and kept. Everything is made from the seed and the recipe."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        steps: int,
+        *,
+        device: torch.device,
+        seed: int,
+        init: Mapping[str, Tensor] | None = None,
+        parts: int = 1,
+        compiled: bool = False,
+    ) -> None:
+        """`init`: weights to start from. `parts`: how many pieces a batch is computed in, to save memory."""
+        self.recipe, self.device, self.parts = recipe, device, parts
+        torch.manual_seed(seed)
+        net = UNet(recipe.net)
+        if init:
+            net.load_state_dict(init)
+        self._layout = memory_format(net)
+        self.net: UNet = net.to(device).to(memory_format=self._layout)  # type: ignore[call-overload]  # torch's stubs
+        self._forward = cast(nn.Module, torch.compile(self.net)) if compiled else self.net
+        self._average = _average(self.net, recipe.ema_decay)
+        self.optimizer = _optimizer(self.net, recipe)
+        self._schedule = _schedule(self.optimizer, recipe, steps)
+        self._criterion = losses.LOSSES[recipe.loss]
+        precision = choose_precision(device, "auto") if recipe.name != "tutorial" else "fp32"
+        self._autocast = torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
+
+    @property
+    def averaged(self) -> nn.Module:
+        return self._average.module if self._average else self.net
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def logits(self, images: Tensor) -> Tensor:
+        """N x C x H x W -> N x K x H x W float32, in training mode."""
+        self.net.train()
+        images = images.to(self.device, memory_format=self._layout, non_blocking=True)
+        with self._autocast:
+            logits: Tensor = self._forward(images)
+        return logits.float()
+
+    def gradients(self, images: Tensor, targets: Tensor, weights: Tensor) -> float:
+        """The batch's loss, and the gradients for `update`.
+
+        In several parts, each has its own batch statistics and Dice, so this is close to the whole batch, not equal.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        for part in zip(*(tensor.chunk(self.parts) for tensor in (images, targets, weights)), strict=True):
+            wanted, counts = (tensor.to(self.device, non_blocking=True) for tensor in part[1:])
+            loss = self._criterion(self.logits(part[0]), wanted, counts) * (len(wanted) / len(targets))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total.item()
+
+    def update(self) -> None:
+        """One step of the optimizer, the schedule and the average."""
+        if self.recipe.clip_norm:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip_norm)
+        self.optimizer.step()
+        self._schedule.step()
+        if self._average:
+            self._average.update_parameters(self.net)
+
+    def state(self) -> dict[str, Any]:
+        """All that `load_state` needs to go on exactly."""
+        return {
+            "net": self.net.state_dict(),
+            "average": self._average.state_dict() if self._average else None,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        if self._average:
+            self._average.load_state_dict(state["average"])
+
+
+def _average(net: UNet, decay: float | None) -> swa_utils.AveragedModel | None:
+    if decay is None:
+        return None
+    ema = swa_utils.get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return swa_utils.AveragedModel(net, multi_avg_fn=ema, use_buffers=True)
+
+
+def _optimizer(net: UNet, recipe: Recipe) -> torch.optim.Optimizer:
+    parameters, rate, decay = net.parameters(), recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "rmsprop":
+        return torch.optim.RMSprop(parameters, lr=rate, weight_decay=decay, momentum=0.9)
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+
+
+def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    if recipe.schedule == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    # one step more than is taken, since it is asked once after the last; it cannot rise in fewer than ten
+    total = max(10, steps + 1)
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=total, pct_start=0.2)
