@@ -178,6 +178,7 @@ async def describe_model(request: Request) -> dict[str, Any]:
         "engine": engine.name,
         "device": engine.device,
         "precision": engine.precision,
+        "tta": service.settings.tta,
         "provenance": description.provenance,
     }
 

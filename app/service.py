@@ -50,7 +50,7 @@ class Service:
         settings, description = self.settings, self.weights.description
         set_threads(settings.compute_threads)
         engine = TorchEngine(self.weights.build_net(), settings.device, settings.precision, description.threshold)
-        segmenter = Segmenter(self.weights, engine, tile=settings.tile, max_batch=settings.max_batch)
+        segmenter = Segmenter(self.weights, engine, tile=settings.tile, max_batch=settings.max_batch, tta=settings.tta)
         built = time.perf_counter()
         channels = description.architecture.in_channels
         segmenter.probabilities(np.zeros((WARM_UP_SIDE, WARM_UP_SIDE, channels), np.uint8))
@@ -62,7 +62,8 @@ class Service:
         self._loaded.set()
         times = {"build": built - started, "warm_up": time.perf_counter() - built}
         fields = {f"{stage}_ms": round(1000 * seconds) for stage, seconds in times.items()}
-        log.info("ready", extra={"fields": {**running, "threads": settings.compute_threads, **fields}})
+        chosen = {"tta": settings.tta, "threads": settings.compute_threads}
+        log.info("ready", extra={"fields": {**running, **chosen, **fields}})
 
     @property
     def ready(self) -> bool:

@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto (bf16 where the chip multiplies in it, else fp32), fp32, bf16 or fp16"
     )
+    tta: Literal[1, 2, 4, 8] = Field(
+        1, description="1, 2 (mirrored), 4 (flips) or 8 (and turned): views of each image whose results are averaged"
+    )
     host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 - a service is there to be reached
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     max_body_bytes: int = Field(134_217_728, ge=1024, description="largest request body, bytes")
@@ -42,6 +45,12 @@ class Settings(BaseSettings):
     )
     threads: int = Field(0, ge=0, le=1024, description="threads that compute; 0: one for each core")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
+
+    @field_validator("tta", mode="before")
+    @classmethod
+    def _read_number(cls, value: object) -> object:
+        # pydantic compares literals as they are, and variables are text
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
 
     @field_validator("api_keys", mode="before")
     @classmethod

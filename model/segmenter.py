@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from model.engine import Array, Engine, TorchEngine
 from model.preprocessing import FULL_SCALE, Pixels
 from model.tiles import Tile, plan_tiles
+from model.tta import TTAEngine
 from model.weights_file import BUNDLED, Description, Weights, load_weights
 
 # Two thirds of a window of this side are core, and its activations at width 32 stay under 1 GB.
@@ -56,24 +57,29 @@ class ImageTask:
 class Segmenter:
     """Weights and an engine, ready for images."""
 
-    def __init__(self, weights: Weights, engine: Engine, *, tile: int = TILE, max_batch: int = MAX_BATCH) -> None:
-        """Raises ValueError if `tile` does not suit the net."""
+    def __init__(
+        self, weights: Weights, engine: Engine, *, tile: int = TILE, max_batch: int = MAX_BATCH, tta: int = 1
+    ) -> None:
+        """`tta`: over how many symmetries results are averaged, see `TTAEngine`; 1: none but the image as it is.
+
+        Raises ValueError if `tile` does not suit the net, or `tta` is not 1, 2, 4 or 8.
+        """
         self.weights = weights
-        self.engine = engine
         self.description = weights.description
         self.max_batch = max_batch
         self._tile = tile
         architecture = self.description.architecture
+        self.engine = engine if tta == 1 else TTAEngine(engine, tta, architecture.grid)
         plan_tiles(1, 1, tile=tile, halo=architecture.halo, grid=architecture.grid)  # says so now if it never will
 
     @classmethod
     def load(
-        cls, path: Path = BUNDLED, *, device: str = "auto", precision: str = "auto", tile: int = TILE
+        cls, path: Path = BUNDLED, *, device: str = "auto", precision: str = "auto", tile: int = TILE, tta: int = 1
     ) -> "Segmenter":
         """From a weights file, on the torch engine. Raises WeightsError, EngineError, ValueError."""
         weights = load_weights(path)
         engine = TorchEngine(weights.build_net(), device, precision, weights.description.threshold)
-        return cls(weights, engine, tile=tile)
+        return cls(weights, engine, tile=tile, tta=tta)
 
     def task(self, image: Pixels) -> ImageTask:
         """The tiles of an image (see `ImageTask`), for callers that run the engine themselves."""

@@ -18,6 +18,7 @@ from model.engine import EngineError
 from model.images import encode_png
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
+from model.tta import COUNTS
 from model.weights_file import BUNDLED, WeightsError
 from training.data import DataError, Sample, load_samples
 from training.scores import THRESHOLDS, Label, Probabilities, Scores, score
@@ -92,6 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", metavar="NAME", nargs="+", help="score these images alone")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--tta", type=int, choices=COUNTS, default=1, help="average over this many flips and turns")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--sheet", metavar="PNG", type=Path, help="write a sheet of pictures: image, label, probabilities"
@@ -99,7 +101,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         samples = _chosen(load_samples(arguments.data), arguments.only)
-        segmenter = Segmenter.load(arguments.weights, device=arguments.device, precision=arguments.precision)
+        segmenter = Segmenter.load(
+            arguments.weights, device=arguments.device, precision=arguments.precision, tta=arguments.tta
+        )
         if segmenter.description.architecture.classes > 1:
             raise DataError("scores are for nets of one class; these weights have more")
         if arguments.sheet:

@@ -97,6 +97,7 @@ def test_model_tells_what_is_served(client: TestClient, weights_path: Path):
     assert answer["threshold"] == 0.4
     assert answer["labels"] == {"0": "background", "255": "foreground"}
     assert (answer["engine"], answer["device"], answer["precision"]) == ("torch", "cpu", "fp32")
+    assert answer["tta"] == 1
     assert answer["preprocessing"]["channels"] == "grey"
     assert str(weights_path.parent) not in str(answer)
 

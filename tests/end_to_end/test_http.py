@@ -61,6 +61,26 @@ def test_the_answer_is_what_the_segmenter_says(
     assert "server" not in response.headers
 
 
+def test_with_tta_the_answer_is_the_mean_over_flips_and_turns(
+    serve: Callable[..., Any], segmenter: Segmenter, pixels: Pixels, png: bytes
+):
+    server = serve(tta=8)
+    assert httpx.get(f"{server.url}/model").json()["tta"] == 8
+    assert [line["tta"] for line in server.log if line["event"] == "ready"] == [8]
+    answer = httpx.post(f"{server.url}/segment?output=probability", files={"file": png}, timeout=60)
+    told = _mask(answer.content) / 65535
+    turned = [(flip, turns) for flip in (1, -1) for turns in range(4)]
+    # the sides are no multiples of the grid, so the padded image is what is turned
+    padded = np.pad(pixels, [(0, -side % 4) for side in pixels.shape], mode="edge")
+    results = [
+        np.rot90(segmenter.probabilities(np.rot90(padded[:, ::flip], turns))[0], -turns)[:, ::flip]
+        for flip, turns in turned
+    ]
+    expected = np.mean(results, axis=0)[: pixels.shape[0], : pixels.shape[1]]
+    assert np.abs(told - expected).max() < 1e-4
+    assert np.abs(told - segmenter.probabilities(pixels)[0]).max() > 1e-2
+
+
 def test_a_body_in_chunks_without_a_length_is_read(server: Any, segmenter: Segmenter, pixels: Pixels, png: bytes):
     def chunks() -> Iterator[bytes]:
         for start in range(0, len(png), 1000):

@@ -40,6 +40,7 @@ def _check_refused_start(result: "subprocess.CompletedProcess[str]", code: int) 
     [
         ("PORT", "abc"),
         ("ENGINE", "nonsense"),
+        ("TTA", "3"),
         ("DEADLINE_S", "inf"),
         ("DEVICE", "cuda:99"),  # well-formed, but no machine has it
         ("TILE", "102"),  # in range, but not a multiple of this net's grid

@@ -23,6 +23,16 @@ def test_json_is_the_scores_of_the_segmenters_probabilities(trained, cells_folde
     assert told["mean"][f"{told['best_threshold']:g}"]["v_rand"] == best["v_rand"]
 
 
+def test_tta_is_scored_as_it_is_served(trained, cells_folder, capsys):
+    weights = trained / "weights.safetensors"
+    options = ["--weights", str(weights), "--data", str(cells_folder), "--only", "1", "--json", "--tta", "4"]
+    assert evaluate.main(options) == 0
+    told = json.loads(capsys.readouterr().out)["images"]["1"]["0.3"]
+    [sample] = [sample for sample in load_samples(cells_folder) if sample.name == "1"]
+    probabilities = Segmenter.load(weights, tta=4).probabilities(sample.pixels)[0]
+    assert told == pytest.approx(vars(score(probabilities, sample.label, 0.3)))
+
+
 def test_table_and_sheet_of_chosen_images(trained, cells_folder, tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
     options = ["--weights", str(trained / "weights.safetensors"), "--only", "1", "4", "--sheet", str(sheet)]

@@ -1,0 +1,70 @@
+"""Test-time augmentation (TTA): the mean of the probabilities over flips and quarter turns of the image.
+
+Tiles stay exact under it: their windows start at multiples of the grid and are as long as multiples of it, so a flipped
+or turned window is pooled in the same groups of pixels as that part of the flipped or turned image, and the halo, which
+is the same on all four sides, suffices.
+
+Shape letters: N tiles, C channels, K classes, H height, W width.
+"""
+
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from model.engine import Array, Engine
+
+
+class Symmetry(NamedTuple):
+    """One of the square's eight: `flipped` axes are reversed, then rows and columns change places if `transposed`."""
+
+    transposed: bool
+    flipped: tuple[int, ...]
+
+    def apply(self, batch: Array) -> Array:
+        """... x H x W -> a view of it, ... x H x W, or ... x W x H if transposed."""
+        batch = np.flip(batch, self.flipped)
+        return batch.swapaxes(-2, -1) if self.transposed else batch
+
+    def undo(self, batch: Array) -> Array:
+        """The inverse of `apply`, also a view."""
+        batch = batch.swapaxes(-2, -1) if self.transposed else batch
+        return np.flip(batch, self.flipped)
+
+
+# In this order the first 2 are the image and its mirror image, the first 4 its flips, and 8 add their quarter turns.
+SYMMETRIES = [Symmetry(*parts) for parts in product((False, True), ((), (-1,), (-2,), (-2, -1)))]
+COUNTS = (1, 2, 4, 8)
+
+
+class TTAEngine:
+    """An engine whose probabilities are another's, averaged over symmetries; it takes that many times as long."""
+
+    def __init__(self, engine: Engine, symmetries: int, grid: int) -> None:
+        """`symmetries`: 1, 2 (mirrored), 4 (flips) or 8 (and turned); `grid`: the net's. Raises ValueError."""
+        if symmetries not in COUNTS:
+            raise ValueError(f"tta must be 1, 2, 4 or 8, not {symmetries}")
+        self._engine, self._grid = engine, grid
+        self._others = SYMMETRIES[1:symmetries]
+        self.name, self.device, self.precision = engine.name, engine.device, engine.precision
+
+    def run(self, batch: Array) -> Array:
+        """N x C x H x W float32 -> N x K x H x W float32 probabilities, for any H and W from 1 up.
+
+        One symmetry after another, so that it takes hardly more memory than the engine alone.
+        """
+        height, width = batch.shape[-2:]
+        padded = self._padded(batch)
+        total = self._engine.run(padded).copy()  # the engine may use the memory of its result again
+        for symmetry in self._others:
+            # copied, for torch takes no view with negative strides
+            total += symmetry.undo(self._engine.run(symmetry.apply(padded).copy()))
+        total /= 1 + len(self._others)
+        return total[..., :height, :width]
+
+    def _padded(self, batch: Array) -> Array:
+        """Padded as the net would: were that left to it, a flipped batch would be padded on its other side."""
+        rows, columns = (-size % self._grid for size in batch.shape[-2:])
+        if not rows and not columns:
+            return batch
+        return np.pad(batch, ((0, 0), (0, 0), (0, rows), (0, columns)), mode="edge")
