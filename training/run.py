@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from model.engine import EngineError, choose_device
 from model.weights_file import Description
 from training.data import DataError, Sample, load_samples, split_samples
+from training.inspection import inspect
+from training.labels import LABEL_FORMATS
 from training.recipe import RECIPES, Recipe
 from training.run_folder import RunFolder
 from training.trainer import Trainer, TrainingError
@@ -49,6 +51,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--data", type=Path, default=Path("data/train"), help="folder with image/ and label/ (default: data/train)"
     )
     parser.add_argument(
+        "--label-format",
+        choices=LABEL_FORMATS,
+        default="mask",
+        help="0 is background (the default), 0 is foreground, or each other value is an object",
+    )
+    parser.add_argument(
         "--out", type=Path, default=Path("runs/latest"), help="folder for weights and records (default: runs/latest)"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
@@ -82,7 +90,8 @@ def _count(text: str) -> int:
 def prepare(arguments: argparse.Namespace) -> Trainer:
     """Everything before the first step. Raises DataError, EngineError, ValidationError, TrainingError, OSError."""
     device = choose_device(arguments.device)
-    samples = load_samples(arguments.data)
+    samples = load_samples(arguments.data, arguments.label_format)
+    print(*inspect(samples), sep="\n")
     recipe = choose_recipe(arguments, samples)
     training, validation = split_samples(samples, recipe.validation_fraction)
     if recipe.crop is None and recipe.batch > 1 and len({sample.label.shape for sample in training}) > 1:
