@@ -5,15 +5,19 @@ TIFF of several pages is a stack: its pages pair with the label's pages.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.images import SUFFIXES, ImageError, decode_pages
 from model.preprocessing import Pixels
+from training.labels import Encoding, LabelError, LabelFormat, LabelPage, decode_labels, to_foreground
+
+Page = TypeVar("Page")
 
 IMAGE_FOLDERS = ("image", "images", "imgs")
 LABEL_FOLDERS = ("label", "labels", "masks")
@@ -32,14 +36,19 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image with its label: pixels H x W or H x W x C, and H x W bool, True = foreground."""
+    """One image with its label: pixels H x W or H x W x C, and H x W bool, True = foreground.
+
+    `label_file` is "4.png", or "volume.tif[2]" for a page; it and `encoding` say where a label was read, if anywhere.
+    """
 
     name: str
     pixels: Pixels
     label: NDArray[np.bool_]
+    label_file: str = ""
+    encoding: Encoding | None = None
 
 
-def load_samples(folder: Path) -> list[Sample]:
+def load_samples(folder: Path, label_format: LabelFormat = "mask") -> list[Sample]:
     """All pairs of a folder, in natural order (2 before 10). Raises DataError, which names every file at fault."""
     image_folder, label_folder = _find_folders(folder)
     problems: list[str] = []
@@ -49,14 +58,13 @@ def load_samples(folder: Path) -> list[Sample]:
     samples: list[Sample] = []
     for stem in images:
         if stem in labels:
-            try:
-                samples += _pair(images[stem], labels[stem])
-            except DataError as error:
-                problems.append(str(error))
+            samples += _load_pair(images[stem], labels[stem], label_format, problems)
     if problems:
-        raise DataError(f"{len(problems)} problems with the data in {folder}:\n  " + "\n  ".join(problems))
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise DataError(f"{count} with the data in {folder}:\n  " + "\n  ".join(problems))
     if not samples:
         raise DataError(f"no images in {image_folder}\n{LAYOUT}")
+    _check_both_sides(samples, label_folder)
     return samples
 
 
@@ -98,35 +106,50 @@ def _natural(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
-def _pair(image_file: Path, label_file: Path) -> Iterator[Sample]:
-    images, labels = _read(image_file), _read(label_file)
+def _load_pair(image_file: Path, label_file: Path, label_format: LabelFormat, problems: list[str]) -> list[Sample]:
+    """A sample a page, up to the first page that adds to the problems."""
+    images, labels = _decode(image_file, decode_pages, problems), _decode(label_file, decode_labels, problems)
+    if not images or not labels:
+        return []
     if len(images) != len(labels):
-        raise DataError(f"{image_file}: {len(images)} pages, its label has {len(labels)}")
+        problems.append(f"{image_file}: {len(images)} page(s), its label {label_file.name} has {len(labels)}")
+        return []
     samples = []
     for page, (pixels, stored) in enumerate(zip(images, labels, strict=True)):
-        name = image_file.stem if len(images) == 1 else f"{image_file.stem}[{page}]"
-        if pixels.shape[:2] != stored.shape[:2]:
-            sizes = [f"{shape[1]} x {shape[0]}" for shape in (pixels.shape, stored.shape)]
-            raise DataError(f"{image_file}: {sizes[0]} pixels, its label {label_file.name} has {sizes[1]}")
-        samples.append(Sample(name, pixels, _foreground(stored, label_file)))
-    return iter(samples)
+        suffix = f"[{page}]" if len(images) > 1 else ""
+        wrong = _misfit(pixels, stored, f"{image_file}{suffix}", f"{label_file.name}{suffix}")
+        try:
+            label, encoding = to_foreground(stored, label_format)
+            samples.append(Sample(image_file.stem + suffix, pixels, label, label_file.name + suffix, encoding))
+        except LabelError as error:
+            wrong.append(f"{label_file}{suffix}: {error}")
+        if wrong:
+            problems += wrong
+            break
+    return samples
 
 
-def _read(path: Path) -> list[Pixels]:
+def _decode(path: Path, decode: Callable[[bytes], list[Page]], problems: list[str]) -> list[Page]:
+    """The file's pages; none, and one problem more, if it cannot be read."""
     try:
-        return decode_pages(path.read_bytes())
-    except (ImageError, OSError) as error:
-        raise DataError(f"{path}: {error}") from error
+        return decode(path.read_bytes())
+    except ImageError as error:
+        problems.append(f"{path}: {error}")
+    except OSError as error:
+        problems.append(f"{path}: {error.strerror}")
+    return []
 
 
-def _foreground(stored: Pixels, path: Path) -> NDArray[np.bool_]:
-    """H x W bool from a label file's pixels. Raises DataError unless they are 0/255 (0/65535) or 0/1."""
-    grey = stored if stored.ndim == 2 else stored[:, :, 0]
-    if stored.ndim == 3 and any((stored[:, :, channel] != grey).any() for channel in (1, 2)):
-        raise DataError(f"{path}: a label in colours; 0 and 255 (or 0 and 1) are expected")
-    values = np.unique(grey)
-    foreground = values[-1]
-    if len(values) > 2 or (len(values) == 2 and values[0] != 0) or foreground not in (0, 1, 255, 65535):
-        shown = ", ".join(map(str, values[:6])) + (", ..." if len(values) > 6 else "")
-        raise DataError(f"{path}: a label with the values {shown}; 0 and 255 (or 0 and 1) are expected")
-    return grey > 0
+def _misfit(pixels: Pixels, stored: LabelPage, image_name: str, label_name: str) -> list[str]:
+    if pixels.shape[:2] == stored.pixels.shape[:2]:
+        return []
+    sizes = [f"{shape[1]} x {shape[0]}" for shape in (pixels.shape, stored.pixels.shape)]
+    return [f"{image_name}: {sizes[0]} pixels, its label {label_name} has {sizes[1]}"]
+
+
+def _check_both_sides(samples: list[Sample], label_folder: Path) -> None:
+    """Raises DataError if there is nothing to tell apart."""
+    if not any(sample.label.any() for sample in samples):
+        raise DataError(f"no label in {label_folder} has any foreground; pixels of both kinds are expected")
+    if all(sample.label.all() for sample in samples):
+        raise DataError(f"no label in {label_folder} has any background; pixels of both kinds are expected")

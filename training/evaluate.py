@@ -21,6 +21,7 @@ from model.segmenter import Segmenter
 from model.tta import COUNTS
 from model.weights_file import BUNDLED, WeightsError
 from training.data import DataError, Sample, load_samples
+from training.labels import LABEL_FORMATS
 from training.scores import THRESHOLDS, Label, Probabilities, Scores, score
 
 Picture = NDArray[np.uint8]
@@ -90,6 +91,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--weights", type=Path, default=BUNDLED, help="default: the bundled ones")
     parser.add_argument("--data", type=Path, required=True, help="folder with image/ and label/")
+    parser.add_argument(
+        "--label-format",
+        choices=LABEL_FORMATS,
+        default="mask",
+        help="0 is background (the default), 0 is foreground, or each other value is an object",
+    )
     parser.add_argument("--only", metavar="NAME", nargs="+", help="score these images alone")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
@@ -100,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     try:
-        samples = _chosen(load_samples(arguments.data), arguments.only)
+        samples = _chosen(load_samples(arguments.data, arguments.label_format), arguments.only)
         segmenter = Segmenter.load(
             arguments.weights, device=arguments.device, precision=arguments.precision, tta=arguments.tta
         )

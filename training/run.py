@@ -6,15 +6,18 @@ import sys
 from pathlib import Path
 
 from training.data import DataError, load_samples
+from training.inspection import inspect
+from training.labels import LABEL_FORMATS
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code: 0, 1 if training failed, 2 for bad input, 130 after Ctrl-C."""
     arguments = parse(argv)
     try:
-        samples = load_samples(arguments.data)
+        samples = load_samples(arguments.data, arguments.label_format)
     except DataError as error:
         return _say(error, 2)
+    print(*inspect(samples), sep="\n", flush=True)
     # only now, since torch takes seconds to import and bad data should not
     from model.engine import EngineError
     from model.weights_file import WeightsError
@@ -52,6 +55,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     _add_recipe(parser)
     _add_machine(parser)
     parser.add_argument("--name", default="unet", help="the name the weights are served under")
+    parser.add_argument(
+        "--label-format", choices=LABEL_FORMATS, default="mask", help="how the label files are to be read (see README)"
+    )
     parser.add_argument("--labels", nargs=2, metavar=("BACKGROUND", "FOREGROUND"), help="what the mask's values mean")
     return parser.parse_args(argv)
 

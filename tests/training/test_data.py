@@ -1,9 +1,11 @@
+import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from training import run
 from training.data import DataError, Sample, load_samples, split_samples
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)
@@ -110,3 +112,122 @@ def test_two_files_of_one_name_are_a_problem(tmp_path: Path, write_pair):
     assert cv2.imwrite(str(tmp_path / "image/0.bmp"), GREY)
     with pytest.raises(DataError, match=r"0\.bmp: 0\.png has the same name"):
         load_samples(tmp_path)
+
+
+def test_both_files_of_a_pair_are_looked_at(tmp_path, write_pair):
+    for stem in ("0", "1"):
+        write_pair(tmp_path, stem, GREY, np.arange(8, dtype=np.uint8).reshape(4, 2))
+    for part in ("image", "label"):
+        (tmp_path / part / "0.png").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        load_samples(tmp_path)
+    message = str(caught.value)
+    for part in ("image/0.png: The file is empty", "label/0.png: The file is empty", "image/1.png: 8 x 8 pixels"):
+        assert part in message
+    assert "label/1.png: a label with the values 0, 1, 2" in message
+    assert "--label-format instances" in message
+
+
+def _tiff_of_5_channels() -> bytes:
+    """What no decoder takes: a TIFF of 5 samples a pixel, its header written by hand."""
+    entries = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 273: 122, 277: 5, 278: 8, 279: 320}
+    directory = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in entries.items())
+    return struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + directory + bytes(4) + bytes(320)
+
+
+@pytest.mark.parametrize("part", ["image", "label"])
+def test_files_that_are_no_images_are_named_all_at_once(tmp_path, write_pair, part):
+    for stem in ("good", "folder", "text", "nothing", "cut"):
+        write_pair(tmp_path, stem, GREY, HALF)
+    write_pair(tmp_path, "channels", GREY, HALF)
+    folder = tmp_path / part
+    (folder / "channels.png").unlink()
+    (folder / "channels.tif").write_bytes(_tiff_of_5_channels())
+    (folder / "folder.png").unlink()
+    (folder / "folder.png").mkdir()
+    (folder / "text.png").write_text("no image")
+    (folder / "nothing.png").write_bytes(b"")
+    (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:50])
+    with pytest.raises(DataError) as caught:
+        load_samples(tmp_path)
+    message = str(caught.value)
+    assert message.startswith("5 problems")
+    for name, said in (
+        ("channels.tif", "The TIFF file is broken"),
+        ("folder.png", "Is a directory"),
+        ("text.png", "The file is not an image"),
+        ("nothing.png", "The file is empty"),
+        ("cut.png", "The PNG file is broken or truncated"),
+    ):
+        assert f"{folder / name}: {said}" in message
+
+
+def test_empty_folders_are_answered_with_the_layout(tmp_path):
+    for part in ("image", "label"):
+        (tmp_path / part).mkdir()
+    with pytest.raises(DataError, match=r"no images in (.|\n)*DIR/image/0\.png"):
+        load_samples(tmp_path)
+
+
+def test_the_page_at_fault_is_named(tmp_path):
+    for part, last in (("image", GREY), ("label", GREY)):
+        (tmp_path / part).mkdir()
+        assert cv2.imwritemulti(str(tmp_path / part / "volume.tif"), [HALF, last])
+    with pytest.raises(DataError, match=r"label/volume\.tif\[1\]: a label with the values 0, 1, 2"):
+        load_samples(tmp_path)
+
+
+def test_stacks_of_different_length_do_not_pair(tmp_path):
+    for part, pages in (("image", 3), ("label", 2)):
+        (tmp_path / part).mkdir()
+        assert cv2.imwritemulti(str(tmp_path / part / "volume.tif"), [HALF] * pages)
+    with pytest.raises(DataError, match=r"volume\.tif: 3 page\(s\), its label volume\.tif has 2"):
+        load_samples(tmp_path)
+
+
+def test_inverted_labels_are_turned_round(tmp_path, write_pair):
+    write_pair(tmp_path, "0", GREY, HALF)
+    (sample,) = load_samples(tmp_path, "inverted")
+    assert (sample.label == (HALF == 0)).all()
+    assert sample.label_file == "0.png"
+
+
+def test_instances_of_a_16_bit_stack_become_objects_with_borders(tmp_path):
+    ids = np.repeat(np.array([[300] * 4 + [7] * 4], np.uint16), 8, axis=0)
+    for part, page in (("image", GREY), ("label", ids)):
+        (tmp_path / part).mkdir()
+        assert cv2.imwritemulti(str(tmp_path / part / "volume.tif"), [page, page])
+    for sample in load_samples(tmp_path, "instances"):
+        assert sample.label[0].tolist() == [True] * 3 + [False] * 2 + [True] * 3
+
+
+@pytest.mark.parametrize(("value", "side"), [(0, "foreground"), (255, "background")])
+def test_labels_of_one_side_alone_teach_nothing(tmp_path, write_pair, value, side):
+    for stem in ("0", "1"):
+        write_pair(tmp_path, stem, GREY, np.full((8, 8), value, np.uint8))
+    with pytest.raises(DataError, match=f"no label in .*label has any {side}"):
+        load_samples(tmp_path)
+
+
+def test_the_command_names_everything_wrong_and_starts_nothing(tmp_path, write_pair, capsys):
+    for stem in ("0", "1", "2", "3"):
+        write_pair(tmp_path, stem, GREY, HALF)
+    (tmp_path / "image/0.png").write_bytes(b"")
+    (tmp_path / "label/1.png").unlink()
+    write_pair(tmp_path, "2", GREY, HALF[:4])
+    assert run.main(["--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("training: 3 problems")
+    assert all(f"image/{stem}.png: " in message for stem in "012")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_says_what_it_found_before_anything_else(tmp_path, write_pair, capsys):
+    ids = np.repeat(np.array([[300] * 4 + [7] * 4], np.uint16), 8, axis=0)
+    write_pair(tmp_path, "0", GREY, ids)
+    options = ["--label-format", "instances", "--device", "cpu", "--workers", "0", "--width", "4"]
+    # one image cannot be split: the training stops before it starts
+    assert run.main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), *options]) == 2
+    said = capsys.readouterr()
+    assert said.out.startswith("images: 1 file, 8 x 8, 8 bits, grey\nlabels: 1 file, instance ids (16 bits), 2 objects")
+    assert "too few" in said.err

@@ -1,0 +1,146 @@
+"""What is said of a training's data before it starts."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.data import Sample, load_samples
+from training.inspection import inspect
+from training.synthetic import cells
+
+SECTIONS = Path(__file__).parents[3] / "shared" / "isbi2012" / "train"
+GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)
+
+
+def _label(rows: int, high: int = 255):
+    """8 x 8, the first rows foreground."""
+    label = np.zeros((8, 8), np.uint8)
+    label[:rows] = high
+    return label
+
+
+def test_images_and_masks_take_a_line_each(tmp_path, write_pair):
+    for stem, rows in (("0", 4), ("1", 6)):
+        write_pair(tmp_path, stem, GREY, _label(rows))
+    assert inspect(load_samples(tmp_path)) == [
+        "images: 2 files, 8 x 8, 8 bits, grey",
+        "labels: 2 files, 0/255, 62% foreground (50% to 75%)",
+    ]
+
+
+def test_mixtures_are_said(tmp_path, write_pair):
+    write_pair(tmp_path, "0", GREY, _label(4))
+    write_pair(tmp_path, "1", GREY.astype(np.uint16)[:, :4], _label(4, 1)[:, :4])
+    write_pair(tmp_path, "2", np.dstack([GREY] * 3)[:7], _label(4)[:7])
+    images, labels = inspect(load_samples(tmp_path))
+    assert images == "images: 3 files, 3 sizes from 4 x 8 to 8 x 8, 8 bits (2) and 16 bits (1), grey (2) and RGB (1)"
+    assert labels.startswith("labels: 3 files, 0/255 (2) and 0/1 (1), 52% foreground")
+
+
+def test_pages_of_a_stack_are_called_pages(tmp_path):
+    for part, page in (("image", GREY), ("label", _label(4))):
+        (tmp_path / part).mkdir()
+        assert cv2.imwritemulti(str(tmp_path / part / "volume.tif"), [page, page, page * np.uint8(0)])
+    lines = inspect(load_samples(tmp_path))
+    assert lines[1].startswith("labels: 3 pages, 0/255")
+    assert lines[2:] == ["warning: volume.tif[2] has no foreground"]
+
+
+@pytest.mark.parametrize(("label_format", "side"), [("mask", "background"), ("inverted", "foreground")])
+def test_what_index_0_of_a_palette_means_is_said(tmp_path, write_pair, label_format, side):
+    for stem in ("0", "1"):
+        write_pair(tmp_path, stem, GREY, _label(4))
+    picture = Image.frombytes("P", (8, 8), _label(4, 1).tobytes())
+    picture.putpalette([0, 0, 0, 200, 0, 0])
+    picture.save(tmp_path / "label/1.png")
+    _, labels, palettes = inspect(load_samples(tmp_path, label_format))
+    assert "0/255 (1) and palette indices (1)" in labels
+    assert ("inverted (0 is foreground)" in labels) == (label_format == "inverted")
+    assert palettes == f"labels: 1 file with a palette: index 0 is {side}"
+
+
+def test_instances_are_counted(tmp_path, write_pair):
+    ids = np.zeros((8, 8), np.uint16)
+    ids[:, :3], ids[:4, 3:6] = 1, 900
+    write_pair(tmp_path, "0", GREY, ids)
+    write_pair(tmp_path, "1", GREY, np.where(ids == 1, ids, 0).astype(np.uint16))
+    _, labels = inspect(load_samples(tmp_path, "instances"))
+    assert labels == (
+        "labels: 2 files, instance ids (16 bits), 1 to 2 objects each, borders of 2 pixels between those that touch, "
+        "41% foreground (38% to 44%)"
+    )
+
+
+def test_masks_that_are_read_as_instances_are_suspected(tmp_path, write_pair):
+    write_pair(tmp_path, "0", GREY, _label(4))
+    assert inspect(load_samples(tmp_path, "instances"))[-1].endswith("for labels of two values: --label-format mask")
+
+
+def test_objects_lost_to_borders_are_said(tmp_path, write_pair):
+    ids = np.full((8, 8), 2, np.uint8)
+    ids[3, 3] = 5
+    write_pair(tmp_path, "0", GREY, ids)
+    assert inspect(load_samples(tmp_path, "instances"))[-1] == (
+        "warning: 1 object(s) are too small to be left beside their borders: 0.png"
+    )
+
+
+def test_labels_of_one_side_are_named(tmp_path, write_pair):
+    for stem, rows in (("0", 0), ("1", 4), ("2", 8), ("3", 8)):
+        write_pair(tmp_path, stem, GREY, _label(rows))
+    assert inspect(load_samples(tmp_path))[2:] == [
+        "warning: 0.png has no foreground",
+        "warning: 2.png, 3.png have no background",
+    ]
+
+
+@pytest.mark.skipif(not SECTIONS.is_dir(), reason="needs the ISBI 2012 sections beside the project")
+def test_real_sections_are_not_suspected_unless_inverted():
+    assert len(inspect(load_samples(SECTIONS))) == 2
+    (warning,) = inspect(load_samples(SECTIONS, "inverted"))[2:]
+    assert "thin net around islands of background" in warning
+    assert warning.endswith("--label-format mask")
+
+
+@pytest.mark.parametrize("side", [128, 256])
+def test_synthetic_cells_are_not_suspected_unless_inverted(tmp_path, write_pair, side):
+    for index in range(4):
+        image, label = cells(side, np.random.default_rng(index))
+        write_pair(tmp_path, str(index), image, label.astype(np.uint8))
+    assert len(inspect(load_samples(tmp_path))) == 2
+    assert inspect(load_samples(tmp_path, "inverted"))[-1].endswith("--label-format mask")
+    for index, sample in enumerate(load_samples(tmp_path)):
+        write_pair(tmp_path, str(index), sample.pixels, (~sample.label).astype(np.uint8))
+    assert inspect(load_samples(tmp_path))[-1].endswith("--label-format inverted")
+
+
+def test_sparse_blobs_are_not_suspected(tmp_path, write_pair):
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        label = np.zeros((128, 128), np.uint8)
+        for x, y in rng.integers(8, 120, (4 + 4 * index, 2)).tolist():
+            cv2.circle(label, (x, y), 6, 255, -1)
+        write_pair(tmp_path, str(index), label, label)
+    assert len(inspect(load_samples(tmp_path))) == 2
+
+
+def test_the_few_labels_that_are_the_others_inverse_are_named(tmp_path, write_pair):
+    for index in range(8):
+        rows = 2 if index in (3, 5) else 6
+        write_pair(tmp_path, str(index), GREY, _label(rows))
+    assert inspect(load_samples(tmp_path))[2:] == [
+        "warning: the foreground looks like the background of the other labels: 3.png, 5.png; inverted?"
+    ]
+
+
+def test_long_lists_are_cut(tmp_path, write_pair):
+    for index in range(9):
+        write_pair(tmp_path, str(index), GREY, _label(4 if index == 8 else 0))
+    assert inspect(load_samples(tmp_path))[-1].endswith("5.png and 2 more have no foreground")
+
+
+def test_samples_that_come_from_no_file_are_left_out():
+    assert inspect([Sample("0", GREY, GREY > 9)]) == []
