@@ -5,6 +5,7 @@ checkpoint.pt         all that `--resume` needs
 config.json           recipe, seed, data: what made them
 history.csv           one row a check: loss, learning rate, scores
 tensorboard/          the same as curves, and pictures
+report.html           all of it for people: see report.py
 """
 
 import csv
@@ -24,6 +25,7 @@ CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.json"
 HISTORY = "history.csv"
 CURVES = "tensorboard"
+REPORT = "report.html"
 
 
 class RunFolder:
@@ -41,8 +43,21 @@ class RunFolder:
     def weights(self) -> Path:
         return self.path / WEIGHTS
 
+    @property
+    def report(self) -> Path:
+        return self.path / REPORT
+
     def write_config(self, config: dict[str, Any]) -> None:
         (self.path / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
+
+    def read_config(self) -> dict[str, Any]:
+        """What `write_config` wrote. Raises DataError if it is not there or cannot be read."""
+        path = self.path / CONFIG
+        try:
+            config: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: missing or broken; is {self.path} the folder of a training?") from error
+        return config
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Whole or not at all: a training killed while it writes keeps the checkpoint before."""
@@ -88,9 +103,8 @@ class RunFolder:
         return self._curves
 
     def _put_aside(self) -> None:
-        left = [
-            self.path / name for name in (WEIGHTS, CHECKPOINT, CONFIG, HISTORY, CURVES) if (self.path / name).exists()
-        ]
+        names = (WEIGHTS, CHECKPOINT, CONFIG, HISTORY, CURVES, REPORT)
+        left = [self.path / name for name in names if (self.path / name).exists()]
         if not left:
             return
         earlier = self.path / "earlier"
@@ -98,3 +112,16 @@ class RunFolder:
         (earlier / str(number)).mkdir(parents=True)
         for old in left:
             old.rename(earlier / str(number) / old.name)
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The rows of a `history.csv`, oldest first; of a step checked twice (before and after a kill), the later row.
+
+    Raises DataError if there is no such file or it holds something else than numbers.
+    """
+    try:
+        with path.open(newline="") as file:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: missing or broken: {error}") from error
+    return list({row["step"]: row for row in rows}.values())
