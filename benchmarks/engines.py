@@ -6,18 +6,16 @@ the figures are medians, and the ratios are of medians of one run.
 
 import argparse
 import json
-import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.measuring import chip, interleaved
 from model.engine import DTYPES, EngineError, TorchEngine, choose_device, choose_precision
 from model.unet import UNet, UNetConfig
 from model.weights_file import load_weights
@@ -43,10 +41,10 @@ def main() -> int:
     for precision in DTYPES:
         if precision == "fp32" or choose_precision(device, "auto") != "fp32":
             runs[f"bundled net, torch, {precision}"] = _bundled(str(device), precision)
-    seconds = _interleaved(runs, arguments.repeats)
+    seconds = interleaved(runs, arguments.repeats)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     result = {
-        "chip": _chip(device),
+        "chip": chip(device),
         "threads": torch.get_num_threads(),
         "torch": metadata.version("torch"),
         "image": f"{SIDE} x {SIDE}",
@@ -73,30 +71,6 @@ def _bundled(device: str, precision: str) -> Callable[[], object]:
     engine = TorchEngine(load_weights().build_net(), device, precision)
     batch = np.random.default_rng(0).standard_normal((1, 1, SIDE, SIDE), np.float32)
     return lambda: engine.run(batch)
-
-
-def _interleaved(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each run, after two unmeasured ones."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(repeats + 2):
-        for name, run in runs.items():
-            started = time.perf_counter()
-            run()
-            if turn >= 2:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
-
-
-def _chip(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        if info.exists()
-        else []
-    )
-    return f"{names[0] if names else platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def _table(result: dict[str, Any]) -> str:

@@ -77,7 +77,7 @@ def changed(base: Recipe, change: Change) -> Recipe:
     return Recipe.model_validate(values)
 
 
-def measure(data: Path, base: Recipe, name: str, fold: int, folds: int, threads: int) -> dict[str, Any]:
+def measure(data: Path, base: Recipe, name: str, fold: int, folds: int, threads: int, distort: bool) -> dict[str, Any]:
     """One training on all blocks but one; scores by threshold on that block, as it is and distorted."""
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
@@ -97,7 +97,7 @@ def measure(data: Path, base: Recipe, name: str, fold: int, folds: int, threads:
         segmenter = Segmenter.load(run.weights, device="cpu")
     trained = time.monotonic()
     scores = {"as they are": _by_threshold(evaluate(segmenter, held_out))}
-    for distortion, change in DISTORTIONS.items():
+    for distortion, change in DISTORTIONS.items() if distort else ():
         scores[distortion] = _by_threshold(evaluate(segmenter, [change(sample) for sample in held_out[::2]]))
     return {
         "change": name,
@@ -134,12 +134,16 @@ def _row(name: str, found: list[dict[str, Any]]) -> str:
     best = int(clean.mean(axis=0).argmax())
     dice = np.mean([result["scores"]["as they are"]["dice"][best] for result in found])
     distorted = {
-        kind: float(np.mean([result["scores"][kind]["v_rand"][best] for result in found])) for kind in DISTORTIONS
+        kind: float(np.mean([result["scores"][kind]["v_rand"][best] for result in found]))
+        for kind in DISTORTIONS
+        if all(kind in result["scores"] for result in found)
     }
-    worst = min(distorted, key=lambda kind: distorted[kind])
     seconds = np.mean([result["seconds"] for result in found])
     v_rand = f"{clean[:, best].mean():.4f} | {clean[:, best].std():.4f} | {THRESHOLDS[best]:g}"
-    robust = f"{np.mean(list(distorted.values())):.4f} | {distorted[worst]:.3f} {worst}"
+    robust = " | "
+    if distorted:
+        worst = min(distorted, key=lambda kind: distorted[kind])
+        robust = f"{np.mean(list(distorted.values())):.4f} | {distorted[worst]:.3f} {worst}"
     return f"| {name} ({len(found)}) | {v_rand} | {dice:.4f} | {robust} | {seconds:.0f} |"
 
 
@@ -160,6 +164,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--width", type=int, default=DEFAULT.net.width)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at a time, one thread each")
+    parser.add_argument("--undistorted", action="store_true", help="score the held-out images as they are alone")
     arguments = parser.parse_args()
     base = changed(DEFAULT, {"net.width": arguments.width}).model_copy(update={"steps": arguments.steps})
     done = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
@@ -167,7 +172,10 @@ def main() -> int:
     threads = max(1, (os.cpu_count() or 1) // arguments.jobs)
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
         futures = [
-            pool.submit(measure, arguments.data, base, name, fold, arguments.folds, threads) for name, fold in todo
+            pool.submit(
+                measure, arguments.data, base, name, fold, arguments.folds, threads, distort=not arguments.undistorted
+            )
+            for name, fold in todo
         ]
         for future in as_completed(futures):
             result = future.result()

@@ -20,7 +20,7 @@ def _shaded(change: Callable[[np.ndarray], np.ndarray], sample: Sample) -> Sampl
     """`change` maps pixels of 0..1 to pixels that are cut to 0..1."""
     full = FULL_SCALE[sample.pixels.dtype]
     changed = change(sample.pixels.astype(np.float32) / np.float32(full)).clip(0, 1) * full
-    pixels: Pixels = np.rint(changed).astype(sample.pixels.dtype)
+    pixels: Pixels = np.rint(changed).astype(sample.pixels.dtype)  # type: ignore[assignment]  # one of the two
     return replace(sample, pixels=pixels)
 
 

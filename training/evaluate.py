@@ -4,6 +4,7 @@ Runs the same `Segmenter` as the service, so what is scored here is what is serv
 """
 
 import argparse
+import glob
 import json
 import sys
 from collections.abc import Callable
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.engine import EngineError
-from model.images import encode_png
-from model.preprocessing import Pixels
+from model.images import SUFFIXES, decode_image, encode_png
+from model.preprocessing import FULL_SCALE, Pixels
 from model.segmenter import Segmenter
 from model.tta import COUNTS
 from model.weights_file import BUNDLED, WeightsError
 from training.data import DataError, Sample, load_samples
+from training.distortions import DISTORTIONS
 from training.labels import LABEL_FORMATS
 from training.scores import THRESHOLDS, Label, Probabilities, Scores, score
 
@@ -64,14 +66,28 @@ class Evaluation:
         }
 
 
-def evaluate(
-    segmenter: Segmenter, samples: list[Sample], seen: Callable[[Sample, Probabilities], None] = lambda *_: None
-) -> Evaluation:
+Predictor = Callable[[Sample], Probabilities]
+Observer = Callable[[Sample, Probabilities], None]
+
+
+def evaluate(segmenter: Segmenter, samples: list[Sample], seen: Observer = lambda *_: None) -> Evaluation:
     """Scores samples at 0.1, 0.2 ... 0.9 and the stored threshold; `seen` gets each with its probabilities H x W."""
-    thresholds = sorted({*THRESHOLDS, segmenter.description.threshold})
+    return evaluate_predictions(predictor(segmenter), segmenter.description.threshold, samples, seen)
+
+
+def predictor(segmenter: Segmenter) -> Predictor:
+    """What gives a sample's probabilities, H x W."""
+    return lambda sample: segmenter.probabilities(sample.pixels)[0]
+
+
+def evaluate_predictions(
+    predict: Predictor, stored_threshold: float, samples: list[Sample], seen: Observer = lambda *_: None
+) -> Evaluation:
+    """As `evaluate`, wherever the probabilities come from."""
+    thresholds = sorted({*THRESHOLDS, stored_threshold})
     images = {}
     for sample in samples:
-        probabilities = segmenter.probabilities(sample.pixels)[0]
+        probabilities = predict(sample)
         images[sample.name] = {threshold: score(probabilities, sample.label, threshold) for threshold in thresholds}
         seen(sample, probabilities)
     return Evaluation(images)
@@ -86,53 +102,103 @@ def picture(pixels: Pixels, label: Label, probabilities: Probabilities) -> Pictu
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code (0, or 2 after a message on stderr)."""
+    arguments = _parse(argv)
+    try:
+        samples = _chosen(load_samples(arguments.data, arguments.label_format), arguments.only)
+        if arguments.probabilities:
+            predict, threshold = _stored_predictions(arguments.probabilities), 0.5
+        else:
+            segmenter = _segmenter(arguments)
+            predict, threshold = predictor(segmenter), segmenter.description.threshold
+        if arguments.distorted:
+            print(_robustness(predict, threshold, samples))
+        else:
+            print(_scores(arguments, predict, threshold, samples))
+    except (DataError, WeightsError, EngineError, ValueError, OSError) as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluate", description="Score weights on labelled images."
     )
-    parser.add_argument("--weights", type=Path, default=BUNDLED, help="default: the bundled ones")
-    parser.add_argument("--data", type=Path, required=True, help="folder with image/ and label/")
-    parser.add_argument(
-        "--label-format",
-        choices=LABEL_FORMATS,
-        default="mask",
-        help="0 is background (the default), 0 is foreground, or each other value is an object",
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument("--weights", type=Path, default=BUNDLED, help="default: the bundled ones")
+    given.add_argument(
+        "--probabilities",
+        metavar="DIR",
+        type=Path,
+        help="score pictures of probabilities instead: the images' names, grey PNG or TIFF, white = 1",
     )
+    parser.add_argument("--data", type=Path, required=True, help="folder with image/ and label/")
+    parser.add_argument("--label-format", choices=LABEL_FORMATS, default="mask", help="see training.run --help")
     parser.add_argument("--only", metavar="NAME", nargs="+", help="score these images alone")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--tta", type=int, choices=COUNTS, default=1, help="average over this many flips and turns")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print JSON")
+    shown.add_argument("--distorted", action="store_true", help="score the images brighter, noisier, smaller ... too")
     parser.add_argument(
         "--sheet", metavar="PNG", type=Path, help="write a sheet of pictures: image, label, probabilities"
     )
     arguments = parser.parse_args(argv)
-    try:
-        samples = _chosen(load_samples(arguments.data, arguments.label_format), arguments.only)
-        segmenter = Segmenter.load(
-            arguments.weights, device=arguments.device, precision=arguments.precision, tta=arguments.tta
-        )
-        if segmenter.description.architecture.classes > 1:
-            raise DataError("scores are for nets of one class; these weights have more")
-        if arguments.sheet:
-            arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
-        rows: list[Picture] = []
-        bar = tqdm(total=len(samples), unit="image", disable=None)
+    if arguments.probabilities and (arguments.distorted or arguments.tta > 1):
+        parser.error("--distorted and --tta need weights, not --probabilities")
+    return arguments
+
+
+def _segmenter(arguments: argparse.Namespace) -> Segmenter:
+    how = {"device": arguments.device, "precision": arguments.precision, "tta": arguments.tta}
+    segmenter = Segmenter.load(arguments.weights, **how)
+    if segmenter.description.architecture.classes > 1:
+        raise DataError("scores are for nets of one class; these weights have more")
+    return segmenter
+
+
+def _stored_predictions(folder: Path) -> Predictor:
+    """Reads the pictures as they are needed; raises DataError for one that is missing or does not fit."""
+
+    def predict(sample: Sample) -> Probabilities:
+        found = [path for path in folder.glob(f"{glob.escape(sample.name)}.*") if path.suffix.lower() in SUFFIXES]
+        if len(found) != 1:
+            raise DataError(f"{folder}: {len(found) or 'no'} pictures named {sample.name}.*; one is expected")
+        pixels = decode_image(found[0].read_bytes())
+        if pixels.shape != sample.label.shape:
+            raise DataError(f"{found[0]}: {pixels.shape}, its label is {sample.label.shape}")
+        return (pixels / FULL_SCALE[pixels.dtype]).astype(np.float32)
+
+    return predict
+
+
+def _scores(arguments: argparse.Namespace, predict: Predictor, threshold: float, samples: list[Sample]) -> str:
+    """The table or the JSON; writes the sheet."""
+    rows: list[Picture] = []
+    with tqdm(total=len(samples), unit="image", disable=None) as bar:
 
         def seen(sample: Sample, probabilities: Probabilities) -> None:
             bar.update()
             if arguments.sheet and len(rows) < SHEET_ROWS:
                 rows.append(picture(sample.pixels, sample.label, probabilities))
 
-        evaluation = evaluate(segmenter, samples, seen)
-        bar.close()
-        if arguments.sheet:
-            arguments.sheet.write_bytes(encode_png(_stack(rows)))
-    except (DataError, WeightsError, EngineError, ValueError, OSError) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 2
-    stored = segmenter.description.threshold
-    print(json.dumps(evaluation.to_json(stored), indent=1) if arguments.json else _table(evaluation, stored))
-    return 0
+        evaluation = evaluate_predictions(predict, threshold, samples, seen)
+    if arguments.sheet:
+        arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
+        arguments.sheet.write_bytes(encode_png(_stack(rows)))
+    return json.dumps(evaluation.to_json(threshold), indent=1) if arguments.json else _table(evaluation, threshold)
+
+
+def _robustness(predict: Predictor, threshold: float, samples: list[Sample]) -> str:
+    """A row a distortion, at the threshold that is stored and at the best one for it."""
+    lines = [f"{'images':>16} {'V_rand':>8} {'V_info':>8} {'Dice':>8}   at {threshold:g}; V_rand at the best threshold"]
+    for kind, distort in {"as they are": lambda sample: sample, **DISTORTIONS}.items():
+        evaluation = evaluate_predictions(predict, threshold, [distort(sample) for sample in samples])
+        mean, best = evaluation.mean(threshold), evaluation.best_threshold
+        at_best = f"{evaluation.mean(best).v_rand:.4f} at {best:g}"
+        lines.append(f"{kind:>16} {mean.v_rand:8.4f} {mean.v_info:8.4f} {mean.dice:8.4f}   {at_best}")
+    return "\n".join(lines)
 
 
 def _chosen(samples: list[Sample], names: list[str] | None) -> list[Sample]:

@@ -12,15 +12,14 @@ import torch
 from pydantic import ValidationError
 
 from model.engine import choose_device
+from model.segmenter import Segmenter
 from model.weights_file import BUNDLED, Description, Weights, load_weights
 from training import memory, pace
 from training.data import DataError, Sample, split_samples
 from training.recipe import FINE_TUNING_RATE, RECIPES, Recipe
+from training.report import write_report
 from training.run_folder import RunFolder
 from training.trainer import Limits, Trainer
-
-# Validations of a training whose length comes from --minutes.
-CHECKS = 12
 
 
 def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
@@ -35,9 +34,12 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
     height, width = _input_size(recipe, training)
     folder = RunFolder(arguments.out, resume=arguments.resume)
     state = _checkpoint(folder) if arguments.resume else None
-    if arguments.minutes:
-        steps = state["steps"] if state else pace.planned_steps(recipe, arguments.minutes, height, width, device)
-        recipe = recipe.model_copy(update={"steps": steps, "epochs": None, "check_every": -(-steps // CHECKS)})
+    if arguments.minutes and state:
+        recipe = Recipe.model_validate_json(state["recipe"])
+    elif arguments.minutes:
+        held_out = sum(sample.label.size for sample in validation)
+        steps, check_every = pace.plan(recipe, arguments.minutes, height, width, held_out, device)
+        recipe = recipe.model_copy(update={"steps": steps, "epochs": None, "check_every": check_every})
     parts = memory.choose_parts(recipe, height, width, device)
     description = _description(arguments, recipe, {"training": len(training), "validation": len(validation)}, init)
     trainer = Trainer(
@@ -64,7 +66,7 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
     return trainer
 
 
-def finish(arguments: argparse.Namespace, trainer: Trainer) -> str:
+def finish(trainer: Trainer) -> str:
     """What there is to say at the end."""
     best, lines = trainer.best, []
     if trainer.ended != "finished":
@@ -81,6 +83,12 @@ def finish(arguments: argparse.Namespace, trainer: Trainer) -> str:
     lines.append(f"kept: the weights of step {best.step}, {reached}; threshold {best.threshold:.3g}")
     weights = trainer.folder.weights
     return "\n".join([*lines, f"weights: {weights}", f"serve them: SEGMENT_WEIGHTS={weights} python -m app"])
+
+
+def report(trainer: Trainer) -> Path:
+    """Writes the folder's report on the kept weights; returns its path."""
+    segmenter = Segmenter.load(trainer.folder.weights, device=str(trainer.device)) if trainer.validation else None
+    return write_report(trainer.folder, trainer.validation, segmenter)
 
 
 def _initial_weights(arguments: argparse.Namespace) -> Weights | None:
@@ -184,8 +192,9 @@ def _introduction(trainer: Trainer, init: Weights | None) -> str:
     recipe, parts = trainer.recipe, trainer.learner.parts
     begin = f", starting from {init.label}" if init else ""
     lines = [
-        f"{len(trainer.stream.samples)} images to train on, {len(trainer.validation)} held out; {trainer.steps} steps of "
-        f"{recipe.batch} on {trainer.device}; width {recipe.net.width}{begin}; into {trainer.folder.path}"
+        f"{len(trainer.stream.samples)} images to train on, {len(trainer.validation)} held out; "
+        f"{trainer.steps} steps of {recipe.batch} on {trainer.device}; width {recipe.net.width}{begin}; "
+        f"into {trainer.folder.path}"
     ]
     if parts > 1:
         lines.append(f"memory is short: each batch of {recipe.batch} is computed in {parts} parts")

@@ -1,4 +1,4 @@
-"""A net that learns: its optimizer, schedule and averaged weights, one step at a time. Knows no images, files or scores."""
+"""A net that learns: its optimizer, schedule and averaged weights, a step at a time. Knows no files and no scores."""
 
 from collections.abc import Mapping
 from typing import Any, cast

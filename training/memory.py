@@ -1,5 +1,6 @@
 """How much memory a training step takes, and whether it is there."""
 
+import contextlib
 from pathlib import Path
 
 import psutil
@@ -38,7 +39,7 @@ def image_bytes(recipe: Recipe, height: int, width: int, device: torch.device) -
 
     Tried on a part of the image: activations are proportional to the pixels.
     """
-    side = 4 * recipe.net.grid
+    side = 8 * 2**recipe.net.depth
     learner = Learner(recipe, 1, device=device, seed=0)
     kept: dict[int, int] = {}
 
@@ -49,9 +50,9 @@ def image_bytes(recipe: Recipe, height: int, width: int, device: torch.device) -
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         logits = learner.logits(torch.zeros(1, recipe.net.in_channels, side, side))
     weights = {parameter.untyped_storage().data_ptr() for parameter in learner.net.parameters()}
-    activations = sum(size for pointer, size in kept.items() if pointer not in weights)
+    activations: int = sum(size for pointer, size in kept.items() if pointer not in weights)
     del logits  # it kept the tensors, and with them their addresses, alive until here
-    return PEAK * activations * height * width / side**2
+    return float(PEAK * activations * height * width / side**2)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -59,10 +60,8 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     free = psutil.virtual_memory().available
-    try:
+    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit ("max")
         free = min(free, int(CGROUP_LIMIT.read_text()) - int(CGROUP_USED.read_text()))
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
-        pass
     return max(0, free)
 
 

@@ -28,7 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         trainer = job.prepare(arguments, samples)
         trainer.run()
-        print(job.finish(arguments, trainer))
+        print(job.finish(trainer))
+        print(f"report: {job.report(trainer)}")
     except (DataError, EngineError, WeightsError, TooLittleMemory, OSError) as error:
         return _say(error, 2)
     except TrainingError as error:

@@ -157,8 +157,9 @@ class Trainer:
         warning = ""
         if self.validation:
             evaluation = self._validate()
-            row |= {**vars(evaluation.mean(evaluation.best_threshold)), "threshold": evaluation.best_threshold}
-            self._judge(row)
+            scores = {**vars(evaluation.mean(evaluation.best_threshold)), "threshold": evaluation.best_threshold}
+            self._judge(scores)
+            row |= scores
             warning = evaluation.warning
         elif self.recipe.select == "validation":
             # nothing to choose by: the schedule is made so that the last weights are the best
@@ -168,9 +169,9 @@ class Trainer:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
         return f"step {self.step}/{self.steps}  {shown}" + (f"\nwarning: {warning}" if warning else "")
 
-    def _judge(self, row: dict[str, float]) -> None:
-        if self.recipe.select == "validation" and row["v_rand"] > self.best.score:
-            self._keep(Best(row["v_rand"], self.step, row["threshold"], dict(row)), self.learner.averaged)
+    def _judge(self, scores: dict[str, float]) -> None:
+        if self.recipe.select == "validation" and scores["v_rand"] > self.best.score:
+            self._keep(Best(scores["v_rand"], self.step, scores["threshold"], {**scores}), self.learner.averaged)
 
     def _validate(self) -> Evaluation:
         weights = Weights(self.description, self.learner.averaged.state_dict(), sha256="")

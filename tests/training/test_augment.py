@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.augment import flips, photometric, warped_crop
+from training.augment import Augmentation, flips, photometric, warped_crop
 
 
 def _blobs(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +25,7 @@ def test_flips_are_the_four_and_keep_image_and_label_together():
 def test_a_warped_crop_has_its_size_and_keeps_image_and_label_together(size):
     planes, label = _blobs(*size)
     for seed in range(5):
-        crop, target = warped_crop(planes, label, 96, np.random.default_rng(seed))
+        crop, target = warped_crop(planes, label, 96, Augmentation(), np.random.default_rng(seed))
         assert crop.shape == (1, 96, 96)
         assert target.shape == (96, 96)
         assert ((crop[0] > 0.5) == target).mean() > 0.97
@@ -33,7 +33,9 @@ def test_a_warped_crop_has_its_size_and_keeps_image_and_label_together(size):
 
 def test_warps_differ_by_seed_and_only_by_it():
     planes, label = _blobs(200, 200)
-    first, again, other = (warped_crop(planes, label, 64, np.random.default_rng(seed))[0] for seed in (1, 1, 2))
+    first, again, other = (
+        warped_crop(planes, label, 64, Augmentation(), np.random.default_rng(seed))[0] for seed in (1, 1, 2)
+    )
     assert (first == again).all()
     assert (first != other).any()
 
@@ -41,7 +43,7 @@ def test_warps_differ_by_seed_and_only_by_it():
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_photometric_changes_stay_finite_on_a_flat_image(value):
     for seed in range(20):
-        changed = photometric(np.full((1, 32, 32), value, np.float32), np.random.default_rng(seed))
+        changed = photometric(np.full((1, 32, 32), value, np.float32), Augmentation(), np.random.default_rng(seed))
         assert changed.dtype == np.float32
         assert np.isfinite(changed).all()
 
@@ -49,5 +51,17 @@ def test_photometric_changes_stay_finite_on_a_flat_image(value):
 def test_photometric_changes_scale_with_the_image():
     planes = np.random.default_rng(0).normal(0, 1, (1, 64, 64)).astype(np.float32)
     for seed in range(10):
-        one, ten = (photometric(scale * planes, np.random.default_rng(seed)) for scale in (1, 10))
+        one, ten = (photometric(scale * planes, Augmentation(), np.random.default_rng(seed)) for scale in (1, 10))
         assert np.allclose(10 * one, ten, rtol=1e-3, atol=1e-2)
+
+
+def test_without_strength_only_turns_and_mirrors_are_left():
+    none = Augmentation(scale=1, elastic=0, blur=0, gamma=0, noise=0, brightness=0, contrast=0)
+    planes = np.random.default_rng(0).normal(0, 1, (1, 64, 64)).astype(np.float32)
+    for seed in range(10):
+        assert np.allclose(photometric(planes, none, np.random.default_rng(seed)), planes, atol=1e-5)
+    ramp = np.broadcast_to(np.linspace(0, 1, 65, dtype=np.float32), (1, 65, 65))
+    crop, _ = warped_crop(ramp, ramp[0] > 0.5, 33, none, np.random.default_rng(3))
+    steepness = np.hypot(*np.gradient(crop[0])[:2])[1:-1, 1:-1]
+    straight = np.isclose(steepness, 1 / 64, rtol=1e-2)  # but where the image is mirrored at its edge
+    assert straight.mean() > 0.9, "neither stretched nor bent"

@@ -17,11 +17,22 @@ def test_a_pass_draws_each_image_once_and_the_next_in_another_order(cells_folder
 
 
 def test_tutorial_inputs_are_grey_values_0_to_255(cells_folder):
-    planes, target = SampleStream(load_samples(cells_folder), TUTORIAL, seed=0)[0]
+    planes, target, weights = SampleStream(load_samples(cells_folder), TUTORIAL, seed=0)[0]
     assert planes.shape == target.shape == (1, 96, 96)
     assert 100 < planes.max() <= 255
     assert (planes == planes.round()).all()
     assert set(target.unique().tolist()) == {0.0, 1.0}
+    assert weights.unique().tolist() == [1.0]
+
+
+def test_border_weights_are_cut_and_turned_with_the_image(cells_folder):
+    weighted = SMALL.model_copy(update={"border_weight": 5, "augmentation": SMALL.augmentation})
+    stream = SampleStream(load_samples(cells_folder), weighted, seed=0)
+    drawn = [stream[position] for position in range(12)]
+    assert all(tensor.shape == (1, 32, 32) for sample in drawn for tensor in sample)
+    target, weights = (torch.cat([sample[part] for sample in drawn]) for part in (1, 2))
+    assert 1 <= weights.min() <= weights.max() <= 6
+    assert weights[target == 0].mean() > 2 * weights[target == 1].mean()
 
 
 def test_batches_do_not_depend_on_the_workers_and_go_on_where_they_stopped(cells_folder):

@@ -1,11 +1,13 @@
 import json
 
+import numpy as np
 import pytest
 
-from model.images import decode_image
+from model.images import decode_image, encode_png, to_probability_image
 from model.segmenter import Segmenter
 from training import evaluate
 from training.data import load_samples
+from training.distortions import DISTORTIONS
 from training.scores import score
 
 
@@ -49,3 +51,31 @@ def test_bad_input_is_one_line_and_exit_code_2(trained, cells_folder, capsys, op
     error = capsys.readouterr().err
     assert error.startswith("evaluate: ")
     assert error.count("\n") == 1
+
+
+def test_given_probabilities_are_scored_like_those_of_weights(trained, cells_folder, tmp_path, capsys):
+    weights = trained / "weights.safetensors"
+    for sample in load_samples(cells_folder):
+        probabilities = Segmenter.load(weights).probabilities(sample.pixels)
+        (tmp_path / f"{sample.name}.png").write_bytes(encode_png(to_probability_image(probabilities[0])))
+    told = []
+    for options in (["--weights", str(weights)], ["--probabilities", str(tmp_path)]):
+        assert evaluate.main(["--data", str(cells_folder), "--json", *options]) == 0
+        told.append(json.loads(capsys.readouterr().out)["mean"])
+    for threshold in ("0.3", "0.5"):
+        assert told[0][threshold] == pytest.approx(told[1][threshold], abs=1e-3)
+
+
+@pytest.mark.parametrize("wrong", ["missing", "size"])
+def test_probabilities_that_do_not_fit_are_named(cells_folder, tmp_path, capsys, wrong):
+    if wrong == "size":
+        (tmp_path / "0.png").write_bytes(encode_png(np.zeros((4, 5), np.uint8)))
+    assert evaluate.main(["--data", str(cells_folder), "--probabilities", str(tmp_path), "--only", "0"]) == 2
+    assert ("0.png: (4, 5)" if wrong == "size" else "no pictures named 0.*") in capsys.readouterr().err
+
+
+def test_distorted_images_are_scored_row_by_row(trained, cells_folder, capsys):
+    options = ["--weights", str(trained / "weights.safetensors"), "--only", "0", "--distorted"]
+    assert evaluate.main(["--data", str(cells_folder), *options]) == 0
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row[:16].strip() for row in rows] == ["as they are", *DISTORTIONS]

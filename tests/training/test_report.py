@@ -62,7 +62,7 @@ def evaluation(*v_rands: float, best: float = 0.5) -> Evaluation:
     names = "abcdefghij"
 
     def scores(v_rand: float, t: float) -> Scores:
-        return Scores(v_rand - (0 if t == best else 0.1), v_info=0.8, dice=0.7, iou=0.6, pixel_error=0.05)
+        return Scores(v_rand - (0 if t == best else 0.1), 0.8, 0.7, 0.6, 0.5, 0.4, pixel_error=0.05, foreground=0.7)
 
     return Evaluation({name: {t: scores(v, t) for t in THRESHOLDS} for name, v in zip(names, v_rands, strict=False)})
 
@@ -192,7 +192,7 @@ def test_warnings(changed, said):
 
 
 def test_weights_that_separate_nothing_are_warned_of():
-    flat = {t: Scores(0.1, 0.0, 0.9, 0.8, 0.2) for t in THRESHOLDS}
+    flat = {t: Scores(0.1, 0.0, 0.9, 0.8, 0.0, 0.0, pixel_error=0.2, foreground=1.0) for t in THRESHOLDS}
     assert "tell no objects apart" in " ".join(find_warnings(facts(evaluation=Evaluation(dict.fromkeys("abc", flat)))))
 
 
@@ -288,7 +288,7 @@ def test_a_folder_that_lacks_something_is_one_line_and_exit_code_2(folder, cells
 
 
 def test_data_without_the_held_out_images_is_refused(folder, write_pair, tmp_path, capsys):
-    write_pair(tmp_path / "other", "9", np.zeros((32, 32), np.uint8), np.zeros((32, 32), np.uint8))
+    write_pair(tmp_path / "other", "9", np.zeros((32, 32), np.uint8), np.eye(32, dtype=np.uint8))
     assert report.main(["--out", str(folder.path), "--data", str(tmp_path / "other")]) == 2
     assert "lacks held-out images of this training: 5" in capsys.readouterr().err
 

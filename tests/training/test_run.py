@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
+from model.images import encode_png
 from model.segmenter import Segmenter
 from model.unet import UNet
 from model.weights_file import load_weights
-from training import run
+from training import pace, run
 from training.batches import SampleStream
 from training.data import load_samples
 from training.recipe import DEFAULT, TUTORIAL
@@ -77,7 +79,7 @@ def test_the_tutorial_recipe_is_the_tutorials_steps(cells_folder, tmp_path):
     best, expected = float("inf"), {}
     for position in range(2 * 6):
         net.train()
-        image, label = (part[None] for part in stream[position])
+        image, label, _ = (part[None] for part in stream[position])
         optimizer.zero_grad()
         loss = criterion(net(image), label)
         if loss.item() < best:
@@ -118,7 +120,8 @@ def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_
     assert 0 < step < 120, "stopped in the middle"
 
     subprocess.run(command("stopped", "--resume"), check=True, capture_output=True)
-    states = [torch.load(tmp_path / out / "checkpoint.pt", weights_only=True)["net"] for out in ("whole", "stopped")]
+    checkpoints = [torch.load(tmp_path / out / "checkpoint.pt", weights_only=True) for out in ("whole", "stopped")]
+    states = [checkpoint["learner"]["net"] for checkpoint in checkpoints]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
@@ -164,7 +167,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint_before(cells_fo
     description = load_description(recipe)
     folder = RunFolder(tmp_path, resume=False)
     trainer = Trainer(recipe, description, samples[:5], [], folder, device=torch.device("cpu"), seed=0, workers=0)
-    with pytest.raises(TrainingError, match="lower learning rate"):
+    with pytest.raises(TrainingError, match="lower --learning-rate"):
         trainer.run()
     assert trainer.step < 50
 
@@ -189,7 +192,9 @@ def test_no_data_is_one_message_with_layout_and_first_steps(tmp_path):
     ("option", "said"),
     [
         (["--width", "0"], "net.width"),
-        (["--steps", "0"], "steps"),
+        (["--crop", "8"], "crop"),
+        (["--init", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--init", "--width", "8"], "--width does not go with --init"),
         (["--val-fraction", "1.5"], "validation_fraction"),
         (["--device", "cuda:7"], "device 'cuda:7'"),
     ],
@@ -198,6 +203,89 @@ def test_bad_options_are_named(cells_folder, tmp_path, capsys, option, said):
     assert run.main(["--data", str(cells_folder), "--out", str(tmp_path / "x"), *option]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("option", [["--steps", "0"], ["--minutes", "-1"], ["--minutes", "nan"], ["--patience", "0"]])
+def test_lengths_must_be_more_than_0(capsys, option):
+    with pytest.raises(SystemExit) as stopped:
+        run.main(option)
+    assert stopped.value.code == 2
+    assert f"argument {option[0]}: must be more than 0" in capsys.readouterr().err
+
+
+def test_all_that_is_wrong_with_the_data_is_one_message_before_torch_is_loaded(cells_folder, tmp_path):
+    shutil.copytree(cells_folder, tmp_path / "data")
+    (tmp_path / "data/image/1.png").write_bytes(b"no image")
+    (tmp_path / "data/label/2.png").unlink()
+    (tmp_path / "data/label/3.png").write_bytes(encode_png(np.zeros((5, 7), np.uint8)))
+    command = [sys.executable, "-X", "importtime", "-m", "training.run", "--data", str(tmp_path / "data")]
+    done = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True)
+    assert done.returncode == 2
+    said = done.stderr[done.stderr.index("training: ") :]
+    assert all(name in said for name in ("image/1.png", "image/2.png", "3.png has 7 x 5"))
+    assert not (tmp_path / "out").exists()
+    assert not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
+
+
+def test_a_time_budget_plans_the_steps_and_plans_them_again(cells_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(pace, "SHARE", 0.2)  # seconds are too short for the margin that minutes need
+    options = ["--data", str(cells_folder), "--width", "4", "--batch", "2", "--crop", "32", "--workers", "0"]
+    for out in ("a", "b"):
+        assert run.main([*options, "--out", str(tmp_path / out), "--minutes", "0.05"]) == 0
+    first, second = (load_weights(tmp_path / out / "weights.safetensors") for out in "ab")
+    assert first.sha256 == second.sha256
+    assert json.loads((tmp_path / "a/config.json").read_text())["steps"] >= 10
+    assert len(json.loads((tmp_path / "unet-segmentation-service/pace.json").read_text())) == 1
+
+
+def test_out_of_time_it_stops_with_the_best_so_far_and_forgets_the_pace(cells_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(pace, "_measure", lambda *_: 1e-6)
+    options = ["--data", str(cells_folder), "--width", "4", "--batch", "2", "--crop", "32", "--workers", "0"]
+    assert run.main([*options, "--out", str(tmp_path / "out"), "--minutes", "0.02"]) == 0
+    said = capsys.readouterr().out
+    assert "out of time" in said
+    assert (tmp_path / "out/weights.safetensors").exists()
+    assert json.loads((tmp_path / "unet-segmentation-service/pace.json").read_text()) == {}
+
+
+def test_it_stops_when_it_no_longer_gets_better(cells_folder, tmp_path, capsys):
+    """A rate of next to nothing: once the batch statistics have settled, no check is better than the one before."""
+    options = ["--width", "4", "--batch", "1", "--steps", "3000", "--learning-rate", "1e-12", "--workers", "0"]
+    options += ["--data", str(cells_folder), "--crop", "32", "--patience", "1"]
+    assert run.main([*options, "--out", str(tmp_path / "out")]) == 0
+    assert re.search(r"stopped at step [12]?\d00 of 3000: no longer better", capsys.readouterr().out)
+
+
+def test_training_goes_on_from_given_weights(trained, cells_folder, tmp_path):
+    init = trained / "weights.safetensors"
+    options = ["--data", str(cells_folder), "--out", str(tmp_path), "--init", str(init), "--learning-rate", "1e-12"]
+    assert run.main([*options, "--steps", "2", "--batch", "2", "--workers", "0"]) == 0
+    before, after = load_weights(init), load_weights(tmp_path / "weights.safetensors")
+    assert after.description.architecture == before.description.architecture
+    assert after.description.provenance["init"] == before.label
+    for name, tensor in before.tensors.items():
+        if name.endswith("weight"):
+            assert torch.allclose(after.tensors[name], tensor, atol=1e-6), name
+
+
+def test_without_held_out_images_the_last_weights_are_kept_with_the_given_threshold(cells_folder, tmp_path, capsys):
+    options = ["--data", str(cells_folder), "--out", str(tmp_path), *SHORT, "--val-fraction", "0"]
+    assert run.main([*options, "--threshold", "0.7"]) == 0
+    description = load_weights(tmp_path / "weights.safetensors").description
+    assert description.threshold == 0.7
+    assert description.provenance["reached"] == {"step": 4, "steps": 4, "scores": None}
+    assert "nothing is known of how good they are" in capsys.readouterr().out
+    assert (tmp_path / "report.html").exists()
+
+
+def test_foreground_nowhere_is_said(cells_folder, tmp_path, capsys):
+    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), *SHORT]) == 0
+    said = capsys.readouterr().out
+    warned = [line for line in said.splitlines() if line.startswith("warning: foreground is found")]
+    row = next(csv.DictReader((tmp_path / "history.csv").read_text().splitlines()))
+    assert bool(warned) == (float(row["foreground"]) in (0, 1))
 
 
 def test_colour_images_make_a_net_for_colour(tmp_path, write_pair):

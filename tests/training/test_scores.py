@@ -68,3 +68,4 @@ def test_pixel_scores_are_worked_by_hand():
     label = np.array([[True, True, False, False]])
     scores = score(np.array([[0.9, 0.2, 0.9, 0.1]], np.float32), label, 0.5)
     assert (scores.dice, scores.iou, scores.pixel_error) == (0.5, pytest.approx(1 / 3), 0.5)
+    assert (scores.background_dice, scores.background_iou, scores.foreground) == (0.5, pytest.approx(1 / 3), 0.5)

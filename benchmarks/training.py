@@ -1,0 +1,181 @@
+"""`python -m benchmarks.training [--json]`: the pace of training, and the time to what the tutorial reaches.
+
+1. Seconds of a step of the tutorial (one image of 512 x 512, as the tutorial runs it) and of the default recipe. They
+   take turns; the figures are medians, in images of 512 x 512 a second.
+2. How long a worker takes to draw and augment a batch, as a share of a step.
+3. The default recipe is trained on the first images of --data, with a schedule of --steps, until its V_rand on the
+   others has passed the tutorial's final score; the time it took, checks included, is compared with what 40 epochs of
+   the tutorial take at the pace of 1. With --full the tutorial itself is trained and scored too; nothing is assumed.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.measuring import chip, interleaved
+from model.engine import choose_device, choose_precision
+from model.segmenter import Segmenter
+from model.weights_file import Description
+from training.batches import SampleStream
+from training.data import Sample, load_samples, split_samples
+from training.evaluate import evaluate
+from training.learner import Learner
+from training.recipe import DEFAULT, TUTORIAL, Recipe
+from training.run_folder import HISTORY, RunFolder, read_history
+from training.trainer import Trainer
+
+IMAGE = 512  # side of the images that the paces are given in
+HELD_OUT = 0.25
+# V_rand at the best threshold of the tutorial's recipe after 40 epochs of 24 sections, on six others of their volume.
+TUTORIAL_SCORE = 0.832
+CHECKS = 10
+
+
+def main() -> int:
+    """The command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("data/train"))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=200, help="of the default recipe (default: 200)")
+    parser.add_argument("--full", action="store_true", help="train the tutorial too: most of an hour on two cores")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    device = choose_device(arguments.device)
+    training, held_out = split_samples(load_samples(arguments.data), HELD_OUT)
+    paces = measure_paces(device, arguments.repeats)
+    drawing = measure_drawing(training)
+    tutorial = TUTORIAL_SCORE, paces[TUTORIAL_AS_IT_IS] * TUTORIAL.total_steps(len(training))
+    if arguments.full:
+        tutorial = train_tutorial(training, held_out, device)
+    ours = time_to(tutorial[0], training, held_out, device, arguments.steps)
+    step = min(seconds for name, seconds in paces.items() if name.startswith("default"))
+    result = {
+        "chip": chip(device),
+        "threads": torch.get_num_threads(),
+        "torch": metadata.version("torch"),
+        "seconds_a_step": {name: round(seconds, 3) for name, seconds in paces.items()},
+        "images_a_second": {name: round(_images(name) / seconds, 2) for name, seconds in paces.items()},
+        "drawing_a_batch": {"seconds": round(drawing, 4), "share_of_a_step": round(drawing / step, 3)},
+        "tutorial": {"v_rand": round(tutorial[0], 4), "seconds": round(tutorial[1]), "measured": arguments.full},
+        "default": ours | {"share_of_the_tutorials_time": round(ours["seconds"] / tutorial[1], 3)},
+    }
+    print(json.dumps(result, indent=1) if arguments.json else _table(result))
+    return 0
+
+
+TUTORIAL_AS_IT_IS = "tutorial, fp32"
+
+
+def measure_paces(device: torch.device, repeats: int) -> dict[str, float]:
+    """Seconds of a step, by recipe and precision."""
+    runs = {TUTORIAL_AS_IT_IS: _step(TUTORIAL, device)}
+    if choose_precision(device, "auto") != "fp32":
+        # the learner runs any recipe but the tutorial's own in the chip's best precision
+        runs["tutorial, bf16"] = _step(TUTORIAL.model_copy(update={"name": "default"}), device)
+    runs[f"default, {choose_precision(device, 'auto')}"] = _step(DEFAULT, device)
+    return {name: statistics.median(seconds) for name, seconds in interleaved(runs, repeats).items()}
+
+
+def _step(recipe: Recipe, device: torch.device) -> partial[None]:
+    side = recipe.crop or IMAGE
+    images = torch.rand(recipe.batch, 1, side, side)
+    return partial(_run_step, Learner(recipe, 100, device=device, seed=0), images)
+
+
+def _run_step(learner: Learner, images: torch.Tensor) -> None:
+    learner.gradients(images, images.round(), torch.ones(1, 1, 1, 1).expand(len(images), 1, 1, 1))
+    learner.update()
+
+
+def _images(name: str) -> float:
+    """Images of 512 x 512 in a step."""
+    recipe = TUTORIAL if name.startswith("tutorial") else DEFAULT
+    return recipe.batch * (recipe.crop or IMAGE) ** 2 / IMAGE**2
+
+
+def measure_drawing(training: list[Sample]) -> float:
+    """Median seconds in which one process draws a batch."""
+    stream, seconds = SampleStream(training, DEFAULT, seed=0), []
+    for batch in range(12):
+        started = time.perf_counter()
+        for position in range(batch * DEFAULT.batch, (batch + 1) * DEFAULT.batch):
+            stream[position]
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def train_tutorial(training: list[Sample], held_out: list[Sample], device: torch.device) -> tuple[float, float]:
+    """(V_rand at the best threshold, seconds) of the tutorial's recipe, to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _trainer(TUTORIAL, training, [], Path(folder), device)
+        started = time.monotonic()
+        trainer.run()
+        seconds = time.monotonic() - started
+        evaluation = evaluate(Segmenter.load(trainer.folder.weights, device=str(device)), held_out)
+    return evaluation.mean(evaluation.best_threshold).v_rand, seconds
+
+
+def time_to(
+    score: float, training: list[Sample], held_out: list[Sample], device: torch.device, steps: int
+) -> dict[str, Any]:
+    """When the default recipe, with a schedule of so many steps, first has that V_rand at its best threshold."""
+    recipe = DEFAULT.model_copy(update={"steps": steps, "check_every": max(1, steps // CHECKS)})
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _trainer(recipe, training, held_out, Path(folder), device)
+        best = trainer.run()
+        rows = read_history(trainer.folder.path / HISTORY)
+    passed = [row for row in rows if row["v_rand"] >= score]
+    if not passed:
+        raise SystemExit(f"V_rand {score} was not reached in {steps} steps (best: {best.score:.4f}); give more --steps")
+    first, last = passed[0], rows[-1]
+    return {
+        "seconds": round(first["seconds"]),
+        "step": int(first["step"]),
+        "v_rand": round(first["v_rand"], 4),
+        "at_the_end": {"seconds": round(last["seconds"]), "step": steps, "v_rand": round(last["v_rand"], 4)},
+        "waiting_for_data": round(sum(row["waiting"] for row in rows) / len(rows), 4),
+    }
+
+
+def _trainer(
+    recipe: Recipe, training: list[Sample], held_out: list[Sample], folder: Path, device: torch.device
+) -> Trainer:
+    description = Description(
+        name="benchmark", architecture=recipe.net, preprocessing=recipe.preprocessing, threshold=recipe.threshold
+    )
+    run = RunFolder(folder, resume=False)
+    return Trainer(recipe, description, training, held_out, run, device=device, seed=0, workers=1)
+
+
+def _table(result: dict[str, Any]) -> str:
+    ours, tutorial = result["default"], result["tutorial"]
+    how = "measured" if tutorial["measured"] else "40 epochs at that pace, score given"
+    lines = [f"{result['chip']}, {result['threads']} threads, torch {result['torch']}, medians"]
+    for name, seconds in result["seconds_a_step"].items():
+        lines.append(f"{name:>16}: {seconds:.3f} s a step, {result['images_a_second'][name]:.2f} images/s")
+    drawing, end = result["drawing_a_batch"], ours["at_the_end"]
+    return "\n".join(
+        [
+            *lines,
+            f"drawing a batch: {drawing['seconds']:.4f} s, {drawing['share_of_a_step']:.1%} of a step; "
+            f"the net waited {ours['waiting_for_data']:.1%} of the time",
+            f"tutorial: V_rand {tutorial['v_rand']} after {tutorial['seconds']} s ({how})",
+            f"default:  V_rand {ours['v_rand']} after {ours['seconds']} s (step {ours['step']}), "
+            f"{ours['share_of_the_tutorials_time']:.1%} of the tutorial's time; "
+            f"{end['v_rand']} after {end['seconds']} s (step {end['step']})",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+import numpy as np
+import pytest
+
+from training.borders import SIGMA, border_weights
+
+
+def test_weights_are_worked_by_hand_between_two_objects():
+    label = np.zeros((9, 40), bool)
+    label[:, :10], label[:, 14:] = True, True  # background columns 10 to 13
+    weights = border_weights(label, strength=8)
+    assert weights.dtype == np.float32
+    assert (weights[label] == 1).all()
+    # column 11 is 2 pixels from the left object and 3 from the right one
+    assert weights[4, 11] == pytest.approx(1 + 8 * np.exp(-((2 + 3) ** 2) / (2 * SIGMA**2)), rel=1e-5)
+
+
+def test_wide_gaps_and_single_objects_count_as_everything_else():
+    label = np.zeros((9, 100), bool)
+    label[:, :10], label[:, 90:] = True, True
+    assert border_weights(label, strength=8)[4, 50] == pytest.approx(1, abs=1e-3)
+    label[:, 90:] = False
+    assert (border_weights(label, strength=8) == 1).all()
