@@ -48,11 +48,12 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=200, help="of the default recipe (default: 200)")
     parser.add_argument("--full", action="store_true", help="train the tutorial too: most of an hour on two cores")
+    parser.add_argument("--compiled", action="store_true", help="time our step with torch.compile, too")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
     training, held_out = split_samples(load_samples(arguments.data), HELD_OUT)
-    paces = measure_paces(device, arguments.repeats)
+    paces = measure_paces(device, arguments.repeats, compiled=arguments.compiled)
     drawing = measure_drawing(training)
     tutorial = TUTORIAL_SCORE, paces[TUTORIAL_AS_IT_IS] * TUTORIAL.total_steps(len(training))
     if arguments.full:
@@ -76,20 +77,23 @@ def main() -> int:
 TUTORIAL_AS_IT_IS = "tutorial, fp32"
 
 
-def measure_paces(device: torch.device, repeats: int) -> dict[str, float]:
+def measure_paces(device: torch.device, repeats: int, *, compiled: bool) -> dict[str, float]:
     """Seconds of a step, by recipe and precision."""
     runs = {TUTORIAL_AS_IT_IS: _step(TUTORIAL, device)}
     if choose_precision(device, "auto") != "fp32":
         # the learner runs any recipe but the tutorial's own in the chip's best precision
         runs["tutorial, bf16"] = _step(TUTORIAL.model_copy(update={"name": "default"}), device)
-    runs[f"default, {choose_precision(device, 'auto')}"] = _step(DEFAULT, device)
+    ours = f"default, {choose_precision(device, 'auto')}"
+    runs[ours] = _step(DEFAULT, device)
+    if compiled:
+        runs[f"{ours}, compiled"] = _step(DEFAULT, device, compiled=True)
     return {name: statistics.median(seconds) for name, seconds in interleaved(runs, repeats).items()}
 
 
-def _step(recipe: Recipe, device: torch.device) -> partial[None]:
+def _step(recipe: Recipe, device: torch.device, *, compiled: bool = False) -> partial[None]:
     side = recipe.crop or IMAGE
     images = torch.rand(recipe.batch, 1, side, side)
-    return partial(_run_step, Learner(recipe, 100, device=device, seed=0), images)
+    return partial(_run_step, Learner(recipe, 100, device=device, seed=0, compiled=compiled), images)
 
 
 def _run_step(learner: Learner, images: torch.Tensor) -> None:
@@ -162,7 +166,7 @@ def _table(result: dict[str, Any]) -> str:
     how = "measured" if tutorial["measured"] else "40 epochs at that pace, score given"
     lines = [f"{result['chip']}, {result['threads']} threads, torch {result['torch']}, medians"]
     for name, seconds in result["seconds_a_step"].items():
-        lines.append(f"{name:>16}: {seconds:.3f} s a step, {result['images_a_second'][name]:.2f} images/s")
+        lines.append(f"{name:>24}: {seconds:.3f} s a step, {result['images_a_second'][name]:.2f} images/s")
     drawing, end = result["drawing_a_batch"], ours["at_the_end"]
     return "\n".join(
         [

@@ -26,7 +26,11 @@ README = (ROOT / "README.md").read_text()
 # Commands that do not come back, or that other tests and the container build run.
 NOT_HERE = ("make serve", "docker ", "SEGMENT_WEIGHTS=runs/first/weights.safetensors python -m app")
 # Long trainings, cut short.
-SHORTER = {"--steps 300": "--steps 2 --workers 0 --width 4", "--count 24": "--count 3"}
+SHORTER = {
+    "--steps 300": "--steps 2 --workers 0 --width 4",
+    "--count 24": "--count 3",
+    "--minutes 5": "--steps 2 --workers 0",
+}
 
 
 def _blocks(language: str) -> list[str]:
