@@ -8,11 +8,13 @@ gone on with. The table is in training/README.md.
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,92 +23,129 @@ import cv2
 import numpy as np
 import torch
 
+from model.images import encode_png, to_probability_image
 from model.segmenter import Segmenter
 from model.weights_file import Description
-from training.data import load_samples
+from training.augment import Augmentation
+from training.data import Sample, load_samples
 from training.distortions import DISTORTIONS
 from training.evaluate import Evaluation, evaluate
 from training.recipe import DEFAULT, Recipe
 from training.run_folder import RunFolder
-from training.scores import THRESHOLDS
+from training.scores import THRESHOLDS, Probabilities
 from training.trainer import Trainer
 
 Change = dict[str, Any]
 
 # Dotted names of the recipe's fields and their other values.
 CHANGES: dict[str, Change] = {
-    "base": {},
-    "scale 1.6": {"augmentation.scale": 1.6},
-    "stronger noise, gamma, blur": {"augmentation.noise": 0.8, "augmentation.gamma": 0.8, "augmentation.blur": 2.5},
-    "no photometric": {f"augmentation.{name}": 0 for name in ("noise", "gamma", "blur", "brightness", "contrast")},
-    "no elastic": {"augmentation.elastic": 0},
-    "elastic x 2": {"augmentation.elastic": 6},
+    "as it was": {},
+    "zoom up to 1.6": {"augmentation.scale": 1.6},
     "no zoom": {"augmentation.scale": 1},
+    "stronger noise, gamma, blur": {"augmentation.noise": 0.8, "augmentation.gamma": 0.8, "augmentation.blur": 2.5},
+    "no noise, gamma, blur, contrast": dict.fromkeys(
+        (f"augmentation.{name}" for name in ("noise", "gamma", "blur", "brightness", "contrast")), 0
+    ),
+    "no elastic": {"augmentation.elastic": 0},
+    "elastic twice as strong": {"augmentation.elastic": 6},
     "cross-entropy alone": {"loss": "bce"},
     "Dice of membranes only": {"loss": "bce_background_dice"},
     "border weight 5": {"border_weight": 5},
+    "border weight 10": {"border_weight": 10},
+    "border weight 10, stronger noise, gamma, blur, zoom up to 1.5": {
+        "border_weight": 10,
+        "augmentation.noise": 0.8,
+        "augmentation.gamma": 0.8,
+        "augmentation.blur": 2.5,
+        "augmentation.scale": 1.5,
+    },
     "no averaging of weights": {"ema_decay": None},
-    "constant rate": {"schedule": "constant", "learning_rate": 1e-3},
-    "rate 1e-3": {"learning_rate": 1e-3},
-    "rate 4e-3": {"learning_rate": 4e-3},
-    "crop 384, batch 2": {"crop": 384, "batch": 2},
-    "crop 192, batch 7": {"crop": 192, "batch": 7},
+    "constant rate of 1e-3": {"schedule": "constant", "learning_rate": 1e-3},
+    "highest rate 1e-3": {"learning_rate": 1e-3},
+    "highest rate 4e-3": {"learning_rate": 4e-3},
+    "crops of 384, batch 2": {"crop": 384, "batch": 2},
+    "crops of 192, batch 7": {"crop": 192, "batch": 7},
     "no z-score": {"preprocessing.normalisation": "none"},
     "transposed upsampling": {"net.upsampling": "transposed"},
     "aligned corners": {"net.upsampling": "bilinear_aligned"},
     "depth 3": {"net.depth": 3},
     "depth 5": {"net.depth": 5},
-    "twice as long": {"steps": 2},
-    "width 16": {"net.width": 16},
-    "width 24": {"net.width": 24},
-    "width 48": {"net.width": 48},
-    "width 64": {"net.width": 64},
+    "the default recipe": {name: getattr(DEFAULT, name) for name in ("augmentation", "border_weight")},
 }
+# What the search began with: the default recipe was made from it by what helped.
+START = DEFAULT.model_copy(
+    update={"border_weight": 0, "augmentation": Augmentation(scale=1.25, blur=1.5, gamma=0.5, noise=0.4)}
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training on all blocks but one. `keep`: a folder for the weights and the held-out probabilities."""
+
+    change: str
+    fold: int
+    base: Recipe
+    data: Path
+    folds: int
+    threads: int
+    distort: bool
+    keep: Path | None
 
 
 def changed(base: Recipe, change: Change) -> Recipe:
-    """The recipe with other values; a `steps` is a factor."""
+    """The recipe with other values, and scored at its end only."""
     values = base.model_dump()
     for name, value in change.items():
         *path, last = name.split(".")
         place = values
         for part in path:
             place = place[part]
-        place[last] = value * base.steps if name == "steps" else value
+        place[last] = value
     values["check_every"] = values["steps"]
     return Recipe.model_validate(values)
 
 
-def measure(data: Path, base: Recipe, name: str, fold: int, folds: int, threads: int, distort: bool) -> dict[str, Any]:
-    """One training on all blocks but one; scores by threshold on that block, as it is and distorted."""
-    torch.set_num_threads(threads)
+def measure(trial: Trial) -> dict[str, Any]:
+    """Scores by threshold on the held-out block, as it is and distorted."""
+    torch.set_num_threads(trial.threads)
     cv2.setNumThreads(1)
     started = time.monotonic()
-    recipe = changed(base, CHANGES[name])
-    samples = load_samples(data)
-    blocks = [list(block) for block in np.array_split(np.arange(len(samples)), folds)]
-    held_out = [samples[index] for index in blocks[fold]]
-    training = [sample for index, sample in enumerate(samples) if index not in blocks[fold]]
-    with tempfile.TemporaryDirectory() as folder:
-        description = Description(
-            name="trial", architecture=recipe.net, preprocessing=recipe.preprocessing, threshold=recipe.threshold
-        )
-        run = RunFolder(Path(folder), resume=False)
-        device = torch.device("cpu")
-        Trainer(recipe, description, training, held_out, run, device=device, seed=fold, workers=0).run()
-        segmenter = Segmenter.load(run.weights, device="cpu")
+    recipe = changed(trial.base, CHANGES[trial.change])
+    samples = load_samples(trial.data)
+    block = set(np.array_split(np.arange(len(samples)), trial.folds)[trial.fold].tolist())
+    held_out = [sample for index, sample in enumerate(samples) if index in block]
+    training = [sample for index, sample in enumerate(samples) if index not in block]
+    segmenter = _train(recipe, training, held_out, trial)
     trained = time.monotonic()
-    scores = {"as they are": _by_threshold(evaluate(segmenter, held_out))}
-    for distortion, change in DISTORTIONS.items() if distort else ():
+
+    def keep(sample: Sample, probabilities: Probabilities) -> None:
+        if trial.keep:
+            (trial.keep / f"{sample.name}.png").write_bytes(encode_png(to_probability_image(probabilities)))
+
+    scores = {"as they are": _by_threshold(evaluate(segmenter, held_out, keep))}
+    for distortion, change in DISTORTIONS.items() if trial.distort else ():
         scores[distortion] = _by_threshold(evaluate(segmenter, [change(sample) for sample in held_out[::2]]))
     return {
-        "change": name,
-        "fold": fold,
+        "change": trial.change,
+        "fold": trial.fold,
         "width": recipe.net.width,
         "steps": recipe.steps,
         "seconds": round(trained - started),
         "scores": scores,
     }
+
+
+def _train(recipe: Recipe, training: list[Sample], held_out: list[Sample], trial: Trial) -> Segmenter:
+    description = Description(
+        name="trial", architecture=recipe.net, preprocessing=recipe.preprocessing, threshold=recipe.threshold
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        run, device = RunFolder(Path(folder), resume=False), torch.device("cpu")
+        Trainer(recipe, description, training, held_out, run, device=device, seed=trial.fold, workers=0).run()
+        if trial.keep:
+            trial.keep.mkdir(parents=True, exist_ok=True)
+            shutil.copy(run.weights, trial.keep / f"{trial.change.replace(' ', '-')}-{trial.fold}.safetensors")
+        return Segmenter.load(run.weights, device="cpu")
 
 
 def _by_threshold(evaluation: Evaluation) -> dict[str, list[float]]:
@@ -165,18 +204,18 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=DEFAULT.net.width)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at a time, one thread each")
     parser.add_argument("--undistorted", action="store_true", help="score the held-out images as they are alone")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep weights and the probabilities of held-out images"
+    )
     arguments = parser.parse_args()
-    base = changed(DEFAULT, {"net.width": arguments.width}).model_copy(update={"steps": arguments.steps})
+    base = changed(START, {"net.width": arguments.width, "steps": arguments.steps})
     done = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
     todo = list(_todo(arguments.only, arguments.fold or list(range(arguments.folds)), done))
     threads = max(1, (os.cpu_count() or 1) // arguments.jobs)
+    how = {"base": base, "data": arguments.data, "folds": arguments.folds, "threads": threads, "keep": arguments.keep}
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
-        futures = [
-            pool.submit(
-                measure, arguments.data, base, name, fold, arguments.folds, threads, distort=not arguments.undistorted
-            )
-            for name, fold in todo
-        ]
+        trials = (Trial(name, fold, distort=not arguments.undistorted, **how) for name, fold in todo)
+        futures = [pool.submit(measure, trial) for trial in trials]
         for future in as_completed(futures):
             result = future.result()
             done.append(result)

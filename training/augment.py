@@ -26,11 +26,11 @@ class Augmentation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    scale: float = Field(1.25, ge=1)
+    scale: float = Field(1.4, ge=1)
     elastic: float = Field(3.0, ge=0)
-    blur: float = Field(1.5, ge=0)
-    gamma: float = Field(0.5, ge=0)
-    noise: float = Field(0.4, ge=0)
+    blur: float = Field(2.0, ge=0)
+    gamma: float = Field(0.7, ge=0)
+    noise: float = Field(0.6, ge=0)
     brightness: float = Field(0.4, ge=0)
     contrast: float = Field(0.35, ge=0)
 

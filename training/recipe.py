@@ -64,6 +64,7 @@ DEFAULT = Recipe(
     weight_decay=1e-2,
     schedule="one_cycle",
     loss="bce_dice",
+    border_weight=5,
     augmentation=Augmentation(),
     crop=256,
     batch=4,
