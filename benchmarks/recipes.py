@@ -29,7 +29,7 @@ from model.weights_file import Description
 from training.augment import Augmentation
 from training.data import Sample, load_samples
 from training.distortions import DISTORTIONS
-from training.evaluate import Evaluation, evaluate
+from training.evaluation import Evaluation, evaluate
 from training.recipe import DEFAULT, Recipe
 from training.run_folder import RunFolder
 from training.scores import THRESHOLDS, Probabilities

@@ -27,7 +27,7 @@ from model.segmenter import Segmenter
 from model.weights_file import Description
 from training.batches import SampleStream
 from training.data import Sample, load_samples, split_samples
-from training.evaluate import evaluate
+from training.evaluation import evaluate
 from training.learner import Learner
 from training.recipe import DEFAULT, TUTORIAL, Recipe
 from training.run_folder import HISTORY, RunFolder, read_history

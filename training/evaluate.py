@@ -1,103 +1,27 @@
-"""`python -m training.evaluate --weights W --data DIR`: how good weights are on labelled images.
-
-Runs the same `Segmenter` as the service, so what is scored here is what is served there.
-"""
+"""`python -m training.evaluate --weights W --data DIR`: how good weights are on labelled images."""
 
 import argparse
 import glob
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.engine import EngineError
 from model.images import SUFFIXES, decode_image, encode_png
-from model.preprocessing import FULL_SCALE, Pixels
+from model.preprocessing import FULL_SCALE
 from model.segmenter import Segmenter
 from model.tta import COUNTS
-from model.weights_file import BUNDLED, WeightsError
+from model.weights_file import BUNDLED, WeightsError, load_weights, save_weights
 from training.data import DataError, Sample, load_samples
 from training.distortions import DISTORTIONS
+from training.evaluation import Evaluation, Picture, Predictor, evaluate_predictions, picture, predictor
 from training.labels import LABEL_FORMATS
-from training.scores import THRESHOLDS, Label, Probabilities, Scores, score
-
-Picture = NDArray[np.uint8]
+from training.scores import Probabilities
 
 SHEET_ROWS = 6
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores by image and threshold."""
-
-    images: dict[str, dict[float, Scores]]
-
-    def mean(self, threshold: float) -> Scores:
-        """Each score's mean over the images."""
-        rows = [asdict(scores[threshold]) for scores in self.images.values()]
-        return Scores(**{name: float(np.mean([row[name] for row in rows])) for name in rows[0]})
-
-    @property
-    def best_threshold(self) -> float:
-        """The threshold of 0.1, 0.2 ... 0.9 with the highest mean V_rand, the one nearest to 0.5 among equals."""
-        return max(THRESHOLDS, key=lambda threshold: (self.mean(threshold).v_rand, -abs(threshold - 0.5)))
-
-    @property
-    def warning(self) -> str:
-        """What is plainly wrong with the predictions, or nothing."""
-        found = [scores[self.best_threshold].foreground for scores in self.images.values()]
-        if not max(found) > 0:
-            return "foreground is found nowhere in the held-out images"
-        if min(found) == 1:
-            return "foreground is found everywhere in the held-out images"
-        return ""
-
-    def to_json(self, stored_threshold: float) -> dict[str, object]:
-        return {
-            "images": {name: {f"{t:g}": asdict(s) for t, s in scores.items()} for name, scores in self.images.items()},
-            "mean": {f"{t:g}": asdict(self.mean(t)) for t in sorted({*THRESHOLDS, stored_threshold})},
-            "best_threshold": self.best_threshold,
-            "stored_threshold": stored_threshold,
-        }
-
-
-Predictor = Callable[[Sample], Probabilities]
-Observer = Callable[[Sample, Probabilities], None]
-
-
-def evaluate(segmenter: Segmenter, samples: list[Sample], seen: Observer = lambda *_: None) -> Evaluation:
-    """Scores samples at 0.1, 0.2 ... 0.9 and the stored threshold; `seen` gets each with its probabilities H x W."""
-    return evaluate_predictions(predictor(segmenter), segmenter.description.threshold, samples, seen)
-
-
-def predictor(segmenter: Segmenter) -> Predictor:
-    """What gives a sample's probabilities, H x W."""
-    return lambda sample: segmenter.probabilities(sample.pixels)[0]
-
-
-def evaluate_predictions(
-    predict: Predictor, stored_threshold: float, samples: list[Sample], seen: Observer = lambda *_: None
-) -> Evaluation:
-    """As `evaluate`, wherever the probabilities come from."""
-    thresholds = sorted({*THRESHOLDS, stored_threshold})
-    images = {}
-    for sample in samples:
-        probabilities = predict(sample)
-        images[sample.name] = {threshold: score(probabilities, sample.label, threshold) for threshold in thresholds}
-        seen(sample, probabilities)
-    return Evaluation(images)
-
-
-def picture(pixels: Pixels, label: Label, probabilities: Probabilities) -> Picture:
-    """Image (stretched to full contrast), label and probabilities side by side: H x 3W uint8."""
-    grey = pixels.astype(np.float64) if pixels.ndim == 2 else pixels[:, :, :3].mean(axis=2)
-    grey = (grey - grey.min()) * (255 / max(grey.max() - grey.min(), 1))
-    return np.hstack([grey, label * 255.0, probabilities * 255.0]).astype(np.uint8)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -142,11 +66,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     shown.add_argument("--json", action="store_true", help="print JSON")
     shown.add_argument("--distorted", action="store_true", help="score the images brighter, noisier, smaller ... too")
     parser.add_argument(
+        "--calibrate", metavar="WEIGHTS", type=Path, help="store the best threshold and its scores in this weights file"
+    )
+    parser.add_argument(
         "--sheet", metavar="PNG", type=Path, help="write a sheet of pictures: image, label, probabilities"
     )
     arguments = parser.parse_args(argv)
     if arguments.probabilities and (arguments.distorted or arguments.tta > 1):
         parser.error("--distorted and --tta need weights, not --probabilities")
+    if arguments.distorted and (arguments.calibrate or arguments.sheet):
+        parser.error("--calibrate and --sheet are for the images as they are, not --distorted")
     return arguments
 
 
@@ -174,7 +103,7 @@ def _stored_predictions(folder: Path) -> Predictor:
 
 
 def _scores(arguments: argparse.Namespace, predict: Predictor, threshold: float, samples: list[Sample]) -> str:
-    """The table or the JSON; writes the sheet."""
+    """The table or the JSON; writes the sheet and the calibrated weights."""
     rows: list[Picture] = []
     with tqdm(total=len(samples), unit="image", disable=None) as bar:
 
@@ -187,7 +116,17 @@ def _scores(arguments: argparse.Namespace, predict: Predictor, threshold: float,
     if arguments.sheet:
         arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
         arguments.sheet.write_bytes(encode_png(_stack(rows)))
+    if arguments.calibrate:
+        calibrate(arguments.calibrate, evaluation)
     return json.dumps(evaluation.to_json(threshold), indent=1) if arguments.json else _table(evaluation, threshold)
+
+
+def calibrate(path: Path, evaluation: Evaluation) -> None:
+    """Stores the best threshold and the mean scores there in a weights file. Raises WeightsError, OSError."""
+    weights, threshold = load_weights(path), evaluation.best_threshold
+    scores = {**vars(evaluation.mean(threshold)), "threshold": threshold, "images": len(evaluation.images)}
+    update = {"threshold": threshold, "provenance": weights.description.provenance | {"calibrated": scores}}
+    save_weights(path, weights.tensors, weights.description.model_copy(update=update))
 
 
 def _robustness(predict: Predictor, threshold: float, samples: list[Sample]) -> str:

@@ -17,7 +17,7 @@ from model.segmenter import Segmenter
 from model.weights_file import Description, WeightsError, load_weights
 from training.charts import History, draw_charts
 from training.data import DataError, Sample, load_samples
-from training.evaluate import Evaluation, evaluate
+from training.evaluation import Evaluation, evaluate
 from training.pictures import WRONG_BACKGROUND, WRONG_FOREGROUND, Pictures, draw_pictures
 from training.run_folder import HISTORY, RunFolder, read_history
 from training.scores import THRESHOLDS, Scores

@@ -18,7 +18,7 @@ from model.segmenter import Segmenter
 from model.weights_file import Description, Weights, save_weights
 from training.batches import Batch, SampleStream, make_loader
 from training.data import Sample
-from training.evaluate import Evaluation, evaluate, picture
+from training.evaluation import Evaluation, evaluate, picture
 from training.learner import Learner
 from training.recipe import Recipe
 from training.run_folder import RunFolder

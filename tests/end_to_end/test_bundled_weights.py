@@ -8,7 +8,7 @@ import pytest
 from model.segmenter import Segmenter
 from model.weights_file import BUNDLED, load_weights
 from training.data import load_samples
-from training.evaluate import evaluate
+from training.evaluation import evaluate
 from training.synthetic import cells
 
 HELD_OUT = {"20", "21", "22", "23"}

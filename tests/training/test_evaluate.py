@@ -5,6 +5,7 @@ import pytest
 
 from model.images import decode_image, encode_png, to_probability_image
 from model.segmenter import Segmenter
+from model.weights_file import load_weights
 from training import evaluate
 from training.data import load_samples
 from training.distortions import DISTORTIONS
@@ -79,3 +80,19 @@ def test_distorted_images_are_scored_row_by_row(trained, cells_folder, capsys):
     assert evaluate.main(["--data", str(cells_folder), *options]) == 0
     rows = capsys.readouterr().out.splitlines()[1:]
     assert [row[:16].strip() for row in rows] == ["as they are", *DISTORTIONS]
+
+
+def test_calibrating_stores_the_best_threshold_and_its_scores(trained, cells_folder, tmp_path, capsys):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes((trained / "weights.safetensors").read_bytes())
+    before = load_weights(weights)
+    options = ["--weights", str(weights), "--calibrate", str(weights), "--json"]
+    assert evaluate.main(["--data", str(cells_folder), *options]) == 0
+    told, after = json.loads(capsys.readouterr().out), load_weights(weights)
+    assert after.description.threshold == told["best_threshold"]
+    stored = after.description.provenance["calibrated"]
+    assert isinstance(stored, dict)
+    assert stored["v_rand"] == pytest.approx(told["mean"][f"{told['best_threshold']:g}"]["v_rand"])
+    assert stored["images"] == 6
+    assert after.description.provenance["reached"] == before.description.provenance["reached"]
+    assert all((after.tensors[name] == tensor).all() for name, tensor in before.tensors.items())

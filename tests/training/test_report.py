@@ -20,7 +20,7 @@ from model.weights_file import Description
 from training import report
 from training.charts import draw_charts
 from training.data import DataError, Sample, load_samples
-from training.evaluate import Evaluation, evaluate
+from training.evaluation import Evaluation, evaluate
 from training.pictures import WRONG_BACKGROUND, WRONG_FOREGROUND, draw_pictures, shrunk, stretched
 from training.report import Facts, duration, find_warnings, render, write_report
 from training.run_folder import RunFolder, read_history
