@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -155,41 +156,37 @@ def _by_threshold(evaluation: Evaluation) -> dict[str, list[float]]:
     }
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: a row a change, in the order of CHANGES; the threshold is the best one over all folds."""
-    rows = [
-        "| change | V_rand | +- | threshold | Dice | distorted: mean | worst | s |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+def table(results: list[dict[str, Any]], folds: int) -> str:
+    """Markdown: a row a change, in the order of CHANGES, a column a block; the threshold is the best over its row."""
+    blocks = " | ".join(f"block {fold + 1}" for fold in range(folds))
+    rows = [f"| change | width, steps | {blocks} | threshold | Dice | distorted |", "|---" * (folds + 5) + "|"]
     for name in CHANGES:
         found = [result for result in results if result["change"] == name]
-        if found:
-            rows.append(_row(name, found))
+        for width, steps in sorted({(result["width"], result["steps"]) for result in found}):
+            rows.append(
+                _row(name, width, steps, [r for r in found if (r["width"], r["steps"]) == (width, steps)], folds)
+            )
     return "\n".join(rows)
 
 
-def _row(name: str, found: list[dict[str, Any]]) -> str:
-    clean = np.array([result["scores"]["as they are"]["v_rand"] for result in found])
-    best = int(clean.mean(axis=0).argmax())
-    dice = np.mean([result["scores"]["as they are"]["dice"][best] for result in found])
-    distorted = {
-        kind: float(np.mean([result["scores"][kind]["v_rand"][best] for result in found]))
-        for kind in DISTORTIONS
-        if all(kind in result["scores"] for result in found)
-    }
-    seconds = np.mean([result["seconds"] for result in found])
-    v_rand = f"{clean[:, best].mean():.4f} | {clean[:, best].std():.4f} | {THRESHOLDS[best]:g}"
-    robust = " | "
-    if distorted:
-        worst = min(distorted, key=lambda kind: distorted[kind])
-        robust = f"{np.mean(list(distorted.values())):.4f} | {distorted[worst]:.3f} {worst}"
-    return f"| {name} ({len(found)}) | {v_rand} | {dice:.4f} | {robust} | {seconds:.0f} |"
+def _row(name: str, width: int, steps: int, found: list[dict[str, Any]], folds: int) -> str:
+    clean = {result["fold"]: result["scores"]["as they are"] for result in found}
+    best = int(np.mean([scores["v_rand"] for scores in clean.values()], axis=0).argmax())
+    blocks = [f"{clean[fold]['v_rand'][best]:.4f}" if fold in clean else "" for fold in range(folds)]
+    dice = np.mean([scores["dice"][best] for scores in clean.values()])
+    distorted = [
+        scores["v_rand"][best] for result in found for kind, scores in result["scores"].items() if kind in DISTORTIONS
+    ]
+    robust = f"{np.mean(distorted):.4f}" if distorted else ""
+    cells = [name, f"{width}, {steps}", *blocks, f"{THRESHOLDS[best]:g}", f"{dice:.4f}", robust]
+    return f"| {' | '.join(cells)} |"
 
 
-def _todo(names: list[str], folds: list[int], done: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
-    there = {(result["change"], result["fold"]) for result in done}
-    for name in names:
-        yield from ((name, fold) for fold in folds if (name, fold) not in there)
+def _todo(arguments: argparse.Namespace, done: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
+    there = {(result["change"], result["fold"], result["width"], result["steps"]) for result in done}
+    for name, fold in product(arguments.only, arguments.fold or range(arguments.folds)):
+        if (name, fold, arguments.width, arguments.steps) not in there:
+            yield name, fold
 
 
 def main() -> int:
@@ -210,11 +207,10 @@ def main() -> int:
     arguments = parser.parse_args()
     base = changed(START, {"net.width": arguments.width, "steps": arguments.steps})
     done = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
-    todo = list(_todo(arguments.only, arguments.fold or list(range(arguments.folds)), done))
     threads = max(1, (os.cpu_count() or 1) // arguments.jobs)
     how = {"base": base, "data": arguments.data, "folds": arguments.folds, "threads": threads, "keep": arguments.keep}
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
-        trials = (Trial(name, fold, distort=not arguments.undistorted, **how) for name, fold in todo)
+        trials = (Trial(name, fold, distort=not arguments.undistorted, **how) for name, fold in _todo(arguments, done))
         futures = [pool.submit(measure, trial) for trial in trials]
         for future in as_completed(futures):
             result = future.result()
@@ -224,7 +220,7 @@ def main() -> int:
             print(
                 result["change"], result["fold"], max(result["scores"]["as they are"]["v_rand"]), result["seconds"], "s"
             )
-    print(table(done))
+    print(table(done, arguments.folds))
     return 0
 
 
