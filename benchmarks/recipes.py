@@ -121,7 +121,9 @@ def measure(trial: Trial) -> dict[str, Any]:
 
     def keep(sample: Sample, probabilities: Probabilities) -> None:
         if trial.keep:
-            (trial.keep / f"{sample.name}.png").write_bytes(encode_png(to_probability_image(probabilities)))
+            (trial.keep / trial.change / f"{sample.name}.png").write_bytes(
+                encode_png(to_probability_image(probabilities))
+            )
 
     scores = {"as they are": _by_threshold(evaluate(segmenter, held_out, keep))}
     for distortion, change in DISTORTIONS.items() if trial.distort else ():
@@ -129,6 +131,7 @@ def measure(trial: Trial) -> dict[str, Any]:
     return {
         "change": trial.change,
         "fold": trial.fold,
+        "folds": trial.folds,
         "width": recipe.net.width,
         "steps": recipe.steps,
         "seconds": round(trained - started),
@@ -144,8 +147,8 @@ def _train(recipe: Recipe, training: list[Sample], held_out: list[Sample], trial
         run, device = RunFolder(Path(folder), resume=False), torch.device("cpu")
         Trainer(recipe, description, training, held_out, run, device=device, seed=trial.fold, workers=0).run()
         if trial.keep:
-            trial.keep.mkdir(parents=True, exist_ok=True)
-            shutil.copy(run.weights, trial.keep / f"{trial.change.replace(' ', '-')}-{trial.fold}.safetensors")
+            (trial.keep / trial.change).mkdir(parents=True, exist_ok=True)
+            shutil.copy(run.weights, trial.keep / trial.change / f"without-block-{trial.fold + 1}.safetensors")
         return Segmenter.load(run.weights, device="cpu")
 
 
@@ -183,9 +186,9 @@ def _row(name: str, width: int, steps: int, found: list[dict[str, Any]], folds: 
 
 
 def _todo(arguments: argparse.Namespace, done: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
-    there = {(result["change"], result["fold"], result["width"], result["steps"]) for result in done}
+    there = {tuple(result[key] for key in ("change", "fold", "folds", "width", "steps")) for result in done}
     for name, fold in product(arguments.only, arguments.fold or range(arguments.folds)):
-        if (name, fold, arguments.width, arguments.steps) not in there:
+        if (name, fold, arguments.folds, arguments.width, arguments.steps) not in there:
             yield name, fold
 
 

@@ -4,6 +4,8 @@ Shape letters: N tiles, C channels, K classes, H height, W width.
 """
 
 import math
+import platform
+from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -89,6 +91,19 @@ def choose_device(wanted: str) -> torch.device:
     if wanted not in there:
         raise EngineError(f"device {wanted!r} is not available here; available: {', '.join(there)}")
     return torch.device(wanted)
+
+
+def chip(device: torch.device) -> str:
+    """The device's name, with the instructions torch uses on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        if info.exists()
+        else []
+    )
+    return f"{names[0] if names else platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def choose_precision(device: torch.device, wanted: str) -> Precision:

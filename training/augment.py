@@ -3,6 +3,8 @@
 Shape letters: C channels, H height, W width of the image, S side of the crop.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -42,13 +44,38 @@ def flips(planes: Planes, label: Label, rng: Random) -> tuple[Planes, Label]:
     return np.ascontiguousarray(planes[(slice(None), *step)]), np.ascontiguousarray(label[step])
 
 
-def warped_crop(planes: Planes, label: Label, side: int, strength: Augmentation, rng: Random) -> tuple[Planes, Label]:
-    """C x H x W and H x W -> C x S x S and S x S: a crop, rotated, flipped, zoomed and bent in one interpolation.
+@dataclass(frozen=True)
+class Warp:
+    """A crop of side S, rotated, flipped, zoomed and bent in one interpolation.
 
-    The elastic part is a coarse grid of random displacements, as in Ronneberger et al. 2015, section 3.1. Past the
-    image's edges it is mirrored.
+    `rows`, `columns`: the window of the image that it is cut from; `x`, `y`: S x S float32, where in the window each
+    pixel comes from. Past the image's edges it is mirrored.
     """
-    height, width = label.shape
+
+    rows: slice
+    columns: slice
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+
+    def planes(self, window: Planes) -> Planes:
+        """The window, C x H x W -> C x S x S, linear."""
+        crops = [cv2.remap(plane, self.x, self.y, cv2.INTER_LINEAR, borderMode=_BORDER) for plane in window]
+        return np.stack(crops)
+
+    def label(self, window: Label) -> Label:
+        """The window, H x W -> S x S, the nearest pixels."""
+        crop = cv2.remap(window.view(np.uint8), self.x, self.y, cv2.INTER_NEAREST, borderMode=_BORDER)
+        return crop.view(np.bool_)
+
+
+_BORDER = cv2.BORDER_REFLECT_101
+
+
+def draw_warp(height: int, width: int, side: int, strength: Augmentation, rng: Random) -> Warp:
+    """A random warp of an image H x W to S x S.
+
+    The elastic part is a coarse grid of random displacements, as in Ronneberger et al. 2015, section 3.1.
+    """
     angle, zoom = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(-1, 1) * np.log(strength.scale))
     mirror = rng.choice((-1.0, 1.0))
     centre_y = rng.uniform(min(side, height) / 2, height - min(side, height) / 2)
@@ -60,13 +87,19 @@ def warped_crop(planes: Planes, label: Label, side: int, strength: Augmentation,
     bent = cv2.resize(shifts, (side, side), interpolation=cv2.INTER_CUBIC)
     y, x = y + bent[:, :, 0], mirror * (x + bent[:, :, 1])
     cosine, sine = np.cos(angle) / zoom, np.sin(angle) / zoom
-    map_x = (cosine * x - sine * y + centre_x - 0.5).astype(np.float32)
-    map_y = (sine * x + cosine * y + centre_y - 0.5).astype(np.float32)
+    rows, from_y = _window(sine * x + cosine * y + centre_y - 0.5, height)
+    columns, from_x = _window(cosine * x - sine * y + centre_x - 0.5, width)
+    return Warp(rows, columns, from_x, from_y)
 
-    border = cv2.BORDER_REFLECT_101
-    crop = np.stack([cv2.remap(plane, map_x, map_y, cv2.INTER_LINEAR, borderMode=border) for plane in planes])
-    target = cv2.remap(label.view(np.uint8), map_x, map_y, cv2.INTER_NEAREST, borderMode=border)
-    return crop, target.view(np.bool_)
+
+def _window(places: NDArray[np.floating], length: int) -> tuple[slice, NDArray[np.float32]]:
+    """The part of an axis that interpolation at `places` reads (mirrored places lie in it, too), and the places in it.
+
+    Without it a crop of a large image would cost as much as the image.
+    """
+    first, last = int(np.floor(places.min())) - 1, int(np.ceil(places.max())) + 2
+    window = slice(max(0, first), min(length, last))
+    return window, (places - window.start).astype(np.float32)
 
 
 def photometric(planes: Planes, strength: Augmentation, rng: Random) -> Planes:

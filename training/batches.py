@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from training.augment import flips, photometric, warped_crop
+from training.augment import Augmentation, Label, Planes, Random, draw_warp, flips, photometric
 from training.borders import border_weights
 from training.data import Sample
 from training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor, Tensor]
+
+ALIKE = np.ones((1, 1, 1), np.float32)  # weights, where all pixels count alike
 
 
 class SampleStream(Dataset[Batch]):
@@ -32,27 +34,34 @@ class SampleStream(Dataset[Batch]):
         self.samples = samples
         self._recipe = recipe
         self._seed = seed
+        self._pixels = [recipe.preprocessing.arrange(sample.pixels) for sample in samples]
+        self._affines = [recipe.preprocessing.affine(pixels) for pixels in self._pixels]
         weight = recipe.border_weight
-        self._weights = [border_weights(sample.label, weight)[None] for sample in samples] if weight else None
+        self._weights = [border_weights(sample.label, weight) for sample in samples] if weight else None
 
     def __getitem__(self, position: int) -> Batch:
         turn, place = divmod(position, len(self.samples))
-        index = _order(self._seed, turn, len(self.samples))[place]
-        sample = self.samples[index]
+        index = int(_order(self._seed, turn, len(self.samples))[place])
         rng = np.random.default_rng([self._seed, 1, position])
-        pixels = self._recipe.preprocessing.arrange(sample.pixels)
-        planes, label = self._recipe.preprocessing.affine(pixels).apply(pixels), sample.label
-        channels = len(planes)
-        if self._weights:
-            planes = np.concatenate([planes, self._weights[index]])
-        if self._recipe.augmentation and self._recipe.crop:
-            planes, label = warped_crop(planes, label, self._recipe.crop, self._recipe.augmentation, rng)
-            planes[:channels] = photometric(planes[:channels], self._recipe.augmentation, rng)
+        side, strength = self._recipe.crop, self._recipe.augmentation
+        if side and strength:
+            planes, label, weights = self._cropped(index, side, strength, rng)
         else:
-            planes, label = flips(planes, label, rng)
-        weights = planes[channels:] if self._weights else np.ones((1, 1, 1), np.float32)
-        tensors = planes[:channels], label[None].astype(np.float32), weights
-        return torch.from_numpy(tensors[0]), torch.from_numpy(tensors[1]), torch.from_numpy(tensors[2])
+            planes, label, weights = self._whole(index, rng)
+        target = label[None].astype(np.float32)
+        return torch.from_numpy(planes), torch.from_numpy(target), torch.from_numpy(weights)
+
+    def _cropped(self, index: int, side: int, strength: Augmentation, rng: Random) -> tuple[Planes, Label, Planes]:
+        label = self.samples[index].label
+        height, width = label.shape
+        warp = draw_warp(height, width, side, strength, rng)
+        window = warp.rows, warp.columns
+        planes = warp.planes(self._affines[index].apply(self._pixels[index][window]))
+        weights = warp.planes(self._weights[index][window][None]) if self._weights else ALIKE
+        return photometric(planes, strength, rng), warp.label(label[window]), weights
+
+    def _whole(self, index: int, rng: Random) -> tuple[Planes, Label, Planes]:
+        return *flips(self._affines[index].apply(self._pixels[index]), self.samples[index].label, rng), ALIKE
 
 
 def make_loader(
@@ -76,5 +85,6 @@ def _order(seed: int, turn: int, images: int) -> NDArray[np.int64]:
 
 def _prepare_worker(_worker: int) -> None:
     cv2.setNumThreads(0)
-    # Ctrl-C reaches the whole process group; the loop decides when to stop, and needs its batches until then
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # signals may reach the whole process group; the loop decides when to stop, and needs its batches until then
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -103,7 +103,7 @@ def _files(folder: Path, problems: list[str]) -> dict[str, Path]:
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def _load_pair(image_file: Path, label_file: Path, label_format: LabelFormat, problems: list[str]) -> list[Sample]:

@@ -1,7 +1,6 @@
 """`python -m training.evaluate --weights W --data DIR`: how good weights are on labelled images."""
 
 import argparse
-import glob
 import json
 import sys
 from pathlib import Path
@@ -28,6 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code (0, or 2 after a message on stderr)."""
     arguments = _parse(argv)
     try:
+        if arguments.calibrate:
+            load_weights(arguments.calibrate)  # says now what is wrong with it
         samples = _chosen(load_samples(arguments.data, arguments.label_format), arguments.only)
         if arguments.probabilities:
             predict, threshold = _stored_predictions(arguments.probabilities), 0.5
@@ -91,7 +92,7 @@ def _stored_predictions(folder: Path) -> Predictor:
     """Reads the pictures as they are needed; raises DataError for one that is missing or does not fit."""
 
     def predict(sample: Sample) -> Probabilities:
-        found = [path for path in folder.glob(f"{glob.escape(sample.name)}.*") if path.suffix.lower() in SUFFIXES]
+        found = [path for path in folder.iterdir() if path.stem == sample.name and path.suffix.lower() in SUFFIXES]
         if len(found) != 1:
             raise DataError(f"{folder}: {len(found) or 'no'} pictures named {sample.name}.*; one is expected")
         pixels = decode_image(found[0].read_bytes())
@@ -117,14 +118,16 @@ def _scores(arguments: argparse.Namespace, predict: Predictor, threshold: float,
         arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
         arguments.sheet.write_bytes(encode_png(_stack(rows)))
     if arguments.calibrate:
-        calibrate(arguments.calibrate, evaluation)
+        calibrate(arguments.calibrate, evaluation, arguments.tta)
+    if evaluation.warning:
+        print(f"evaluate: warning: {evaluation.warning}", file=sys.stderr)
     return json.dumps(evaluation.to_json(threshold), indent=1) if arguments.json else _table(evaluation, threshold)
 
 
-def calibrate(path: Path, evaluation: Evaluation) -> None:
+def calibrate(path: Path, evaluation: Evaluation, tta: int) -> None:
     """Stores the best threshold and the mean scores there in a weights file. Raises WeightsError, OSError."""
     weights, threshold = load_weights(path), evaluation.best_threshold
-    scores = {**vars(evaluation.mean(threshold)), "threshold": threshold, "images": len(evaluation.images)}
+    scores = {**vars(evaluation.mean(threshold)), "threshold": threshold, "images": len(evaluation.images), "tta": tta}
     update = {"threshold": threshold, "provenance": weights.description.provenance | {"calibrated": scores}}
     save_weights(path, weights.tensors, weights.description.model_copy(update=update))
 
@@ -157,7 +160,7 @@ def _stack(rows: list[Picture]) -> Picture:
 def _table(evaluation: Evaluation, stored: float) -> str:
     best = evaluation.best_threshold
     names = f"{'image':>16} {'V_rand':>8} {'V_info':>8} {'Dice':>8} {'IoU':>8} {'pixel error':>12}"
-    lines = [f"{names}   at the stored threshold {stored:g}"]
+    lines = [f"{names}   at threshold {stored:g}"]
     entries = {name: scores[stored] for name, scores in evaluation.images.items()}
     entries["mean"] = evaluation.mean(stored)
     entries[f"mean at {best:g}"] = evaluation.mean(best)

@@ -19,9 +19,10 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores by image and threshold."""
+    """Scores by image and threshold. `broken`: images whose probabilities are not all numbers."""
 
     images: dict[str, dict[float, Scores]]
+    broken: tuple[str, ...] = ()
 
     def mean(self, threshold: float) -> Scores:
         """Each score's mean over the images."""
@@ -36,12 +37,12 @@ class Evaluation:
     @property
     def warning(self) -> str:
         """What is plainly wrong with the predictions, or nothing."""
+        if self.broken:
+            return f"the probabilities are not all numbers: {', '.join(self.broken[:6])}"
         found = [scores[self.best_threshold].foreground for scores in self.images.values()]
-        if not max(found) > 0:
-            return "foreground is found nowhere in the held-out images"
-        if min(found) == 1:
-            return "foreground is found everywhere in the held-out images"
-        return ""
+        if max(found) == 0:
+            return "foreground is found nowhere in any image"
+        return "foreground is found everywhere in every image" if min(found) == 1 else ""
 
     def to_json(self, stored_threshold: float) -> dict[str, object]:
         return {
@@ -71,12 +72,15 @@ def evaluate_predictions(
 ) -> Evaluation:
     """As `evaluate`, wherever the probabilities come from."""
     thresholds = sorted({*THRESHOLDS, stored_threshold})
-    images = {}
+    images, broken = {}, []
     for sample in samples:
         probabilities = predict(sample)
+        if not np.isfinite(probabilities).all():
+            broken.append(sample.name)
+            probabilities = np.nan_to_num(probabilities)
         images[sample.name] = {threshold: score(probabilities, sample.label, threshold) for threshold in thresholds}
         seen(sample, probabilities)
-    return Evaluation(images)
+    return Evaluation(images, tuple(broken))
 
 
 def picture(pixels: Pixels, label: Label, probabilities: Probabilities) -> Picture:

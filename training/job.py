@@ -1,6 +1,8 @@
 """From the command line's options to a trainer, and from its end to what is said about it."""
 
 import argparse
+import json
+import math
 import shlex
 import subprocess
 import sys
@@ -11,69 +13,81 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from model.engine import choose_device
+from model.engine import EngineError, choose_device
 from model.segmenter import Segmenter
-from model.weights_file import BUNDLED, Description, Weights, load_weights
+from model.weights_file import BUNDLED, Description, Weights, WeightsError, load_weights
 from training import memory, pace
 from training.data import DataError, Sample, split_samples
+from training.memory import TooLittleMemory
 from training.recipe import FINE_TUNING_RATE, RECIPES, Recipe
 from training.report import write_report
 from training.run_folder import RunFolder
-from training.trainer import Limits, Trainer
+from training.trainer import Limits, Trainer, TrainingError
+
+State = dict[str, Any]  # a checkpoint
+
+
+def run(arguments: argparse.Namespace, samples: list[Sample]) -> int:
+    """Trains; returns the exit code of the command. Raises DataError, OSError, KeyboardInterrupt."""
+    try:
+        trainer = prepare(arguments, samples)
+        trainer.run()
+    except (EngineError, WeightsError, TooLittleMemory) as error:
+        raise DataError(str(error)) from error
+    except TrainingError as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 1
+    print(finish(arguments, trainer), f"report: {report(trainer)}", sep="\n")
+    return 0
 
 
 def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
-    """Everything before the first step.
+    """Everything before the first step; the folder is touched last.
 
-    Raises DataError, EngineError, WeightsError, TooLittleMemory, TrainingError, OSError.
+    Raises DataError, EngineError, WeightsError, TooLittleMemory, OSError.
     """
     device = choose_device(arguments.device)
-    init = _initial_weights(arguments)
+    init = _initial_weights(arguments, samples)
+    state = _checkpoint(arguments.out) if arguments.resume else None
     recipe = _recipe(arguments, samples, init)
     training, validation = split_samples(samples, recipe.validation_fraction)
-    height, width = _input_size(recipe, training)
-    folder = RunFolder(arguments.out, resume=arguments.resume)
-    state = _checkpoint(folder) if arguments.resume else None
-    if arguments.minutes and state:
-        recipe = Recipe.model_validate_json(state["recipe"])
-    elif arguments.minutes:
-        held_out = sum(sample.label.size for sample in validation)
-        steps, check_every = pace.plan(recipe, arguments.minutes, height, width, held_out, device)
-        recipe = recipe.model_copy(update={"steps": steps, "epochs": None, "check_every": check_every})
-    parts = memory.choose_parts(recipe, height, width, device)
-    description = _description(arguments, recipe, {"training": len(training), "validation": len(validation)}, init)
+    _check_options(arguments, validation)
+    step = _kind_of_step(arguments, recipe, training, device, state)
+    if arguments.minutes:
+        steps, every = _length(state) if state else pace.plan(step, arguments.minutes, training, validation)
+        recipe = recipe.model_copy(update={"steps": steps, "epochs": None, "check_every": every})
+    images = {"training": len(training), "validation": len(validation)}
     trainer = Trainer(
         recipe,
-        description,
+        _description(arguments, recipe, images, init),
         training,
         validation,
-        folder,
+        RunFolder(arguments.out, resume=arguments.resume),
         device=device,
         seed=arguments.seed,
         workers=arguments.workers,
         init=init.tensors if init else None,
-        parts=parts,
+        parts=step.parts,
         compiled=arguments.compile,
-        limits=Limits(
-            **({"seconds": 60 * arguments.minutes} if arguments.minutes else {}), patience=arguments.patience
-        ),
+        limits=Limits(60 * arguments.minutes if arguments.minutes else math.inf, arguments.patience),
     )
     if state:
         trainer.resume(state)
-    else:
-        folder.write_config(_config(trainer))
-    print(_introduction(trainer, init))
+    trainer.folder.write_config(_config(arguments, trainer))
+    print(_introduction(trainer, init), flush=True)
     return trainer
 
 
-def finish(trainer: Trainer) -> str:
-    """What there is to say at the end."""
+def finish(arguments: argparse.Namespace, trainer: Trainer) -> str:
+    """What there is to say at the end; it is noted in the folder, too."""
     best, lines = trainer.best, []
     if trainer.ended != "finished":
         lines.append(f"stopped at step {trainer.step} of {trainer.steps}: {trainer.ended}")
-    if trainer.ended == "out of time":
+    if trainer.ended == "out of time" and not arguments.resume:
         lines.append("this machine was slower than when its pace was measured; the next --minutes measures it anew")
-        pace.forget(trainer.recipe, *_input_size(trainer.recipe, trainer.stream.samples), trainer.device)
+        recipe, training = trainer.recipe, trainer.stream.samples
+        step = pace.Step(recipe, trainer.device, trainer.workers, trainer.learner.parts, arguments.compile)
+        pace.forget(step, training)
     if best.scores:
         reached = f"V_rand {best.score:.4f} on the held-out images"
     elif trainer.recipe.select == "training_loss":
@@ -82,6 +96,7 @@ def finish(trainer: Trainer) -> str:
         reached = "no images held out, so nothing is known of how good they are"
     lines.append(f"kept: the weights of step {best.step}, {reached}; threshold {best.threshold:.3g}")
     weights = trainer.folder.weights
+    trainer.folder.write_config(_config(arguments, trainer) | {"ended": trainer.ended})
     return "\n".join([*lines, f"weights: {weights}", f"serve them: SEGMENT_WEIGHTS={weights} python -m app"])
 
 
@@ -91,7 +106,7 @@ def report(trainer: Trainer) -> Path:
     return write_report(trainer.folder, trainer.validation, segmenter)
 
 
-def _initial_weights(arguments: argparse.Namespace) -> Weights | None:
+def _initial_weights(arguments: argparse.Namespace, samples: list[Sample]) -> Weights | None:
     if not arguments.init:
         return None
     weights = load_weights(BUNDLED if arguments.init == Path("bundled") else arguments.init)
@@ -100,7 +115,41 @@ def _initial_weights(arguments: argparse.Namespace) -> Weights | None:
             raise DataError(f"--{option} does not go with --init: the net is that of the weights, {weights.label}")
     if weights.description.architecture.classes > 1:
         raise DataError(f"{weights.label} has several classes; training is for one")
+    if weights.description.preprocessing.channels == "stored":
+        wanted = weights.description.architecture.in_channels
+        for sample in samples:
+            if (1 if sample.pixels.ndim == 2 else sample.pixels.shape[2]) != wanted:
+                raise DataError(f"{weights.label} takes images of {wanted} channels; {sample.name} has another number")
     return weights
+
+
+def _check_options(arguments: argparse.Namespace, validation: list[Sample]) -> None:
+    """Raises DataError for options that would be ignored."""
+    if validation and arguments.threshold is not None:
+        raise DataError("--threshold is for --val-fraction 0: with held-out images the best one is found and stored")
+    if not validation and arguments.patience is not None:
+        raise DataError("--patience needs held-out images to tell whether the weights get better; see --val-fraction")
+
+
+def _kind_of_step(
+    arguments: argparse.Namespace, recipe: Recipe, training: list[Sample], device: torch.device, state: State | None
+) -> pace.Step:
+    """How a batch is computed here; a resumed training goes on as it began. Raises DataError, TooLittleMemory."""
+    height, width = _input_size(recipe, training)
+    parts = state["parts"] if state else memory.choose_parts(recipe, height, width, device)
+    side = 2**recipe.net.depth
+    if recipe.batch in (1, parts) and max(height, width) <= side:
+        raise DataError(
+            f"{width} x {height} pixels are too few for a net of depth {recipe.net.depth} and one image at a time: its "
+            f"lowest level would be a single pixel; more than {side} pixels on a side, or a --batch of 2, will do"
+        )
+    return pace.Step(recipe, device, arguments.workers, parts, arguments.compile)
+
+
+def _length(state: State) -> tuple[int, int]:
+    """(steps, steps between checks) that the checkpoint's training was planned with."""
+    recipe = json.loads(state["recipe"])
+    return state["steps"], recipe["check_every"]
 
 
 def _recipe(arguments: argparse.Namespace, samples: list[Sample], init: Weights | None) -> Recipe:
@@ -110,6 +159,7 @@ def _recipe(arguments: argparse.Namespace, samples: list[Sample], init: Weights 
         changed["net"] = init.description.architecture.model_dump()
         changed["preprocessing"] = init.description.preprocessing.model_dump()
         changed["learning_rate"] = min(changed["learning_rate"], FINE_TUNING_RATE)
+        changed["threshold"] = init.description.threshold
     else:
         channels = arguments.channels or ("rgb" if any(_coloured(sample) for sample in samples) else "grey")
         changed["preprocessing"]["channels"] = channels
@@ -125,8 +175,13 @@ def _recipe(arguments: argparse.Namespace, samples: list[Sample], init: Weights 
     try:
         return Recipe.model_validate(changed)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise DataError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, not {first['input']!r}") from error
+        raise DataError(_first_problem(error)) from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}, not {first['input']!r}" if place else first["msg"]
 
 
 def _coloured(sample: Sample) -> bool:
@@ -145,10 +200,13 @@ def _input_size(recipe: Recipe, training: list[Sample]) -> tuple[int, int]:
     return height, width
 
 
-def _checkpoint(folder: RunFolder) -> dict[str, Any]:
-    state = folder.load_checkpoint()
+def _checkpoint(path: Path) -> State:
+    """Raises DataError if there is none, or none that this version wrote."""
+    state = RunFolder(path, resume=True).load_checkpoint()
     if state is None:
-        raise DataError(f"nothing to resume: no checkpoint in {folder.path}")
+        raise DataError(f"nothing to resume: no checkpoint in {path}")
+    if not {"learner", "parts", "recipe", "steps", "seconds"} <= state.keys():
+        raise DataError(f"the checkpoint in {path} is of another version; train afresh, without --resume")
     return state
 
 
@@ -167,21 +225,26 @@ def _description(
     labels = {0: "background", 255: "foreground"} if not init else init.description.labels
     if arguments.labels:
         labels = {0: arguments.labels[0], 255: arguments.labels[1]}
-    return Description(
-        name=arguments.name,
-        architecture=recipe.net,
-        preprocessing=recipe.preprocessing,
-        threshold=recipe.threshold,
-        labels=labels,
-        provenance=provenance | ({"init": init.label} if init else {}),
-    )
+    try:
+        return Description(
+            name=arguments.name,
+            architecture=recipe.net,
+            preprocessing=recipe.preprocessing,
+            threshold=recipe.threshold,
+            labels=labels,
+            provenance=provenance | ({"init": init.label} if init else {}),
+        )
+    except ValidationError as error:
+        raise DataError(_first_problem(error)) from error
 
 
-def _config(trainer: Trainer) -> dict[str, Any]:
+def _config(arguments: argparse.Namespace, trainer: Trainer) -> dict[str, Any]:
     """What the folder keeps of how it was made."""
     return trainer.description.provenance | {
         "command": shlex.join(["python", "-m", "training.run", *sys.argv[1:]]),
         "device": str(trainer.device),
+        "label_format": arguments.label_format,
+        "parts": trainer.learner.parts,
         "steps": trainer.steps,
         "training_images": [sample.name for sample in trainer.stream.samples],
         "validation_images": [sample.name for sample in trainer.validation],

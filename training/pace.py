@@ -1,20 +1,23 @@
 """How many steps fit a time budget on this machine.
 
-The pace is measured once for a machine and a kind of step, and remembered: the same command then plans the same number
-of steps, and so gives the same weights, however busy the machine is at the moment.
+The pace is measured once for a kind of chip and a kind of step, and remembered: the same command then plans the same
+number of steps, and so gives the same weights (on a CPU), however busy the machine is at the moment.
 """
 
 import contextlib
 import hashlib
 import json
 import os
-import platform
 import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from model.engine import chip
+from training.batches import SampleStream, make_loader
+from training.data import Sample
 from training.learner import Learner
 from training.recipe import Recipe
 
@@ -24,68 +27,80 @@ SHARE = 0.8
 # it, tiles' overlap included. Measured on a CPU; both generous.
 SCORING = 4e-6
 SEGMENTING = 0.6
+
 WARM_UP, TIMED = 3, 7
 CHECKS = 12
 
 
-def plan(
-    recipe: Recipe, minutes: float, height: int, width: int, held_out: int, device: torch.device
-) -> tuple[int, int]:
+@dataclass(frozen=True)
+class Step:
+    """A kind of step: what decides how long it takes. `parts`, `compiled`: see `Learner`."""
+
+    recipe: Recipe
+    device: torch.device
+    workers: int
+    parts: int = 1
+    compiled: bool = False
+
+
+def plan(step: Step, minutes: float, training: list[Sample], validation: list[Sample]) -> tuple[int, int]:
     """(steps, steps between checks) that fit into `minutes`; steps in two significant digits, at least 10.
 
-    H x W is the size of a training image, `held_out` how many pixels a check segments and scores. Checks take at most a
-    fifth of the time.
+    Checks take at most a fifth of the time.
     """
-    step, available = seconds_per_step(recipe, height, width, device), SHARE * minutes * 60
-    check = held_out * (SCORING + SEGMENTING * step / (recipe.batch * height * width))
+    pace, available = seconds_per_step(step, training), SHARE * minutes * 60
+    height, width = (step.recipe.crop,) * 2 if step.recipe.crop else _largest(training)
+    held_out = sum(sample.label.size for sample in validation)
+    check = held_out * (SCORING + SEGMENTING * pace / (step.recipe.batch * height * width))
     checks = min(CHECKS, max(1, int(available / 5 // check))) if check else CHECKS
-    steps = max(10, int(float(f"{(available - (checks + 1) * check) / step:.1e}")))  # the report scores once more
+    steps = max(10, int(float(f"{(available - (checks + 1) * check) / pace:.1e}")))  # the report scores once more
     return steps, -(-steps // checks)
 
 
-def seconds_per_step(recipe: Recipe, height: int, width: int, device: torch.device) -> float:
+def seconds_per_step(step: Step, training: list[Sample]) -> float:
     """As remembered, else as measured now (and then remembered)."""
-    memory, key = _recall(), _kind_of_step(recipe, height, width, device)
+    memory, key = _recall(), _key(step, training)
     if key not in memory:
-        memory[key] = _measure(recipe, height, width, device)
+        memory[key] = _measure(step, training)
         _remember(memory)
     return memory[key]
 
 
-def forget(recipe: Recipe, height: int, width: int, device: torch.device) -> None:
+def forget(step: Step, training: list[Sample]) -> None:
     """For a pace that was wrong: the next training measures anew."""
     memory = _recall()
-    if memory.pop(_kind_of_step(recipe, height, width, device), None):
+    if memory.pop(_key(step, training), None):
         _remember(memory)
 
 
-def _measure(recipe: Recipe, height: int, width: int, device: torch.device) -> float:
-    learner = Learner(recipe, WARM_UP + TIMED, device=device, seed=0)
-    shape = recipe.batch, 1, height, width
-    batch = (
-        torch.rand(recipe.batch, recipe.net.in_channels, height, width),
-        torch.rand(shape).round(),
-        torch.ones(shape),
-    )
-    seconds = []
-    for _ in range(WARM_UP + TIMED):
-        started = time.perf_counter()
+def _measure(step: Step, training: list[Sample]) -> float:
+    """The median of real steps on real batches, by a net that is thrown away."""
+    steps = WARM_UP + TIMED
+    learner = Learner(step.recipe, steps, device=step.device, seed=0, parts=step.parts, compiled=step.compiled)
+    stream = SampleStream(training, step.recipe, seed=0)
+    seconds, started = [], time.perf_counter()
+    for batch in make_loader(stream, step.recipe, 0, steps, step.workers, pin=step.device.type == "cuda"):
         learner.gradients(*batch)  # ends with reading the loss, so the device has done its work
         learner.update()
         seconds.append(time.perf_counter() - started)
+        started = time.perf_counter()
     return statistics.median(seconds[WARM_UP:])
 
 
-def _kind_of_step(recipe: Recipe, height: int, width: int, device: torch.device) -> str:
-    """What decides the pace, and nothing else."""
-    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+def _key(step: Step, training: list[Sample]) -> str:
+    """What decides the pace, and nothing else; the name of the machine does not, which is new with every container."""
     what = {
-        "machine": [platform.node(), chip, torch.get_num_threads(), torch.__version__],
-        "device": str(device),
-        "batch": [recipe.batch, height, width],
-        "recipe": recipe.model_dump(include={"net", "loss", "optimizer", "ema_decay", "name"}),
+        "machine": [chip(step.device), torch.get_num_threads(), torch.__version__],
+        "how": [str(step.device), step.workers, step.parts, step.compiled],
+        "largest image": _largest(training),
+        "recipe": step.recipe.model_dump(exclude={"steps", "epochs", "check_every"}, mode="json"),
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _largest(training: list[Sample]) -> tuple[int, int]:
+    height, width = max((sample.label.shape for sample in training), key=lambda shape: shape[0] * shape[1])
+    return height, width
 
 
 def _file() -> Path:
@@ -102,6 +117,6 @@ def _recall() -> dict[str, float]:
 
 
 def _remember(memory: dict[str, float]) -> None:
-    with contextlib.suppress(OSError):  # a home that cannot be written to: measured again next time
+    with contextlib.suppress(OSError):  # nowhere to write: measured again next time, and the steps may differ a little
         _file().parent.mkdir(parents=True, exist_ok=True)
         _file().write_text(json.dumps(memory, indent=1) + "\n")

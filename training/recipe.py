@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.convert import TUTORIAL_THRESHOLD
 from model.preprocessing import Preprocessing
@@ -45,6 +45,14 @@ class Recipe(BaseModel):
     validation_fraction: float = Field(ge=0, lt=1)
     check_every: int | None = Field(None, ge=1)
     threshold: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _crops_are_augmented(self) -> "Recipe":
+        if (self.crop is None) != (self.augmentation is None):
+            raise ValueError(f"the {self.name} recipe takes {'crops' if self.augmentation else 'whole images'}")
+        if self.crop is None and self.border_weight:
+            raise ValueError("borders are weighted in crops, not in whole images")
+        return self
 
     def total_steps(self, images: int) -> int:
         """Steps of the whole training on that many images."""

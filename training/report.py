@@ -52,9 +52,8 @@ class Facts:
 
     @property
     def seconds(self) -> float:
-        """How long it trained, to the last check. The history counts anew after each `--resume`."""
-        counts = [row["seconds"] for row in self.history]
-        return sum(now for now, then in zip(counts, [*counts[1:], 0.0], strict=True) if then < now)
+        """How long it trained, to the last check."""
+        return self.history[-1]["seconds"]
 
     @property
     def ranked(self) -> list[tuple[str, Scores]]:
@@ -148,10 +147,11 @@ def find_warnings(facts: Facts) -> list[str]:
     found = []
     first, last = facts.history[0], facts.history[-1]
     if facts.last < facts.steps:
-        found.append(
-            f"The training was stopped: its last check was at step {facts.last} of {facts.steps}. "
-            "The same command with --resume goes on from there."
-        )
+        why = {
+            "out of time": "its time was up. More --minutes give better weights.",
+            "no longer better": "V_rand was no longer getting better.",
+        }.get(facts.config.get("ended", ""), "The same command with --resume goes on from there.")
+        found.append(f"The training was stopped, its last check was at step {facts.last} of {facts.steps}: {why}")
     elif facts.kept == facts.last > first["step"] and "v_rand" in last:
         found.append("The best step was the last one: a longer training (--steps, --epochs) may give better weights.")
     if last["loss"] >= first["loss"] and len(facts.history) > 1:
@@ -177,7 +177,9 @@ def _doubts(facts: Facts, evaluation: Evaluation) -> list[str]:
         found.append(
             f"Only {count} image{' was' if count == 1 else 's were'} held out: on others the scores may differ much."
         )
-    if evaluation.mean(stored).v_info <= NOTHING:
+    if evaluation.warning:
+        found.append(f"{evaluation.warning[0].upper()}{evaluation.warning[1:]}.")
+    elif evaluation.mean(stored).v_info <= NOTHING:
         found.append("V_info is 0: the weights tell no objects apart yet. A longer training may; so may more images.")
     if best in (THRESHOLDS[0], THRESHOLDS[-1]):
         found.append(
@@ -222,8 +224,7 @@ def main(argv: list[str] | None = None) -> int:
         if not arguments.out.is_dir():
             raise DataError(f"no folder {arguments.out}")
         folder = RunFolder(arguments.out, resume=True)
-        names = folder.read_config().get("validation_images", [])
-        path = write_report(folder, _held_out(arguments.data, names))
+        path = write_report(folder, _held_out(arguments.data, folder.read_config()))
     except (DataError, WeightsError, EngineError, ValueError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2
@@ -231,10 +232,11 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _held_out(data: Path, names: list[str]) -> list[Sample]:
+def _held_out(data: Path, config: dict[str, Any]) -> list[Sample]:
+    names = config.get("validation_images")
     if not names:
         return []
-    found = {sample.name: sample for sample in load_samples(data)}
+    found = {sample.name: sample for sample in load_samples(data, config.get("label_format", "mask"))}
     missing = [name for name in names if name not in found]
     if missing:
         raise DataError(f"{data} lacks held-out images of this training: {', '.join(missing)}")

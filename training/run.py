@@ -1,6 +1,7 @@
 """`python -m training.run --data DIR --out DIR`: turns a folder of images and labels into a weights file."""
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -15,28 +16,18 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     try:
         samples = load_samples(arguments.data, arguments.label_format)
-    except DataError as error:
-        return _say(error, 2)
-    print(*inspect(samples), sep="\n", flush=True)
-    # only now, since torch takes seconds to import and bad data should not
-    from model.engine import EngineError
-    from model.weights_file import WeightsError
-    from training import job
-    from training.memory import TooLittleMemory
-    from training.trainer import TrainingError
+        print(*inspect(samples), sep="\n", flush=True)
+        # only now, since torch takes seconds to import and bad data should not
+        from training import job
 
-    try:
-        trainer = job.prepare(arguments, samples)
-        trainer.run()
-        print(job.finish(trainer))
-        print(f"report: {job.report(trainer)}")
-    except (DataError, EngineError, WeightsError, TooLittleMemory, OSError) as error:
-        return _say(error, 2)
-    except TrainingError as error:
-        return _say(error, 1)
+        return job.run(arguments, samples)
+    except (DataError, OSError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        return _say(f"stopped; --resume goes on from {arguments.out}", 130)
-    return 0
+        begun = (arguments.out / "checkpoint.pt").exists()
+        print("training: stopped", f"; --resume goes on from {arguments.out}" if begun else "", sep="", file=sys.stderr)
+        return 130
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -107,25 +98,23 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError("must be 0 or more, and fit 63 bits")
     return value
+
+
+_count.__name__ = "int"  # argparse names it: "invalid int value: 'x'"
 
 
 def _positive(kind: type[int] | type[float]) -> "type[int] | type[float]":
     def positive(text: str) -> float:
         value = kind(text)
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise argparse.ArgumentTypeError("must be more than 0")
         return value
 
-    positive.__name__ = kind.__name__  # argparse names it: "invalid int value: 'x'"
+    positive.__name__ = kind.__name__
     return positive  # type: ignore[return-value]  # argparse takes any function
-
-
-def _say(line: object, code: int) -> int:
-    print(f"training: {line}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -32,11 +32,13 @@ class RunFolder:
     """One training's folder. An earlier training in it is moved to `earlier/`, never overwritten."""
 
     def __init__(self, path: Path, *, resume: bool) -> None:
-        """Raises OSError if the folder cannot be written to."""
+        """Raises OSError if the folder cannot be written to, DataError if there is none to resume in."""
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
         if not resume:
+            path.mkdir(parents=True, exist_ok=True)
             self._put_aside()
+        elif not path.is_dir():
+            raise DataError(f"nothing to resume: no folder {path}")
         self._curves: SummaryWriter | None = None
 
     @property
@@ -63,7 +65,10 @@ class RunFolder:
         """Whole or not at all: a training killed while it writes keeps the checkpoint before."""
         unfinished = self.path / f".{CHECKPOINT}.tmp"
         with unfinished.open("wb") as file:
-            torch.save(state, file)
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # what torch makes of a full disk
+                raise OSError(f"{unfinished}: cannot be written: {error}") from error
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(self.path / CHECKPOINT)
@@ -80,7 +85,7 @@ class RunFolder:
         return state
 
     def record(self, step: int, row: dict[str, float]) -> None:
-        """Adds a row to the history and a point to each curve. The history's columns are those of its first row."""
+        """Adds a row to the history and a point to each curve. Every row has the same columns."""
         path = self.path / HISTORY
         fresh = not path.exists()
         with path.open("a", newline="") as file:
@@ -108,7 +113,7 @@ class RunFolder:
         if not left:
             return
         earlier = self.path / "earlier"
-        number = 1 + max((int(old.name) for old in earlier.glob("*") if old.name.isdigit()), default=0)
+        number = 1 + max((int(old.name) for old in earlier.glob("*") if old.name.isdecimal()), default=0)
         (earlier / str(number)).mkdir(parents=True)
         for old in left:
             old.rename(earlier / str(number) / old.name)

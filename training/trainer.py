@@ -1,6 +1,7 @@
 """The training loop: steps, checks, the best weights kept, and when to stop."""
 
 import contextlib
+import hashlib
 import math
 import signal
 import time
@@ -8,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ from model.engine import TorchEngine
 from model.segmenter import Segmenter
 from model.weights_file import Description, Weights, save_weights
 from training.batches import Batch, SampleStream, make_loader
-from training.data import Sample
+from training.data import DataError, Sample
 from training.evaluation import Evaluation, evaluate, picture
 from training.learner import Learner
 from training.recipe import Recipe
@@ -94,7 +96,7 @@ class Trainer:
         )
         with tqdm(total=self.steps, initial=self.step, unit="step", disable=None) as bar, _asked_to_stop() as asked:
             clock = _Clock(self._seconds)
-            for batch in loader:
+            for batch in () if self._is_over() else loader:
                 clock.arrived()
                 self._train_step(batch)
                 self._seconds = clock.stepped()
@@ -103,6 +105,7 @@ class Trainer:
                 over = self._is_over()
                 if self.step % self.check_every == 0 or self.step == self.steps or over:
                     bar.write(self._check(clock.row()))
+                    clock.checked()
                     over = over or self._is_over()
                 if over:
                     break
@@ -112,11 +115,12 @@ class Trainer:
         return self.best
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Goes back to a checkpoint's state. Raises TrainingError if it is of another recipe, data or seed."""
+        """Goes back to a checkpoint's state. Raises DataError if it is of another recipe, data or seed."""
         other = [name for name, value in self._made_of().items() if state.get(name) != value]
         if other:
-            raise TrainingError(
-                f"the checkpoint was made with another {' and '.join(other)}; resume with the same options and data"
+            raise DataError(
+                f"the checkpoint was made with another {' and another '.join(other)}; "
+                "resume with the same options and data"
             )
         self.learner.load_state(state["learner"])
         self.step, self.best = state["step"], Best(**state["best"])
@@ -124,16 +128,19 @@ class Trainer:
 
     def _made_of(self) -> dict[str, Any]:
         """What decides the outcome: a checkpoint goes on only with the same."""
-        images = [[sample.name for sample in samples] for samples in (self.stream.samples, self.validation)]
-        made_of = {"recipe": self.recipe.model_dump_json(), "seed": self.seed, "steps": self.steps, "images": images}
-        return made_of | {"parts": self.learner.parts, "init": self.description.provenance.get("init")}
+        return {
+            "recipe": self.recipe.model_dump_json(),
+            "seed": self.seed,
+            "steps": self.steps,
+            "training images": fingerprint(self.stream.samples),
+            "held-out images": fingerprint(self.validation),
+            "--init": self.description.provenance.get("init"),
+        }
 
     def _train_step(self, batch: Batch) -> None:
         loss = self.learner.gradients(*batch)
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} at step {self.step}; try a lower --learning-rate. Kept: {self._kept()}"
-            )
+            raise TrainingError(self._no_numbers(f"the loss is {loss}"))
         if self.recipe.select == "training_loss" and -loss > self.best.score:
             # before the update: these weights, and no later ones, gave this loss
             self._keep(Best(-loss, self.step, self.recipe.threshold), self.learner.net)
@@ -150,39 +157,41 @@ class Trainer:
         return self.ended != "finished"
 
     def _check(self, clock: dict[str, float]) -> str:
-        """Validates, keeps the weights if they are the best, writes everything; returns a line on how it stands."""
+        """Scores, keeps the weights if they are the best, writes everything; returns a line on how it stands."""
         row = {"loss": sum(self._seen) / len(self._seen), "learning_rate": self.learner.rate, **clock}
         self._seen.clear()
         self._checks_since_best += 1
-        warning = ""
+        # without held-out images, one to train on still shows whether anything is found
+        evaluation = self._evaluate(self.validation or self.stream.samples[:1])
         if self.validation:
-            evaluation = self._validate()
             scores = {**vars(evaluation.mean(evaluation.best_threshold)), "threshold": evaluation.best_threshold}
-            self._judge(scores)
             row |= scores
-            warning = evaluation.warning
+            if self.recipe.select == "validation" and scores["v_rand"] > self.best.score:
+                self._keep(Best(scores["v_rand"], self.step, scores["threshold"], {**scores}), self.learner.averaged)
         elif self.recipe.select == "validation":
             # nothing to choose by: the schedule is made so that the last weights are the best
             self._keep(Best(self.step, self.step, self.recipe.threshold), self.learner.averaged)
         self.folder.record(self.step, row)
         self._write()
         shown = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
-        return f"step {self.step}/{self.steps}  {shown}" + (f"\nwarning: {warning}" if warning else "")
+        warning = f"\nwarning: {evaluation.warning}" if evaluation.warning else ""
+        return f"step {self.step}/{self.steps}  {shown}{warning}"
 
-    def _judge(self, scores: dict[str, float]) -> None:
-        if self.recipe.select == "validation" and scores["v_rand"] > self.best.score:
-            self._keep(Best(scores["v_rand"], self.step, scores["threshold"], {**scores}), self.learner.averaged)
-
-    def _validate(self) -> Evaluation:
-        weights = Weights(self.description, self.learner.averaged.state_dict(), sha256="")
+    def _evaluate(self, samples: list[Sample]) -> Evaluation:
+        """Raises TrainingError if the weights or what they give are not numbers."""
+        tensors = self.learner.averaged.state_dict()
+        weights = Weights(self.description, tensors, sha256="")
         engine = TorchEngine(weights.build_net(), str(self.device), threshold=self.description.threshold)
 
         def show(sample: Sample, probabilities: Any) -> None:
-            if sample in self.validation[:PICTURES]:
+            if sample in samples[:PICTURES]:
                 shown = picture(sample.pixels, sample.label, probabilities)
                 self.folder.show(self.step, f"image, label, probability/{sample.name}", shown)
 
-        return evaluate(Segmenter(weights, engine), self.validation, show)
+        evaluation = evaluate(Segmenter(weights, engine), samples, show)
+        if evaluation.broken or not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise TrainingError(self._no_numbers("the net's weights or predictions are not numbers"))
+        return evaluation
 
     def _keep(self, best: Best, net: nn.Module) -> None:
         self.best, self._checks_since_best = best, 0
@@ -201,35 +210,54 @@ class Trainer:
                 "step": self.step,
                 "seconds": self._seconds,
                 "checks_since_best": self._checks_since_best,
+                "parts": self.learner.parts,
                 "learner": self.learner.state(),
                 "best": vars(self.best),
             }
         )
 
-    def _kept(self) -> str:
-        return str(self.folder.weights) if self.folder.weights.exists() else "nothing yet"
+    def _no_numbers(self, what: str) -> str:
+        kept = self.folder.weights if self.folder.weights.exists() else "nothing yet"
+        return f"{what} at step {self.step}; try a lower --learning-rate. Kept: {kept}"
+
+
+def fingerprint(samples: list[Sample]) -> str:
+    """Of the names, pixels and labels: images that changed, or labels read in another way, are others."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(f"{sample.name} {sample.pixels.shape} {sample.pixels.dtype}".encode())
+        digest.update(np.ascontiguousarray(sample.pixels).data)
+        digest.update(np.ascontiguousarray(sample.label).data)
+    return digest.hexdigest()
 
 
 class _Clock:
-    """Seconds of training, and how much of them the net waited for its batches."""
+    """Seconds of training, and which share of its steps the net waited for batches."""
 
     def __init__(self, before: float) -> None:
-        self._started = self._left = time.monotonic() - before
-        self._last = self._since = time.monotonic()
-        self._waited = 0.0
+        self._last = time.monotonic()
+        self._started = self._last - before
+        self._waited = self._computed = 0.0
 
     def arrived(self) -> None:
-        self._waited += time.monotonic() - self._last
+        self._waited += self._lap()
 
     def stepped(self) -> float:
-        self._last = time.monotonic()
+        self._computed += self._lap()
         return self._last - self._started
 
+    def checked(self) -> None:
+        self._lap()  # neither waiting nor computing
+        self._waited = self._computed = 0.0
+
     def row(self) -> dict[str, float]:
-        """Columns of the history; the share of waiting is since the last row."""
-        row = {"seconds": self._last - self._started, "waiting": self._waited / max(self._last - self._since, 1e-9)}
-        self._since, self._waited = self._last, 0.0
-        return row
+        """Columns of the history; the share of waiting is since the last check."""
+        share = self._waited / max(self._waited + self._computed, 1e-9)
+        return {"seconds": self._last - self._started, "waiting": share}
+
+    def _lap(self) -> float:
+        before, self._last = self._last, time.monotonic()
+        return self._last - before
 
 
 @contextlib.contextmanager

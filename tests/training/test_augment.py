@@ -1,7 +1,8 @@
+import cv2
 import numpy as np
 import pytest
 
-from training.augment import Augmentation, flips, photometric, warped_crop
+from training.augment import Augmentation, Label, Planes, Random, draw_warp, flips, photometric
 
 
 def _blobs(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -19,6 +20,11 @@ def test_flips_are_the_four_and_keep_image_and_label_together():
         assert (turned[0] == target).all()
         seen.add(target.tobytes())
     assert seen == {label[::a, ::b].tobytes() for a in (1, -1) for b in (1, -1)}
+
+
+def warped_crop(planes: Planes, label: Label, side: int, strength: Augmentation, rng: Random) -> tuple[Planes, Label]:
+    warp = draw_warp(label.shape[0], label.shape[1], side, strength, rng)
+    return warp.planes(planes[:, warp.rows, warp.columns]), warp.label(label[warp.rows, warp.columns])
 
 
 @pytest.mark.parametrize("size", [(200, 300), (64, 64), (40, 500), (1, 1)])
@@ -65,3 +71,20 @@ def test_without_strength_only_turns_and_mirrors_are_left():
     steepness = np.hypot(*np.gradient(crop[0])[:2])[1:-1, 1:-1]
     straight = np.isclose(steepness, 1 / 64, rtol=1e-2)  # but where the image is mirrored at its edge
     assert straight.mean() > 0.9, "neither stretched nor bent"
+
+
+def test_a_crop_is_cut_from_a_window_as_from_the_whole_image():
+    planes, label = _blobs(300, 700)
+    for seed in range(20):
+        warp = draw_warp(300, 700, 64, Augmentation(), np.random.default_rng(seed))
+        assert warp.rows.stop - warp.rows.start < 200
+        x, y = warp.x + warp.columns.start, warp.y + warp.rows.start
+        whole = cv2.remap(planes[0], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        crop = warp.planes(planes[:, warp.rows, warp.columns])[0]
+        assert np.isclose(crop, whole, atol=0.05).mean() > 0.999
+
+
+def test_images_wider_than_opencv_can_warp_are_cropped():
+    label = np.zeros((8, 40000), bool)
+    warp = draw_warp(8, 40000, 32, Augmentation(), np.random.default_rng(0))
+    assert warp.label(label[warp.rows, warp.columns]).shape == (32, 32)

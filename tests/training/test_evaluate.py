@@ -9,6 +9,7 @@ from model.weights_file import load_weights
 from training import evaluate
 from training.data import load_samples
 from training.distortions import DISTORTIONS
+from training.evaluation import evaluate_predictions
 from training.scores import score
 
 
@@ -96,3 +97,12 @@ def test_calibrating_stores_the_best_threshold_and_its_scores(trained, cells_fol
     assert stored["images"] == 6
     assert after.description.provenance["reached"] == before.description.provenance["reached"]
     assert all((after.tensors[name] == tensor).all() for name, tensor in before.tensors.items())
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(0, "nowhere in any"), (1, "everywhere in every"), (np.nan, "numbers: 0, 1")]
+)
+def test_predictions_that_are_plainly_wrong_are_said(cells_folder, value, said):
+    samples = load_samples(cells_folder)[:2]
+    evaluation = evaluate_predictions(lambda sample: np.full(sample.label.shape, value, np.float32), 0.5, samples)
+    assert said in evaluation.warning

@@ -17,7 +17,7 @@ from model.preprocessing import Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNetConfig
 from model.weights_file import Description
-from training import report
+from training import report, run
 from training.charts import draw_charts
 from training.data import DataError, Sample, load_samples
 from training.evaluation import Evaluation, evaluate
@@ -178,7 +178,7 @@ def test_nothing_to_warn_of_is_no_warning():
     ("changed", "said"),
     [
         ({"evaluation": None}, "No images were held out"),
-        ({"steps": 90}, "stopped: its last check was at step 50 of 90"),
+        ({"steps": 90}, "stopped, its last check was at step 50 of 90: The same command with --resume"),
         ({"kept": 50, "history": history(v_rand=0.5)}, "best step was the last one"),
         ({"history": history()[::-1]}, "loss did not fall"),
         ({"evaluation": evaluation(0.9)}, "Only 1 image was held out"),
@@ -192,13 +192,8 @@ def test_warnings(changed, said):
 
 
 def test_weights_that_separate_nothing_are_warned_of():
-    flat = {t: Scores(0.1, 0.0, 0.9, 0.8, 0.0, 0.0, pixel_error=0.2, foreground=1.0) for t in THRESHOLDS}
+    flat = {t: Scores(0.1, 0.0, 0.9, 0.8, 0.0, 0.0, pixel_error=0.2, foreground=0.9) for t in THRESHOLDS}
     assert "tell no objects apart" in " ".join(find_warnings(facts(evaluation=Evaluation(dict.fromkeys("abc", flat)))))
-
-
-def test_the_time_is_counted_over_resumed_parts():
-    rows = [row | {"seconds": seconds} for row, seconds in zip(history(), (40, 100, 30, 60, 65), strict=True)]
-    assert facts(history=rows).seconds == 165
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(7.6, "8 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
@@ -266,6 +261,14 @@ def test_the_command_writes_it_again(folder, cells_folder, capsys):
     assert report.main(["--out", str(folder.path), "--data", str(cells_folder)]) == 0
     assert "on 1 held-out image" in Page(folder.report.read_text()).text
     assert str(folder.report) in capsys.readouterr().out
+
+
+def test_the_command_reads_labels_as_the_training_did(cells_folder, tmp_path):
+    options = ["--data", str(cells_folder), "--out", str(tmp_path), "--label-format", "inverted", "--steps", "2"]
+    assert run.main([*options, "--width", "4", "--batch", "2", "--workers", "0"]) == 0
+    before = (tmp_path / "report.html").read_text()
+    assert report.main(["--out", str(tmp_path), "--data", str(cells_folder)]) == 0
+    assert (tmp_path / "report.html").read_text() == before
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,14 @@ from model.images import encode_png
 from model.segmenter import Segmenter
 from model.unet import UNet
 from model.weights_file import load_weights
-from training import pace, run
+from training import job, pace, run
 from training.batches import SampleStream
 from training.data import load_samples
 from training.recipe import DEFAULT, TUTORIAL
 from training.run_folder import RunFolder
 from training.trainer import Trainer, TrainingError
 
+WEIGHTS = "weights.safetensors"
 SHORT = ["--width", "4", "--steps", "4", "--batch", "2", "--workers", "0"]
 
 
@@ -92,19 +93,15 @@ def test_the_tutorial_recipe_is_the_tutorials_steps(cells_folder, tmp_path):
         assert torch.equal(kept.tensors[name], tensor), name
 
 
-def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_path):
+TUTORIAL_RUN = ["--recipe", "tutorial", "--width", "4", "--epochs", "20"]
+DEFAULT_RUN = ["--width", "4", "--crop", "32", "--batch", "2", "--steps", "250"]
+
+
+@pytest.mark.parametrize("options", [TUTORIAL_RUN, DEFAULT_RUN])
+def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_path, options):
     def command(out: str, *more: str) -> list[str]:
-        options = ["--recipe", "tutorial", "--width", "4", "--epochs", "20", "--workers", "0", *more]
-        return [
-            sys.executable,
-            "-m",
-            "training.run",
-            "--data",
-            str(cells_folder),
-            "--out",
-            str(tmp_path / out),
-            *options,
-        ]
+        paths = ["--data", str(cells_folder), "--out", str(tmp_path / out)]
+        return [sys.executable, "-m", "training.run", *paths, "--workers", "0", *options, *more]
 
     subprocess.run(command("whole"), check=True, capture_output=True)
     process = subprocess.Popen(command("stopped"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -116,18 +113,91 @@ def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_
     assert process.returncode == 130
     assert "--resume" in stderr
     assert "Traceback" not in stderr
-    step = torch.load(tmp_path / "stopped/checkpoint.pt", weights_only=True)["step"]
-    assert 0 < step < 120, "stopped in the middle"
+    stopped = torch.load(tmp_path / "stopped/checkpoint.pt", weights_only=True)
+    assert 0 < stopped["step"] < stopped["steps"], "stopped in the middle"
 
     subprocess.run(command("stopped", "--resume"), check=True, capture_output=True)
+    assert load_weights(tmp_path / "whole" / WEIGHTS).sha256 == load_weights(tmp_path / "stopped" / WEIGHTS).sha256
     checkpoints = [torch.load(tmp_path / out / "checkpoint.pt", weights_only=True) for out in ("whole", "stopped")]
     states = [checkpoint["learner"]["net"] for checkpoint in checkpoints]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+def test_a_time_budget_is_resumed_with_its_plan(cells_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(pace, "_measure", lambda *_: 0.01)
+    options = [
+        "--data",
+        str(cells_folder),
+        "--out",
+        str(tmp_path / "out"),
+        "--width",
+        "4",
+        "--batch",
+        "2",
+        "--crop",
+        "32",
+    ]
+    arguments = run.parse([*options, "--workers", "0", "--minutes", "1"])
+    samples = load_samples(cells_folder)
+    first = job.prepare(arguments, samples)
+    first.steps, planned = first.check_every, first.steps
+    first.run()
+    monkeypatch.setattr(pace, "_measure", lambda *_: 1.0)
+    (tmp_path / "unet-segmentation-service/pace.json").unlink()
+    first.steps = planned
+    first._write()
+    arguments.resume = True
+    again = job.prepare(arguments, samples)
+    assert (again.steps, again.check_every, again.step) == (planned, first.check_every, first.check_every)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--label-format", "inverted"], "another training images"),
+        (["--crop", "64"], "another recipe"),
+        (["--init"], "another recipe and another --init"),
+    ],
+)
+def test_resuming_with_what_would_change_the_weights_is_refused(trained, cells_folder, capsys, options, said):
+    short = [option for option in SHORT if "--init" not in options or option not in ("--width", "4")]
+    steps = ["--steps", "4"] if "--init" in options else []
+    assert run.main(["--data", str(cells_folder), "--out", str(trained), "--resume", *short, *steps, *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_would_be_ignored_or_cannot_work_is_refused_before_anything_is_moved(trained, cells_folder, capsys):
+    before = sorted(trained.iterdir())
+    data = ["--data", str(cells_folder), "--out", str(trained)]
+    for options, said in (
+        (["--name", "my net"], "name: "),
+        (["--patience", "2", "--val-fraction", "0"], "--patience needs held-out images"),
+        (["--threshold", "0.7"], "--threshold is for --val-fraction 0"),
+        (["--recipe", "tutorial", "--crop", "32"], "the tutorial recipe takes whole images"),
+        (["--crop", "16", "--batch", "1"], "16 x 16 pixels are too few"),
+    ):
+        assert run.main([*data, *options]) == 2, options
+        assert said in capsys.readouterr().err
+    assert sorted(trained.iterdir()) == before
+
+
+def test_resuming_in_a_folder_that_is_not_there_makes_none(cells_folder, tmp_path, capsys):
+    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path / "typo"), "--resume"]) == 2
+    assert "nothing to resume: no folder" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
+
+
+def test_weights_that_are_no_numbers_are_not_kept(cells_folder, tmp_path, capsys):
+    options = ["--data", str(cells_folder), "--out", str(tmp_path), *SHORT, "--val-fraction", "0"]
+    assert run.main([*options, "--steps", "1", "--learning-rate", "1e38"]) == 1
+    assert re.search(r"not numbers at step 1; try a lower --learning-rate. Kept: nothing yet", capsys.readouterr().err)
+    assert not (tmp_path / WEIGHTS).exists()
+
+
 def test_resuming_with_other_options_is_refused(trained, cells_folder, capsys):
     other = ["--data", str(cells_folder), "--out", str(trained), "--resume", *SHORT, "--seed", "9"]
-    assert run.main(other) == 1
+    assert run.main(other) == 2
     assert "another seed" in capsys.readouterr().err
 
 
@@ -136,8 +206,8 @@ def test_resuming_with_other_images_is_refused(trained, cells_folder, tmp_path, 
     shutil.copytree(cells_folder, other)
     for part in ("image", "label"):
         (other / part / "0.png").rename(other / part / "7.png")
-    assert run.main(["--data", str(other), "--out", str(trained), "--resume", *SHORT]) == 1
-    assert "another images" in capsys.readouterr().err
+    assert run.main(["--data", str(other), "--out", str(trained), "--resume", *SHORT]) == 2
+    assert "another training images" in capsys.readouterr().err
 
 
 def test_a_broken_checkpoint_is_said_to_be_broken(trained, cells_folder, tmp_path, capsys):
@@ -278,14 +348,6 @@ def test_without_held_out_images_the_last_weights_are_kept_with_the_given_thresh
     assert description.provenance["reached"] == {"step": 4, "steps": 4, "scores": None}
     assert "nothing is known of how good they are" in capsys.readouterr().out
     assert (tmp_path / "report.html").exists()
-
-
-def test_foreground_nowhere_is_said(cells_folder, tmp_path, capsys):
-    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), *SHORT]) == 0
-    said = capsys.readouterr().out
-    warned = [line for line in said.splitlines() if line.startswith("warning: foreground is found")]
-    row = next(csv.DictReader((tmp_path / "history.csv").read_text().splitlines()))
-    assert bool(warned) == (float(row["foreground"]) in (0, 1))
 
 
 def test_colour_images_make_a_net_for_colour(tmp_path, write_pair):
