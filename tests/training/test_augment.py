@@ -74,7 +74,7 @@ def test_without_strength_only_turns_and_mirrors_are_left():
 
 
 def test_a_crop_is_cut_from_a_window_as_from_the_whole_image():
-    planes, label = _blobs(300, 700)
+    planes, _ = _blobs(300, 700)
     for seed in range(20):
         warp = draw_warp(300, 700, 64, Augmentation(), np.random.default_rng(seed))
         assert warp.rows.stop - warp.rows.start < 200
