@@ -29,6 +29,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engines", description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--widths", type=int, nargs="+", default=[], help="nets of these widths, too, of random weights"
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if arguments.repeats < 1:
@@ -40,7 +43,10 @@ def main() -> int:
     runs = {TUTORIAL: _tutorial(device)}
     for precision in DTYPES:
         if precision == "fp32" or choose_precision(device, "auto") != "fp32":
-            runs[f"bundled net, torch, {precision}"] = _bundled(str(device), precision)
+            runs[f"bundled net, torch, {precision}"] = _engine(load_weights().build_net(), str(device), precision)
+    for width in arguments.widths:
+        precision = choose_precision(device, "auto")
+        runs[f"width {width}, torch, {precision}"] = _engine(UNet(UNetConfig(width=width)), str(device), precision)
     seconds = interleaved(runs, arguments.repeats)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     result = {
@@ -67,8 +73,8 @@ def _tutorial(device: torch.device) -> Callable[[], object]:
     return run
 
 
-def _bundled(device: str, precision: str) -> Callable[[], object]:
-    engine = TorchEngine(load_weights().build_net(), device, precision)
+def _engine(net: UNet, device: str, precision: str) -> Callable[[], object]:
+    engine = TorchEngine(net, device, precision)
     batch = np.random.default_rng(0).standard_normal((1, 1, SIDE, SIDE), np.float32)
     return lambda: engine.run(batch)
 
