@@ -31,6 +31,7 @@ from training.augment import Augmentation
 from training.data import Sample, load_samples
 from training.distortions import DISTORTIONS
 from training.evaluation import Evaluation, evaluate
+from training.machine import Machine
 from training.recipe import DEFAULT, Recipe
 from training.run_folder import RunFolder
 from training.scores import THRESHOLDS, Probabilities
@@ -144,8 +145,8 @@ def _train(recipe: Recipe, training: list[Sample], held_out: list[Sample], trial
         name="trial", architecture=recipe.net, preprocessing=recipe.preprocessing, threshold=recipe.threshold
     )
     with tempfile.TemporaryDirectory() as folder:
-        run, device = RunFolder(Path(folder), resume=False), torch.device("cpu")
-        Trainer(recipe, description, training, held_out, run, device=device, seed=trial.fold, workers=0).run()
+        run, machine = RunFolder(Path(folder), resume=False), Machine(torch.device("cpu"))
+        Trainer(recipe, description, training, held_out, run, machine, seed=trial.fold).run()
         if trial.keep:
             (trial.keep / trial.change).mkdir(parents=True, exist_ok=True)
             shutil.copy(run.weights, trial.keep / trial.change / f"without-block-{trial.fold + 1}.safetensors")

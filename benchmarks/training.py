@@ -31,6 +31,7 @@ from training.batches import SampleStream
 from training.data import DataError, Sample, load_samples, split_samples
 from training.evaluation import evaluate
 from training.learner import Learner
+from training.machine import Machine, keep_freed_memory
 from training.recipe import DEFAULT, TUTORIAL, Recipe
 from training.run_folder import HISTORY, RunFolder, read_history
 from training.trainer import Trainer
@@ -64,6 +65,7 @@ def main() -> int:
     paces = measure_paces(device, arguments.repeats, compiled=arguments.compiled)
     drawing = measure_drawing(training)
     tutorial = TUTORIAL_SCORE, paces[TUTORIAL_AS_IT_IS] * TUTORIAL.total_steps(len(training))
+    keep_freed_memory()  # as `training.run` does; the tutorial's pace above is without
     with contextlib.redirect_stdout(sys.stderr):  # what the trainings say is not the result
         if arguments.full:
             tutorial = train_tutorial(training, held_out, device)
@@ -102,7 +104,7 @@ def measure_paces(device: torch.device, repeats: int, *, compiled: bool) -> dict
 def _step(recipe: Recipe, device: torch.device, *, compiled: bool = False) -> partial[None]:
     side = recipe.crop or IMAGE
     images = torch.rand(recipe.batch, 1, side, side)
-    return partial(_run_step, Learner(recipe, 100, device=device, seed=0, compiled=compiled), images)
+    return partial(_run_step, Learner(recipe, 100, Machine(device, compiled=compiled), seed=0), images)
 
 
 def _run_step(learner: Learner, images: torch.Tensor) -> None:
@@ -168,7 +170,7 @@ def _trainer(
         name="benchmark", architecture=recipe.net, preprocessing=recipe.preprocessing, threshold=recipe.threshold
     )
     run = RunFolder(folder, resume=False)
-    return Trainer(recipe, description, training, held_out, run, device=device, seed=0, workers=1)
+    return Trainer(recipe, description, training, held_out, run, Machine(device, workers=1), seed=0)
 
 
 def _table(result: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from model.segmenter import Segmenter
 from model.weights_file import BUNDLED, Description, Weights, WeightsError, load_weights
 from training import memory, pace
 from training.data import DataError, Sample, split_samples
+from training.machine import Machine, keep_freed_memory
 from training.memory import TooLittleMemory
 from training.recipe import FINE_TUNING_RATE, RECIPES, Recipe
 from training.report import write_report
@@ -46,15 +47,16 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
 
     Raises DataError, EngineError, WeightsError, TooLittleMemory, OSError.
     """
+    keep_freed_memory()
     device = choose_device(arguments.device)
     init = _initial_weights(arguments, samples)
     state = _checkpoint(arguments.out) if arguments.resume else None
     recipe = _recipe(arguments, samples, init)
     training, validation = split_samples(samples, recipe.validation_fraction)
     _check_options(arguments, validation)
-    step = _kind_of_step(arguments, recipe, training, device, state)
+    machine = Machine(device, arguments.workers, _parts(recipe, training, device, state), arguments.compile)
     if arguments.minutes:
-        steps, every = _length(state) if state else pace.plan(step, arguments.minutes, training, validation)
+        steps, every = _length(state) if state else pace.plan(recipe, machine, arguments.minutes, training, validation)
         recipe = recipe.model_copy(update={"steps": steps, "epochs": None, "check_every": every})
     images = {"training": len(training), "validation": len(validation)}
     trainer = Trainer(
@@ -63,12 +65,9 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
         training,
         validation,
         RunFolder(arguments.out, resume=arguments.resume),
-        device=device,
+        machine,
         seed=arguments.seed,
-        workers=arguments.workers,
         init=init.tensors if init else None,
-        parts=step.parts,
-        compiled=arguments.compile,
         limits=Limits(60 * arguments.minutes if arguments.minutes else math.inf, arguments.patience),
     )
     if state:
@@ -85,9 +84,7 @@ def finish(arguments: argparse.Namespace, trainer: Trainer) -> str:
         lines.append(f"stopped at step {trainer.step} of {trainer.steps}: {trainer.ended}")
     if trainer.ended == "out of time" and not arguments.resume:
         lines.append("this machine was slower than when its pace was measured; the next --minutes measures it anew")
-        recipe, training = trainer.recipe, trainer.stream.samples
-        step = pace.Step(recipe, trainer.device, trainer.workers, trainer.learner.parts, arguments.compile)
-        pace.forget(step, training)
+        pace.forget(trainer.recipe, trainer.machine, trainer.stream.samples)
     if best.scores:
         reached = f"V_rand {best.score:.4f} on the held-out images"
     elif trainer.recipe.select == "training_loss":
@@ -102,7 +99,9 @@ def finish(arguments: argparse.Namespace, trainer: Trainer) -> str:
 
 def report(trainer: Trainer) -> Path:
     """Writes the folder's report on the kept weights; returns its path."""
-    segmenter = Segmenter.load(trainer.folder.weights, device=str(trainer.device)) if trainer.validation else None
+    segmenter = (
+        Segmenter.load(trainer.folder.weights, device=str(trainer.machine.device)) if trainer.validation else None
+    )
     return write_report(trainer.folder, trainer.validation, segmenter)
 
 
@@ -131,19 +130,17 @@ def _check_options(arguments: argparse.Namespace, validation: list[Sample]) -> N
         raise DataError("--patience needs held-out images to tell whether the weights get better; see --val-fraction")
 
 
-def _kind_of_step(
-    arguments: argparse.Namespace, recipe: Recipe, training: list[Sample], device: torch.device, state: State | None
-) -> pace.Step:
-    """How a batch is computed here; a resumed training goes on as it began. Raises DataError, TooLittleMemory."""
+def _parts(recipe: Recipe, training: list[Sample], device: torch.device, state: State | None) -> int:
+    """Of a batch; a resumed training goes on as it began. Raises DataError, TooLittleMemory."""
     height, width = _input_size(recipe, training)
-    parts = state["parts"] if state else memory.choose_parts(recipe, height, width, device)
+    parts: int = state["parts"] if state else memory.choose_parts(recipe, height, width, device)
     side = 2**recipe.net.depth
     if recipe.batch in (1, parts) and max(height, width) <= side:
         raise DataError(
             f"{width} x {height} pixels are too few for a net of depth {recipe.net.depth} and one image at a time: its "
             f"lowest level would be a single pixel; more than {side} pixels on a side, or a --batch of 2, will do"
         )
-    return pace.Step(recipe, device, arguments.workers, parts, arguments.compile)
+    return parts
 
 
 def _length(state: State) -> tuple[int, int]:
@@ -242,9 +239,9 @@ def _config(arguments: argparse.Namespace, trainer: Trainer) -> dict[str, Any]:
     """What the folder keeps of how it was made."""
     return trainer.description.provenance | {
         "command": shlex.join(["python", "-m", "training.run", *sys.argv[1:]]),
-        "device": str(trainer.device),
+        "device": str(trainer.machine.device),
         "label_format": arguments.label_format,
-        "parts": trainer.learner.parts,
+        "parts": trainer.machine.parts,
         "steps": trainer.steps,
         "training_images": [sample.name for sample in trainer.stream.samples],
         "validation_images": [sample.name for sample in trainer.validation],
@@ -252,15 +249,15 @@ def _config(arguments: argparse.Namespace, trainer: Trainer) -> dict[str, Any]:
 
 
 def _introduction(trainer: Trainer, init: Weights | None) -> str:
-    recipe, parts = trainer.recipe, trainer.learner.parts
+    recipe, machine = trainer.recipe, trainer.machine
     begin = f", starting from {init.label}" if init else ""
     lines = [
         f"{len(trainer.stream.samples)} images to train on, {len(trainer.validation)} held out; "
-        f"{trainer.steps} steps of {recipe.batch} on {trainer.device}; width {recipe.net.width}{begin}; "
+        f"{trainer.steps} steps of {recipe.batch} on {machine.device}; width {recipe.net.width}{begin}; "
         f"into {trainer.folder.path}"
     ]
-    if parts > 1:
-        lines.append(f"memory is short: each batch of {recipe.batch} is computed in {parts} parts")
+    if machine.parts > 1:
+        lines.append(f"memory is short: each batch of {recipe.batch} is computed in {machine.parts} parts")
     return "\n".join(lines)
 
 

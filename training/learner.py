@@ -10,6 +10,7 @@ from torch.optim import swa_utils
 from model.engine import DTYPES, choose_precision, memory_format
 from model.unet import UNet
 from training import losses
+from training.machine import Machine
 from training.recipe import Recipe
 
 
@@ -20,22 +21,21 @@ class Learner:
         self,
         recipe: Recipe,
         steps: int,
+        machine: Machine,
         *,
-        device: torch.device,
         seed: int,
         init: Mapping[str, Tensor] | None = None,
-        parts: int = 1,
-        compiled: bool = False,
     ) -> None:
-        """`init`: weights to start from. `parts`: how many pieces a batch is computed in, to save memory."""
-        self.recipe, self.device, self.parts = recipe, device, parts
+        """`init`: weights to start from."""
+        self.recipe, self.machine = recipe, machine
+        device = machine.device
         torch.manual_seed(seed)
         net = UNet(recipe.net)
         if init:
             net.load_state_dict(init)
         self._layout = memory_format(net)
         self.net: UNet = net.to(device).to(memory_format=self._layout)  # type: ignore[call-overload]  # torch's stubs
-        self._forward = cast(nn.Module, torch.compile(self.net)) if compiled else self.net
+        self._forward = cast(nn.Module, torch.compile(self.net)) if machine.compiled else self.net
         self._average = _average(self.net, recipe.ema_decay)
         self.optimizer = _optimizer(self.net, recipe)
         self._schedule = _schedule(self.optimizer, recipe, steps)
@@ -55,7 +55,7 @@ class Learner:
     def logits(self, images: Tensor) -> Tensor:
         """N x C x H x W -> N x K x H x W float32, in training mode."""
         self.net.train()
-        images = images.to(self.device, memory_format=self._layout, non_blocking=True)
+        images = images.to(self.machine.device, memory_format=self._layout, non_blocking=True)
         with self._autocast:
             logits: Tensor = self._forward(images)
         return logits.float()
@@ -66,9 +66,9 @@ class Learner:
         In several parts, each has its own batch statistics and Dice, so this is close to the whole batch, not equal.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.device)
-        for part in zip(*(tensor.chunk(self.parts) for tensor in (images, targets, weights)), strict=True):
-            wanted, counts = (tensor.to(self.device, non_blocking=True) for tensor in part[1:])
+        total = torch.zeros((), device=self.machine.device)
+        for part in zip(*(tensor.chunk(self.machine.parts) for tensor in (images, targets, weights)), strict=True):
+            wanted, counts = (tensor.to(self.machine.device, non_blocking=True) for tensor in part[1:])
             loss = self._criterion(self.logits(part[0]), wanted, counts) * (len(wanted) / len(targets))
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()

@@ -7,6 +7,7 @@ import psutil
 import torch
 
 from training.learner import Learner
+from training.machine import Machine
 from training.recipe import Recipe
 
 # Of what the backward pass keeps: what gradients, workspaces and the loss take beside it at the peak. Measured on a
@@ -40,7 +41,7 @@ def image_bytes(recipe: Recipe, height: int, width: int, device: torch.device) -
     Tried on a part of the image: activations are proportional to the pixels.
     """
     side = 8 * 2**recipe.net.depth
-    learner = Learner(recipe, 1, device=device, seed=0)
+    learner = Learner(recipe, 1, Machine(device), seed=0)
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

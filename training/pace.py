@@ -10,7 +10,6 @@ import json
 import os
 import statistics
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,6 +18,7 @@ from model.engine import chip
 from training.batches import SampleStream, make_loader
 from training.data import Sample
 from training.learner import Learner
+from training.machine import Machine
 from training.recipe import Recipe
 
 # The rest of the time is for writing, and for a machine that is busier later than now.
@@ -32,54 +32,44 @@ WARM_UP, TIMED = 3, 7
 CHECKS = 12
 
 
-@dataclass(frozen=True)
-class Step:
-    """A kind of step: what decides how long it takes. `parts`, `compiled`: see `Learner`."""
-
-    recipe: Recipe
-    device: torch.device
-    workers: int
-    parts: int = 1
-    compiled: bool = False
-
-
-def plan(step: Step, minutes: float, training: list[Sample], validation: list[Sample]) -> tuple[int, int]:
+def plan(
+    recipe: Recipe, machine: Machine, minutes: float, training: list[Sample], validation: list[Sample]
+) -> tuple[int, int]:
     """(steps, steps between checks) that fit into `minutes`; steps in two significant digits, at least 10.
 
     Checks take at most a fifth of the time.
     """
-    pace, available = seconds_per_step(step, training), SHARE * minutes * 60
-    height, width = (step.recipe.crop,) * 2 if step.recipe.crop else _largest(training)
+    pace, available = seconds_per_step(recipe, machine, training), SHARE * minutes * 60
+    height, width = (recipe.crop,) * 2 if recipe.crop else _largest(training)
     held_out = sum(sample.label.size for sample in validation)
-    check = held_out * (SCORING + SEGMENTING * pace / (step.recipe.batch * height * width))
+    check = held_out * (SCORING + SEGMENTING * pace / (recipe.batch * height * width))
     checks = min(CHECKS, max(1, int(available / 5 // check))) if check else CHECKS
     steps = max(10, int(float(f"{(available - (checks + 1) * check) / pace:.1e}")))  # the report scores once more
     return steps, -(-steps // checks)
 
 
-def seconds_per_step(step: Step, training: list[Sample]) -> float:
+def seconds_per_step(recipe: Recipe, machine: Machine, training: list[Sample]) -> float:
     """As remembered, else as measured now (and then remembered)."""
-    memory, key = _recall(), _key(step, training)
+    memory, key = _recall(), _key(recipe, machine, training)
     if key not in memory:
-        memory[key] = _measure(step, training)
+        memory[key] = _measure(recipe, machine, training)
         _remember(memory)
     return memory[key]
 
 
-def forget(step: Step, training: list[Sample]) -> None:
+def forget(recipe: Recipe, machine: Machine, training: list[Sample]) -> None:
     """For a pace that was wrong: the next training measures anew."""
     memory = _recall()
-    if memory.pop(_key(step, training), None):
+    if memory.pop(_key(recipe, machine, training), None):
         _remember(memory)
 
 
-def _measure(step: Step, training: list[Sample]) -> float:
+def _measure(recipe: Recipe, machine: Machine, training: list[Sample]) -> float:
     """The median of real steps on real batches, by a net that is thrown away."""
     steps = WARM_UP + TIMED
-    learner = Learner(step.recipe, steps, device=step.device, seed=0, parts=step.parts, compiled=step.compiled)
-    stream = SampleStream(training, step.recipe, seed=0)
+    learner, stream = Learner(recipe, steps, machine, seed=0), SampleStream(training, recipe, seed=0)
     seconds, started = [], time.perf_counter()
-    for batch in make_loader(stream, step.recipe, 0, steps, step.workers, pin=step.device.type == "cuda"):
+    for batch in make_loader(stream, recipe, 0, steps, machine.workers, pin=machine.pins):
         learner.gradients(*batch)  # ends with reading the loss, so the device has done its work
         learner.update()
         seconds.append(time.perf_counter() - started)
@@ -87,13 +77,13 @@ def _measure(step: Step, training: list[Sample]) -> float:
     return statistics.median(seconds[WARM_UP:])
 
 
-def _key(step: Step, training: list[Sample]) -> str:
+def _key(recipe: Recipe, machine: Machine, training: list[Sample]) -> str:
     """What decides the pace, and nothing else; the name of the machine does not, which is new with every container."""
     what = {
-        "machine": [chip(step.device), torch.get_num_threads(), torch.__version__],
-        "how": [str(step.device), step.workers, step.parts, step.compiled],
+        "machine": [chip(machine.device), torch.get_num_threads(), torch.__version__],
+        "how": [str(machine.device), machine.workers, machine.parts, machine.compiled],
         "largest image": _largest(training),
-        "recipe": step.recipe.model_dump(exclude={"steps", "epochs", "check_every"}, mode="json"),
+        "recipe": recipe.model_dump(exclude={"steps", "epochs", "check_every"}, mode="json"),
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 

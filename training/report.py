@@ -152,8 +152,6 @@ def find_warnings(facts: Facts) -> list[str]:
             "no longer better": "V_rand was no longer getting better.",
         }.get(facts.config.get("ended", ""), "The same command with --resume goes on from there.")
         found.append(f"The training was stopped, its last check was at step {facts.last} of {facts.steps}: {why}")
-    elif facts.kept == facts.last > first["step"] and "v_rand" in last:
-        found.append("The best step was the last one: a longer training (--steps, --epochs) may give better weights.")
     if last["loss"] >= first["loss"] and len(facts.history) > 1:
         found.append(
             f"The training loss did not fall: {first['loss']:.4g} at step {first['step']:.0f}, {last['loss']:.4g} at "

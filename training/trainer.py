@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -22,6 +21,7 @@ from training.batches import Batch, SampleStream, make_loader
 from training.data import DataError, Sample
 from training.evaluation import Evaluation, evaluate, picture
 from training.learner import Learner
+from training.machine import Machine
 from training.recipe import Recipe
 from training.run_folder import RunFolder
 
@@ -61,22 +61,19 @@ class Trainer:
         training: list[Sample],
         validation: list[Sample],
         folder: RunFolder,
+        machine: Machine,
         *,
-        device: torch.device,
         seed: int,
-        workers: int,
         init: Mapping[str, Tensor] | None = None,
-        parts: int = 1,
-        compiled: bool = False,
         limits: Limits = Limits(),
     ) -> None:
-        """`init`, `parts`, `compiled`: see `Learner`."""
+        """`init`: weights to start from."""
         self.recipe, self.description, self.validation, self.folder = recipe, description, validation, folder
-        self.device, self.seed, self.workers, self.limits = device, seed, workers, limits
+        self.machine, self.seed, self.limits = machine, seed, limits
         self.stream = SampleStream(training, recipe, seed)
         self.steps = recipe.total_steps(len(training))
         self.check_every = recipe.check_every or recipe.steps_per_epoch(len(training))
-        self.learner = Learner(recipe, self.steps, device=device, seed=seed, init=init, parts=parts, compiled=compiled)
+        self.learner = Learner(recipe, self.steps, machine, seed=seed, init=init)
         self.step = 0
         self.best = Best(threshold=recipe.threshold)
         self.ended: Literal["finished", "out of time", "no longer better"] = "finished"
@@ -91,9 +88,8 @@ class Trainer:
         Raises TrainingError if the loss is no number, KeyboardInterrupt after SIGINT or SIGTERM, with the checkpoint
         written: then `resume` goes on exactly where this stopped.
         """
-        loader = make_loader(
-            self.stream, self.recipe, self.step, self.steps, self.workers, pin=self.device.type == "cuda"
-        )
+        workers, pin = self.machine.workers, self.machine.pins
+        loader = make_loader(self.stream, self.recipe, self.step, self.steps, workers, pin=pin)
         with tqdm(total=self.steps, initial=self.step, unit="step", disable=None) as bar, _asked_to_stop() as asked:
             clock = _Clock(self._seconds)
             for batch in () if self._is_over() else loader:
@@ -181,7 +177,7 @@ class Trainer:
         """Raises TrainingError if the weights or what they give are not numbers."""
         tensors = self.learner.averaged.state_dict()
         weights = Weights(self.description, tensors, sha256="")
-        engine = TorchEngine(weights.build_net(), str(self.device), threshold=self.description.threshold)
+        engine = TorchEngine(weights.build_net(), str(self.machine.device), threshold=self.description.threshold)
 
         def show(sample: Sample, probabilities: Any) -> None:
             if sample in samples[:PICTURES]:
@@ -210,7 +206,7 @@ class Trainer:
                 "step": self.step,
                 "seconds": self._seconds,
                 "checks_since_best": self._checks_since_best,
-                "parts": self.learner.parts,
+                "parts": self.machine.parts,
                 "learner": self.learner.state(),
                 "best": vars(self.best),
             }

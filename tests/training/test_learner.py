@@ -1,12 +1,14 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 from training.learner import Learner
+from training.machine import Machine
 from training.recipe import DEFAULT
 
-CPU = torch.device("cpu")
+CPU = Machine(torch.device("cpu"))
 SMALL = DEFAULT.model_copy(update={"net": DEFAULT.net.model_copy(update={"width": 4}), "batch": 4})
 
 
@@ -17,7 +19,7 @@ def _batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def test_it_learns_and_the_average_follows():
-    learner = Learner(SMALL, 200, device=CPU, seed=0)
+    learner = Learner(SMALL, 200, CPU, seed=0)
     losses = []
     for _ in range(200):
         losses.append(learner.gradients(*_batch()))
@@ -31,7 +33,7 @@ def test_it_learns_and_the_average_follows():
 
 def test_the_gradients_of_parts_are_the_mean_of_their_own():
     images, targets, weights = _batch()
-    parts, first, second = (Learner(SMALL, 10, device=CPU, seed=0, parts=parts) for parts in (2, 1, 1))
+    parts, first, second = (Learner(SMALL, 10, replace(CPU, parts=parts), seed=0) for parts in (2, 1, 1))
     loss = parts.gradients(images, targets, weights)
     halves = (
         first.gradients(images[:2], targets[:2], weights[:2]),
@@ -46,7 +48,7 @@ def test_the_gradients_of_parts_are_the_mean_of_their_own():
 
 
 def test_its_state_brings_it_back_exactly():
-    learner, other = (Learner(SMALL, 10, device=CPU, seed=seed) for seed in (0, 1))
+    learner, other = (Learner(SMALL, 10, CPU, seed=seed) for seed in (0, 1))
     for _ in range(3):
         learner.gradients(*_batch())
         learner.update()

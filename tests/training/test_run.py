@@ -21,6 +21,7 @@ from model.weights_file import load_weights
 from training import job, pace, run
 from training.batches import SampleStream
 from training.data import load_samples
+from training.machine import Machine
 from training.recipe import DEFAULT, TUTORIAL
 from training.run_folder import RunFolder
 from training.trainer import Trainer, TrainingError
@@ -234,7 +235,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint_before(cells_fo
     )
     description = load_description(recipe)
     folder = RunFolder(tmp_path, resume=False)
-    trainer = Trainer(recipe, description, samples[:5], [], folder, device=torch.device("cpu"), seed=0, workers=0)
+    trainer = Trainer(recipe, description, samples[:5], [], folder, Machine(torch.device("cpu")), seed=0)
     with pytest.raises(TrainingError, match="lower --learning-rate"):
         trainer.run()
     assert trainer.step < 50
