@@ -31,7 +31,7 @@ from training.augment import Augmentation
 from training.data import Sample, load_samples
 from training.distortions import DISTORTIONS
 from training.evaluation import Evaluation, evaluate
-from training.machine import Machine
+from training.machine import Machine, keep_freed_memory
 from training.recipe import DEFAULT, Recipe
 from training.run_folder import RunFolder
 from training.scores import THRESHOLDS, Probabilities
@@ -49,11 +49,12 @@ CHANGES: dict[str, Change] = {
         (f"augmentation.{name}" for name in ("noise", "gamma", "blur", "brightness", "contrast")), 0
     ),
     "no elastic": {"augmentation.elastic": 0},
-    "elastic twice as strong": {"augmentation.elastic": 6},
+    "elastic twice as strong": {"augmentation.elastic": 8},
     "cross-entropy alone": {"loss": "bce"},
     "Dice of membranes only": {"loss": "bce_background_dice"},
     "border weight 5": {"border_weight": 5},
     "border weight 10": {"border_weight": 10},
+    "border weight 20": {"border_weight": 20},
     "border weight 10, stronger noise, gamma, blur, zoom up to 1.5": {
         "border_weight": 10,
         "augmentation.noise": 0.8,
@@ -62,6 +63,7 @@ CHANGES: dict[str, Change] = {
         "augmentation.scale": 1.5,
     },
     "no averaging of weights": {"ema_decay": None},
+    "averaging over more steps (0.997)": {"ema_decay": 0.997},
     "constant rate of 1e-3": {"schedule": "constant", "learning_rate": 1e-3},
     "highest rate 1e-3": {"learning_rate": 1e-3},
     "highest rate 4e-3": {"learning_rate": 4e-3},
@@ -72,11 +74,20 @@ CHANGES: dict[str, Change] = {
     "aligned corners": {"net.upsampling": "bilinear_aligned"},
     "depth 3": {"net.depth": 3},
     "depth 5": {"net.depth": 5},
-    "the default recipe": {name: getattr(DEFAULT, name) for name in ("augmentation", "border_weight")},
+    "twice the channels at the bottom": {"net.bottleneck": "double"},
+    "blotches": {"augmentation.blotches": 2},
+    "the default recipe": {
+        name: getattr(DEFAULT, name) for name in ("augmentation", "border_weight", "batch", "ema_decay")
+    },
 }
 # What the search began with: the default recipe was made from it by what helped.
 START = DEFAULT.model_copy(
-    update={"border_weight": 0, "augmentation": Augmentation(scale=1.25, blur=1.5, gamma=0.5, noise=0.4)}
+    update={
+        "border_weight": 0,
+        "batch": 4,
+        "ema_decay": 0.99,
+        "augmentation": Augmentation(scale=1.25, blur=1.5, gamma=0.5, noise=0.4, blotches=0),
+    }
 )
 
 
@@ -109,6 +120,7 @@ def changed(base: Recipe, change: Change) -> Recipe:
 
 def measure(trial: Trial) -> dict[str, Any]:
     """Scores by threshold on the held-out block, as it is and distorted."""
+    keep_freed_memory()
     torch.set_num_threads(trial.threads)
     cv2.setNumThreads(1)
     started = time.monotonic()

@@ -14,7 +14,9 @@ Planes = NDArray[np.float32]
 Label = NDArray[np.bool_]
 Random = np.random.Generator
 
-ELASTIC_SPACING = 32  # pixels between the points of the displacement grid
+# Pixels between the points of the displacement grid. With the default deviation the strain is that of the U-Net paper's
+# 3 x 3 grid; a stronger one smears textures into streaks that look like membranes.
+ELASTIC_SPACING = 64
 
 
 class Augmentation(BaseModel):
@@ -23,18 +25,20 @@ class Augmentation(BaseModel):
     `scale`: largest zoom, in and out. `elastic`: standard deviation of the displacements, in pixels.
     `blur`: largest standard deviation of the Gaussian, in pixels. `gamma`: the exponent lies in exp(-gamma..gamma).
     `noise`: largest standard deviation, `brightness`: largest shift, both in units of the crop's own deviation.
-    `contrast`: the factor lies in exp(-contrast..contrast).
+    `contrast`: the factor lies in exp(-contrast..contrast). `blotches`: how far the grey of blotches, which
+    hide parts of the crop, may be from its mean, in its deviations.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    scale: float = Field(1.4, ge=1)
-    elastic: float = Field(3.0, ge=0)
-    blur: float = Field(2.0, ge=0)
-    gamma: float = Field(0.7, ge=0)
-    noise: float = Field(0.6, ge=0)
+    scale: float = Field(1.5, ge=1)
+    elastic: float = Field(4.0, ge=0)
+    blur: float = Field(2.5, ge=0)
+    gamma: float = Field(0.8, ge=0)
+    noise: float = Field(0.8, ge=0)
     brightness: float = Field(0.4, ge=0)
     contrast: float = Field(0.35, ge=0)
+    blotches: float = Field(2.0, ge=0)
 
 
 def flips(planes: Planes, label: Label, rng: Random) -> tuple[Planes, Label]:
@@ -82,14 +86,20 @@ def draw_warp(height: int, width: int, side: int, strength: Augmentation, rng: R
     centre_x = rng.uniform(min(side, width) / 2, width - min(side, width) / 2)
 
     y, x = np.mgrid[:side, :side].astype(np.float32) - np.float32((side - 1) / 2)
-    points = side // ELASTIC_SPACING + 3
-    shifts = strength.elastic * rng.standard_normal((points, points, 2), np.float32)
-    bent = cv2.resize(shifts, (side, side), interpolation=cv2.INTER_CUBIC)
-    y, x = y + bent[:, :, 0], mirror * (x + bent[:, :, 1])
+    bent_y, bent_x = (strength.elastic * _smooth_noise(side, ELASTIC_SPACING, rng) for _ in range(2))
+    y, x = y + bent_y, mirror * (x + bent_x)
     cosine, sine = np.cos(angle) / zoom, np.sin(angle) / zoom
     rows, from_y = _window(sine * x + cosine * y + centre_y - 0.5, height)
     columns, from_x = _window(cosine * x - sine * y + centre_x - 0.5, width)
     return Warp(rows, columns, from_x, from_y)
+
+
+def _smooth_noise(side: int, spacing: float, rng: Random) -> NDArray[np.float32]:
+    """S x S float32: standard normal numbers on a grid of about that spacing in pixels, and smooth between them."""
+    points = max(2, round(side / spacing))
+    numbers = rng.standard_normal((points, points), np.float32)
+    smooth: NDArray[np.float32] = cv2.resize(numbers, (side, side), interpolation=cv2.INTER_CUBIC)  # type: ignore[assignment]
+    return smooth
 
 
 def _window(places: NDArray[np.floating], length: int) -> tuple[slice, NDArray[np.float32]]:
@@ -103,7 +113,7 @@ def _window(places: NDArray[np.floating], length: int) -> tuple[slice, NDArray[n
 
 
 def photometric(planes: Planes, strength: Augmentation, rng: Random) -> Planes:
-    """C x S x S float32 -> the same: blur, gamma, noise, brightness and contrast, each at times.
+    """C x S x S float32 -> the same: blur, gamma, noise, brightness and contrast, blotches, each at times.
 
     Gamma keeps mean and deviation, as in nnU-Net (Isensee et al. 2021, supplementary note 4).
     """
@@ -118,7 +128,23 @@ def photometric(planes: Planes, strength: Augmentation, rng: Random) -> Planes:
     if rng.random() < 0.5:
         mean, factor = planes.mean(dtype=np.float64), np.exp(rng.uniform(-1, 1) * strength.contrast)
         planes = (planes - mean) * factor + mean + spread * rng.uniform(-1, 1) * strength.brightness
+    if strength.blotches and rng.random() < 0.5:
+        planes = _blotched(planes, strength.blotches, rng)
     return planes.astype(np.float32, copy=False)
+
+
+def _blotched(planes: Planes, strength: float, rng: Random) -> Planes:
+    """Hides parts under blotches of one grey, more or less opaque, like dirt, holes and stains on a section.
+
+    What lies beneath has to be told from what is around: a membrane goes on behind a hole, a stain makes none.
+    """
+    field = _smooth_noise(planes.shape[-1], rng.uniform(8, 40), rng)
+    opacity = rng.uniform(0.3, 1) * ((field - rng.uniform(0.6, 1.3)) / 0.3).clip(0, 1)
+    grey = planes.mean(axis=(1, 2), keepdims=True) + rng.uniform(-1, 1) * strength * planes.std(
+        axis=(1, 2), keepdims=True
+    )
+    blotched: Planes = planes * (1 - opacity) + grey * opacity
+    return blotched
 
 
 def _gamma(planes: Planes, exponent: float) -> Planes:

@@ -13,6 +13,8 @@ from training import losses
 from training.machine import Machine
 from training.recipe import Recipe
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 class Learner:
     """`net` is trained; `averaged` is what is validated and kept. Everything is made from the seed and the recipe."""
@@ -103,8 +105,14 @@ class Learner:
 def _average(net: UNet, decay: float | None) -> swa_utils.AveragedModel | None:
     if decay is None:
         return None
-    ema = swa_utils.get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return swa_utils.AveragedModel(net, multi_avg_fn=ema, use_buffers=True)
+
+    def average(averaged: Tensors, current: Tensors, updates: Tensor | int) -> None:
+        n = int(updates)
+        # reaches back a ninth of the steps so far, at most: a short training does not average in what it began with
+        update = swa_utils.get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))  # type: ignore[no-untyped-call]
+        update(averaged, current, n)
+
+    return swa_utils.AveragedModel(net, multi_avg_fn=average, use_buffers=True)
 
 
 def _optimizer(net: UNet, recipe: Recipe) -> torch.optim.Optimizer:

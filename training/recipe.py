@@ -15,8 +15,8 @@ class Recipe(BaseModel):
 
     `border_weight`: how much more the background between two objects counts (`training.borders`).
     `augmentation`: None for the tutorial's flips of whole images.
-    `crop`: side of the training crops in pixels, None for whole images. `ema_decay`: of the averaged weights, None
-    for none.
+    `crop`: side of the training crops in pixels, None for whole images. `ema_decay`: of the averaged weights once the
+    training is long enough (see `training.learner`), None for none.
     `select`: which weights are kept, those of the best validation score (V_rand) or of the lowest loss of a training
     batch.
     `check_every`: steps between validations, checkpoints and pictures; None for once an epoch.
@@ -75,10 +75,10 @@ DEFAULT = Recipe(
     border_weight=5,
     augmentation=Augmentation(),
     crop=256,
-    batch=4,
+    batch=6,
     steps=1500,
     clip_norm=1.0,
-    ema_decay=0.99,
+    ema_decay=0.995,
     select="validation",
     validation_fraction=0.2,
     check_every=100,

@@ -62,7 +62,7 @@ def test_photometric_changes_scale_with_the_image():
 
 
 def test_without_strength_only_turns_and_mirrors_are_left():
-    none = Augmentation(scale=1, elastic=0, blur=0, gamma=0, noise=0, brightness=0, contrast=0)
+    none = Augmentation(scale=1, elastic=0, blur=0, gamma=0, noise=0, brightness=0, contrast=0, blotches=0)
     planes = np.random.default_rng(0).normal(0, 1, (1, 64, 64)).astype(np.float32)
     for seed in range(10):
         assert np.allclose(photometric(planes, none, np.random.default_rng(seed)), planes, atol=1e-5)
