@@ -58,3 +58,14 @@ def test_its_state_brings_it_back_exactly():
         each.update()
     one, two = learner.averaged.state_dict(), other.averaged.state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("steps", [10, 100])
+def test_the_average_is_of_the_last_steps_however_few_there_were(steps):
+    learner = Learner(SMALL, steps, CPU, seed=0)
+    for step in range(steps):
+        for parameter in learner.net.parameters():
+            torch.nn.init.constant_(parameter, step)
+        learner.update()  # without gradients: the optimizer leaves the weights as they are
+    averaged = torch.cat([parameter.flatten() for parameter in learner.averaged.parameters()])
+    assert 0.7 * steps < averaged.min() <= averaged.max() < steps - 1
