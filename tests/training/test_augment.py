@@ -61,13 +61,36 @@ def test_photometric_changes_scale_with_the_image():
         assert np.allclose(10 * one, ten, rtol=1e-3, atol=1e-2)
 
 
+NONE = Augmentation(scale=1, elastic=0, blur=0, gamma=0, noise=0, brightness=0, contrast=0, blotches=0)
+
+
+def test_blotches_hide_parts_and_leave_the_rest_alone():
+    planes = np.random.default_rng(0).normal(0, 1, (1, 128, 128)).astype(np.float32)
+    blotches = NONE.model_copy(update={"blotches": 2.0})
+    changed = [photometric(planes, blotches, np.random.default_rng(seed)) for seed in range(20)]
+    hidden = [np.mean(one != planes) for one in changed]
+    assert hidden.count(0) not in (0, 20), "at times"
+    assert max(hidden) < 0.7
+    assert min(np.abs(one - planes)[one != planes].mean() for one in changed if (one != planes).any()) > 0.1
+
+
+def test_elastic_deformation_bends_gently():
+    """The strain of the U-Net paper's grid, and none of the crops torn or folded."""
+    bent = NONE.model_copy(update={"elastic": Augmentation().elastic})
+    for seed in range(20):
+        warp = draw_warp(512, 512, 256, bent, np.random.default_rng(seed))
+        (x_down, x_along), (y_down, y_along) = np.gradient(warp.x), np.gradient(warp.y)
+        area = np.abs(x_along * y_down - x_down * y_along)  # 1 where nothing is stretched
+        assert 0.02 < area.std() < 0.2
+        assert area.min() > 0.3
+
+
 def test_without_strength_only_turns_and_mirrors_are_left():
-    none = Augmentation(scale=1, elastic=0, blur=0, gamma=0, noise=0, brightness=0, contrast=0, blotches=0)
     planes = np.random.default_rng(0).normal(0, 1, (1, 64, 64)).astype(np.float32)
     for seed in range(10):
-        assert np.allclose(photometric(planes, none, np.random.default_rng(seed)), planes, atol=1e-5)
+        assert np.allclose(photometric(planes, NONE, np.random.default_rng(seed)), planes, atol=1e-5)
     ramp = np.broadcast_to(np.linspace(0, 1, 65, dtype=np.float32), (1, 65, 65))
-    crop, _ = warped_crop(ramp, ramp[0] > 0.5, 33, none, np.random.default_rng(3))
+    crop, _ = warped_crop(ramp, ramp[0] > 0.5, 33, NONE, np.random.default_rng(3))
     steepness = np.hypot(*np.gradient(crop[0])[:2])[1:-1, 1:-1]
     straight = np.isclose(steepness, 1 / 64, rtol=1e-2)  # but where the image is mirrored at its edge
     assert straight.mean() > 0.9, "neither stretched nor bent"
