@@ -10,6 +10,7 @@ from model.weights_file import BUNDLED, load_weights
 from training.data import load_samples
 from training.distortions import DISTORTIONS
 from training.evaluation import evaluate
+from training.scores import score
 from training.synthetic import cells
 
 SOME = {"3", "11", "19"}
@@ -33,10 +34,11 @@ def test_they_are_small_and_say_where_they_come_from():
 
 def test_they_find_the_membranes_of_images_of_another_kind(bundled: Segmenter):
     image, label = cells(256, np.random.default_rng(1))
+    threshold = bundled.description.threshold
+    assert score(bundled.probabilities(image)[0], label, threshold).v_rand > 0.98
     mask = bundled.mask(image) == 255
-    assert (mask == label).mean() > 0.9
-    assert mask[label].mean() > 0.9
-    assert mask[~label].mean() < 0.2
+    assert mask[label].mean() > 0.8, "the threshold is one for keeping cells apart: membranes come out thick"
+    assert mask[~label].mean() < 0.05
 
 
 def test_brightness_contrast_and_depth_of_the_image_hardly_matter(bundled: Segmenter):
