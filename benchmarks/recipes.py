@@ -31,7 +31,7 @@ from training.augment import Augmentation
 from training.data import Sample, load_samples
 from training.distortions import DISTORTIONS
 from training.evaluation import Evaluation, evaluate
-from training.machine import Machine, keep_freed_memory
+from training.machine import Machine
 from training.recipe import DEFAULT, Recipe
 from training.run_folder import RunFolder
 from training.scores import THRESHOLDS, Probabilities
@@ -120,7 +120,6 @@ def changed(base: Recipe, change: Change) -> Recipe:
 
 def measure(trial: Trial) -> dict[str, Any]:
     """Scores by threshold on the held-out block, as it is and distorted."""
-    keep_freed_memory()
     torch.set_num_threads(trial.threads)
     cv2.setNumThreads(1)
     started = time.monotonic()

@@ -31,7 +31,7 @@ from training.batches import SampleStream
 from training.data import DataError, Sample, load_samples, split_samples
 from training.evaluation import evaluate
 from training.learner import Learner
-from training.machine import Machine, keep_freed_memory
+from training.machine import Machine
 from training.recipe import DEFAULT, TUTORIAL, Recipe
 from training.run_folder import HISTORY, RunFolder, read_history
 from training.trainer import Trainer
@@ -65,7 +65,6 @@ def main() -> int:
     paces = measure_paces(device, arguments.repeats, compiled=arguments.compiled)
     drawing = measure_drawing(training)
     tutorial = TUTORIAL_SCORE, paces[TUTORIAL_AS_IT_IS] * TUTORIAL.total_steps(len(training))
-    keep_freed_memory()  # as `training.run` does; the tutorial's pace above is without
     with contextlib.redirect_stdout(sys.stderr):  # what the trainings say is not the result
         if arguments.full:
             tutorial = train_tutorial(training, held_out, device)

@@ -18,7 +18,7 @@ from model.segmenter import Segmenter
 from model.weights_file import BUNDLED, Description, Weights, WeightsError, load_weights
 from training import memory, pace
 from training.data import DataError, Sample, split_samples
-from training.machine import Machine, keep_freed_memory
+from training.machine import Machine
 from training.memory import TooLittleMemory
 from training.recipe import FINE_TUNING_RATE, RECIPES, Recipe
 from training.report import write_report
@@ -47,7 +47,6 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
 
     Raises DataError, EngineError, WeightsError, TooLittleMemory, OSError.
     """
-    keep_freed_memory()
     device = choose_device(arguments.device)
     init = _initial_weights(arguments, samples)
     state = _checkpoint(arguments.out) if arguments.resume else None
