@@ -78,7 +78,7 @@ lock: $(VENV)-lock/bin/pip-compile ## pin the newest versions that pyproject.tom
 	@cp requirements/dev.txt requirements/train.txt
 	@$(COMPILE) --extra train --output-file requirements/train.txt
 	@cp requirements/train.txt requirements/serve.txt
-	@$(COMPILE) --output-file requirements/serve.txt
+	@$(COMPILE) --extra openvino --output-file requirements/serve.txt
 
 $(VENV)-lock/bin/pip-compile:
 	@$(PYTHON) -m venv $(VENV)-lock

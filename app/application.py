@@ -25,7 +25,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     is, `/readyz` is 503. Raises SettingsError, WeightsError.
     """
     settings = settings or load_settings()
-    service = Service(settings, read_weights(settings.weights))
+    service = Service(settings, read_weights(settings))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

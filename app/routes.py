@@ -12,12 +12,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
 
 from app.decode import decode, measure
-from app.encode import Output, encode
+from app.encode import Output, renderer
 from app.problems import Problem, not_ready_problem, overload_problem
 from app.scheduler import Job, Overloaded
 from app.service import Service
 from app.upload import Upload, read_upload
-from model.segmenter import ImageTask
+from model.images import encode_png
+from model.segmenter import ImageTask, Render
 
 router = APIRouter()
 
@@ -93,10 +94,10 @@ async def segment(
         async with asyncio.timeout(service.settings.deadline_s):
             upload = await read_upload(request)
             decoding = time.perf_counter()
-            job = await _unless_gone(request, _compute(service, upload.data))
+            render = renderer(output, description.threshold if threshold is None else threshold, class_index)
+            job = await _unless_gone(request, _compute(service, upload.data, render))
             inferred = time.perf_counter()
-            chosen = description.threshold if threshold is None else threshold
-            png = await service.in_pool(encode, job.task.probabilities, output, chosen, class_index)
+            png = await service.in_pool(encode_png, job.task.result)
     except TimeoutError as error:
         detail = f"Not done within {service.settings.deadline_s:g} s."
         raise Problem(HTTPStatus.GATEWAY_TIMEOUT, detail) from error
@@ -128,22 +129,22 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _compute(service: Service, data: bytes) -> Job:
-    """From the file's bytes to probabilities: header check, decoding, queue, engine. Raises Problem."""
+async def _compute(service: Service, data: bytes, render: Render) -> Job:
+    """From the file's bytes to what is rendered: header check, decoding, queue, engine. Raises Problem."""
     claimed = await service.in_pool(measure, data, service.settings.max_pixels)
     try:
         with service.scheduler.room(claimed):
-            task = await service.in_pool(_prepare, service, data)
+            task = await service.in_pool(_prepare, service, data, render)
         return await service.scheduler.run(task)
     except Overloaded as error:
         service.metrics.rejected.labels("overload").inc()
         raise overload_problem(error.retry_after_s) from error
 
 
-def _prepare(service: Service, data: bytes) -> ImageTask:
+def _prepare(service: Service, data: bytes, render: Render) -> ImageTask:
     pixels = decode(data)
     try:
-        return service.segmenter.task(pixels)
+        return service.segmenter.task(pixels, render)
     except ValueError as error:
         channels = service.weights.description.architecture.in_channels
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The net takes images of {channels} channels.") from error

@@ -1,4 +1,4 @@
-"""The queue of tiles before an engine. Requests take turns, tile by tile; tiles of one shape share a batch.
+"""The queue of tiles before an engine. Requests take turns, tile by tile; tiles of one kind share a batch.
 
 So one huge image delays a small one by a batch, not by an image. The engine runs in one thread of its own and starts
 at once with what waits.
@@ -13,10 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager
 
-import numpy as np
-
 from app.metrics import Metrics
-from model.engine import Array
 from model.segmenter import ImageTask, Segmenter
 from model.tiles import Tile
 
@@ -48,8 +45,9 @@ class Job:
         self.started: float | None = None
 
     @property
-    def shape(self) -> tuple[int, int]:
-        return self.task.tiles[0].shape
+    def kind(self) -> tuple[object, object]:
+        """Of the next tile: only tiles that are alike in this can be computed at once."""
+        return self.waiting[0].shape, self.waiting[0].kept
 
 
 class Scheduler:
@@ -122,7 +120,7 @@ class Scheduler:
                     self._fail(job, error)
 
     def _next_batch(self) -> list[tuple[Job, Tile]]:
-        """Waits for work; the first job's next tile, then others of its shape, one a job in turn. Empty: closing."""
+        """Waits for work; the first job's next tile, then others of its kind, one a job in turn. Empty: closing."""
         with self._changed:
             self._drop_abandoned()
             while not self._jobs:
@@ -130,10 +128,10 @@ class Scheduler:
                     return []
                 self._changed.wait()
                 self._drop_abandoned()
-            shape = self._jobs[0].shape
+            kind = self._jobs[0].kind
             limit = self._segmenter.batch_size(self._jobs[0].waiting[0])
             batch: list[tuple[Job, Tile]] = []
-            while len(batch) < limit and (job := next((job for job in self._jobs if job.shape == shape), None)):
+            while len(batch) < limit and (job := next((job for job in self._jobs if job.kind == kind), None)):
                 self._jobs.remove(job)
                 batch.append((job, job.waiting.popleft()))
                 if job.waiting:
@@ -144,16 +142,15 @@ class Scheduler:
         started = time.perf_counter()
         for job, _ in batch:
             job.started = job.started or started
-        results = self._segmenter.engine.run(np.stack([job.task.cut(tile) for job, tile in batch]))
+        self._segmenter.run([(job.task, tile) for job, tile in batch])
         self._metrics.tiles.inc(len(batch))
         self._metrics.batch_tiles.observe(len(batch))
         rate = sum(tile.pixels for _, tile in batch) / (time.perf_counter() - started)
         self._pixels_per_s = rate if self._pixels_per_s is None else 0.9 * self._pixels_per_s + 0.1 * rate
-        for (job, tile), result in zip(batch, results, strict=True):
-            self._paste(job, tile, result)
+        for job, tile in batch:
+            self._count(job, tile)
 
-    def _paste(self, job: Job, tile: Tile, result: Array) -> None:
-        job.task.paste(tile, result)
+    def _count(self, job: Job, tile: Tile) -> None:
         job.missing -= 1
         with self._changed:
             self._release(job, tile.pixels)

@@ -4,8 +4,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,10 +17,11 @@ import torch
 from app.metrics import Metrics
 from app.scheduler import Scheduler
 from app.settings import Settings, SettingsError
-from model.engine import EngineError, TorchEngine, choose_device, choose_precision
+from model.engines.choice import Choice, bundled_weights, choose, make_engine
+from model.engines.engine import EngineError
 from model.segmenter import Segmenter
 from model.tiles import plan_tiles
-from model.weights_file import BUNDLED, Weights, WeightsError, load_weights
+from model.weights_file import SUFFIXES, Weights, WeightsError, load_weights
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +35,8 @@ class Service:
     """Everything a request needs. `load` in a thread of its own makes it ready; `drain` and `close` end it."""
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
-        """Raises SettingsError if device, precision or tile are not for this machine and these weights."""
-        check_settings(settings, weights)
+        """Raises SettingsError if engine, device, precision or tile are not for this machine and these weights."""
+        self._choice = check_settings(settings, weights)
         self.settings, self.weights = settings, weights
         self.metrics = Metrics()
         self.failure: str | None = None
@@ -49,7 +51,7 @@ class Service:
         started = time.perf_counter()
         settings, description = self.settings, self.weights.description
         set_threads(settings.compute_threads)
-        engine = TorchEngine(self.weights.build_net(), settings.device, settings.precision, description.threshold)
+        engine = make_engine(self.weights, self._choice, settings.compute_threads)
         segmenter = Segmenter(self.weights, engine, tile=settings.tile, max_batch=settings.max_batch, tta=settings.tta)
         built = time.perf_counter()
         channels = description.architecture.in_channels
@@ -103,41 +105,53 @@ class Service:
 
 
 def set_threads(compute: int) -> None:
-    """The one place where thread counts are set: torch has all of them, cv2 works within its caller's thread."""
+    """Where thread counts are set: torch has all of them, as OpenVINO has; cv2 works within its caller's thread."""
     torch.set_num_threads(compute)
     cv2.setNumThreads(0)
 
 
-def check_settings(settings: Settings, weights: Weights) -> None:
-    """What can only be checked with the machine and the weights at hand. Raises SettingsError."""
+def check_settings(settings: Settings, weights: Weights) -> Choice:
+    """What can only be checked with the machine and the weights at hand: the engine to make. Raises SettingsError."""
     architecture = weights.description.architecture
     try:
-        choose_precision(choose_device(settings.device), settings.precision)
         plan_tiles(1, 1, tile=settings.tile, halo=architecture.halo, grid=architecture.grid)
-    except EngineError as error:
-        raise SettingsError(
-            f"SEGMENT_DEVICE={settings.device} SEGMENT_PRECISION={settings.precision}: {error}"
-        ) from error
     except ValueError as error:
         raise SettingsError(f"SEGMENT_TILE={settings.tile}: {error}") from error
+    with _engine_problems(settings):
+        return choose(weights, settings.engine, settings.device, settings.precision)
 
 
-def find_weights(setting: Path | None) -> Path:
-    """The weights file a setting means: itself, a folder's newest, or the bundled one. Raises WeightsError."""
-    if setting is None:
-        return BUNDLED
+@contextmanager
+def _engine_problems(settings: Settings) -> Iterator[None]:
     try:
-        if not setting.is_dir():
-            return setting
-        found = [path for path in setting.glob("*.safetensors") if not path.name.startswith(".")]
-        return max(found, key=lambda path: path.stat().st_mtime, default=BUNDLED)
+        yield
+    except EngineError as error:
+        chosen = {name: getattr(settings, name) for name in ("engine", "device", "precision")}
+        given = " ".join(f"SEGMENT_{name.upper()}={value}" for name, value in chosen.items() if value != "auto")
+        raise SettingsError(f"{given}: {error}") from error
+
+
+def find_weights(settings: Settings) -> Path:
+    """The weights file a setting means: itself, a folder's newest, or the bundled one that suits the engine best.
+
+    Raises SettingsError, WeightsError.
+    """
+    with _engine_problems(settings):
+        bundled = bundled_weights(settings.engine, settings.device, settings.precision)
+    if settings.weights is None:
+        return bundled
+    try:
+        if not settings.weights.is_dir():
+            return settings.weights
+        found = [path for path in settings.weights.iterdir() if path.suffix in SUFFIXES and path.name[0] != "."]
+        return max(found, key=lambda path: path.stat().st_mtime, default=bundled)
     except OSError as error:
-        raise WeightsError(f"weights {setting}: cannot be read ({error.strerror})") from error
+        raise WeightsError(f"weights {settings.weights}: cannot be read ({error.strerror})") from error
 
 
-def read_weights(setting: Path | None) -> Weights:
-    """The weights a setting means. Raises WeightsError."""
-    path = find_weights(setting)
+def read_weights(settings: Settings) -> Weights:
+    """The weights that the settings mean. Raises SettingsError, WeightsError."""
+    path = find_weights(settings)
     weights = load_weights(path)
     log.info("weights", extra={"fields": {"file": path, "model": weights.label}})
     return weights

@@ -23,9 +23,13 @@ class Settings(BaseSettings):
         None, description="a weights file, or a folder whose newest one is taken; default: the bundled weights"
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
-    engine: Literal["auto", "torch"] = Field("auto", description="auto or torch")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto (bf16 where the chip multiplies in it, else fp32), fp32, bf16 or fp16"
+    engine: Literal["auto", "torch", "openvino"] = Field(
+        "auto", description="auto (openvino on a CPU where it is installed, else torch), torch or openvino"
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
+        "auto",
+        description="auto (int8 for weights made for it, else bf16 where the chip multiplies in it, else fp32), "
+        "fp32, bf16, fp16 or int8",
     )
     tta: Literal[1, 2, 4, 8] = Field(
         1, description="1, 2 (mirrored), 4 (flips) or 8 (and turned): views of each image whose results are averaged"
@@ -36,7 +40,7 @@ class Settings(BaseSettings):
     max_pixels: int = Field(100_000_000, ge=1, description="largest image, pixels")
     max_queue_pixels: int = Field(200_000_000, ge=1, description="pixels that may wait or be computed at once")
     max_batch: int = Field(8, ge=1, le=1024, description="most tiles computed at once")
-    tile: int = Field(1024, ge=32, le=16384, description="side of the largest tile, pixels; a multiple of 16")
+    tile: int = Field(1600, ge=32, le=16384, description="side of the largest tile, pixels; a multiple of 16")
     deadline_s: float = Field(
         600.0, gt=0, allow_inf_nan=False, description="seconds after which a request is given up with 504"
     )

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from model.engine import DTYPES, EngineError, TorchEngine, chip, choose_device, choose_precision
 
 from benchmarks.measuring import interleaved
-from model.engine import DTYPES, EngineError, TorchEngine, chip, choose_device, choose_precision
 from model.unet import UNet, UNetConfig
 from model.weights_file import load_weights
 

@@ -24,7 +24,8 @@ import cv2
 import torch
 
 from benchmarks.measuring import interleaved
-from model.engine import EngineError, chip, choose_device, choose_precision
+from model.engines.engine import EngineError
+from model.engines.pytorch import chip, choose_device, choose_precision
 from model.segmenter import Segmenter
 from model.weights_file import Description
 from training.batches import SampleStream

@@ -3,27 +3,37 @@
 Shape letters: N tiles, C channels, K classes, H height, W width.
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.engine import Array, Engine, TorchEngine
+from model.engines.choice import bundled_weights, choose, make_engine
+from model.engines.engine import Array, Engine
+from model.engines.tta import TTAEngine
 from model.preprocessing import FULL_SCALE, Pixels
 from model.tiles import Tile, plan_tiles
-from model.tta import TTAEngine
-from model.weights_file import BUNDLED, Description, Weights, load_weights
+from model.weights_file import Description, Weights, load_weights
 
-# Two thirds of a window of this side are core, and its activations at width 32 stay under 1 GB.
-TILE = 1024
+# Large enough that little is computed twice (the halos), small enough that a batch lasts under a second on two cores.
+TILE = 1600
 MAX_BATCH = 8
+
+Render: TypeAlias = Callable[[Array], NDArray[Any]]
+"""K x H x W float32 probabilities -> what is kept of them, (... x) H x W, pixel by pixel."""
+
+
+def as_they_are(probabilities: Array) -> Array:
+    """The render that keeps the probabilities."""
+    return probabilities
 
 
 class ImageTask:
     """One image on its way through an engine: its tiles are cut, computed in any order, and pasted, each once."""
 
-    def __init__(self, image: Pixels, description: Description, tile: int) -> None:
+    def __init__(self, image: Pixels, description: Description, tile: int, render: Render = as_they_are) -> None:
         """`image`: H x W or H x W x C, uint8 or uint16, RGB order. Raises ValueError if the net takes no such image."""
         if image.dtype not in FULL_SCALE or image.ndim not in (2, 3) or image.size == 0:
             raise ValueError(f"an image is H x W or H x W x C, uint8 or uint16, not {image.shape} {image.dtype}")
@@ -33,9 +43,11 @@ class ImageTask:
         if channels != architecture.in_channels:
             raise ValueError(f"the net takes {architecture.in_channels} channels, the image has {channels}")
         self._affine = preprocessing.affine(self._pixels)
+        self._render = render
         self.tiles = plan_tiles(height, width, tile=tile, halo=architecture.halo, grid=architecture.grid)
-        self.probabilities: Array = np.empty((architecture.classes, height, width), np.float32)
-        """K x H x W float32 in 0..1, whole once every tile is pasted."""
+        nothing = render(np.zeros((architecture.classes, 0, 0), np.float32))
+        self.result: NDArray[Any] = np.empty((*nothing.shape[:-2], height, width), nothing.dtype)
+        """(... x) H x W, of the render's type; whole once every tile is pasted."""
 
     def cut(self, tile: Tile) -> Array:
         """The net's input for a tile, C x H x W float32; past the image its edge pixels are repeated."""
@@ -48,10 +60,10 @@ class ImageTask:
         return self._affine.apply(window)
 
     def paste(self, tile: Tile, probabilities: Array) -> None:
-        """Writes the core of a tile's K x H x W probabilities."""
+        """Renders a tile's K x h x w probabilities, those of `tile.kept`, and writes its core."""
         rows, columns = tile.rows, tile.columns
-        target = self.probabilities[:, rows.low : rows.high, columns.low : columns.high]
-        target[...] = probabilities[:, rows.inside, columns.inside]
+        core = probabilities[:, : rows.high - rows.low, : columns.high - columns.low]
+        self.result[..., rows.low : rows.high, columns.low : columns.high] = self._render(core)
 
 
 class Segmenter:
@@ -74,34 +86,49 @@ class Segmenter:
 
     @classmethod
     def load(
-        cls, path: Path = BUNDLED, *, device: str = "auto", precision: str = "auto", tile: int = TILE, tta: int = 1
+        cls,
+        path: Path | None = None,
+        *,
+        engine: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        tile: int = TILE,
+        tta: int = 1,
     ) -> "Segmenter":
-        """From a weights file, on the torch engine. Raises WeightsError, EngineError, ValueError."""
-        weights = load_weights(path)
-        engine = TorchEngine(weights.build_net(), device, precision, weights.description.threshold)
-        return cls(weights, engine, tile=tile, tta=tta)
+        """From a weights file, or the bundled ones that suit best. Raises WeightsError, EngineError, ValueError."""
+        weights = load_weights(path or bundled_weights(engine, device, precision))
+        return cls(weights, make_engine(weights, choose(weights, engine, device, precision)), tile=tile, tta=tta)
 
-    def task(self, image: Pixels) -> ImageTask:
-        """The tiles of an image (see `ImageTask`), for callers that run the engine themselves."""
-        return ImageTask(image, self.description, self._tile)
+    def task(self, image: Pixels, render: Render = as_they_are) -> ImageTask:
+        """The tiles of an image (see `ImageTask`), for callers that have tiles of several images to run."""
+        return ImageTask(image, self.description, self._tile, render)
 
     def batch_size(self, tile: Tile) -> int:
-        """How many such tiles go through the engine at once: never more pixels than one full tile has."""
-        return max(1, min(self.max_batch, self._tile**2 // tile.pixels))
+        """How many such tiles go through the engine at once."""
+        return max(1, min(self.max_batch, self.engine.batch_pixels // tile.pixels))
+
+    def run(self, batch: Sequence[tuple[ImageTask, Tile]]) -> None:
+        """Computes tiles, which have one shape and keep the same part of it, and pastes each into its image."""
+        kept = batch[0][1].kept
+        results = self.engine.run(np.stack([task.cut(tile) for task, tile in batch]), kept)
+        for (task, tile), result in zip(batch, results, strict=True):
+            task.paste(tile, result)
+
+    def render(self, image: Pixels, render: Render) -> NDArray[Any]:
+        """H x W or H x W x C, uint8 or uint16 -> (... x) H x W, as rendered. Raises ValueError: see `ImageTask`."""
+        task = self.task(image, render)
+        for tile in task.tiles:
+            self.run([(task, tile)])
+        return task.result
 
     def probabilities(self, image: Pixels) -> Array:
         """H x W or H x W x C, uint8 or uint16 -> K x H x W float32 in 0..1. Raises ValueError: see `ImageTask`."""
-        task = self.task(image)
-        step = self.batch_size(task.tiles[0])
-        for first in range(0, len(task.tiles), step):
-            tiles = task.tiles[first : first + step]
-            for tile, result in zip(tiles, self.engine.run(np.stack([task.cut(tile) for tile in tiles])), strict=True):
-                task.paste(tile, result)
-        return task.probabilities
+        return self.render(image, as_they_are)
 
     def mask(self, image: Pixels, threshold: float | None = None) -> NDArray[np.uint8]:
         """H x W uint8: 0 and 255, or the class index of a net of several. `threshold`: 0..1, or the stored one."""
-        return to_mask(self.probabilities(image), self.description.threshold if threshold is None else threshold)
+        chosen = self.description.threshold if threshold is None else threshold
+        return self.render(image, lambda probabilities: to_mask(probabilities, chosen))
 
 
 def to_mask(probabilities: Array, threshold: float) -> NDArray[np.uint8]:

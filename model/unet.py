@@ -3,12 +3,15 @@
 Shape letters: N images, C input channels, K classes, H height, W width, D channels of a feature map.
 """
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Crop: TypeAlias = list[list[int]]
+"""[first row, end row], [first column, end column]."""
 
 
 class UNetConfig(BaseModel):
@@ -104,8 +107,11 @@ class Up(nn.Module):
         d_middle = d_joined // 2 if config.halve_middle else d_out
         self.conv = DoubleConv(d_joined, d_out, d_middle=d_middle, bias=config.conv_bias)
 
-    def forward(self, below: Tensor, skip: Tensor) -> Tensor:
+    def forward(self, below: Tensor, skip: Tensor, crops: list[Crop] | None = None) -> Tensor:
+        """`crops`: of `skip` and of what comes from below, once upsampled."""
         below = self.up(below)
+        if crops:
+            skip, below = cropped(skip, crops[0]), cropped(below, crops[1])
         rows, columns = skip.shape[-2] - below.shape[-2], skip.shape[-1] - below.shape[-1]
         if rows or columns:  # pooling dropped an odd row or column
             below = F.pad(below, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
@@ -123,6 +129,12 @@ class OutConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv(x)
         return out
+
+
+def cropped(x: Tensor, crop: Crop) -> Tensor:
+    """A view of some rows and columns of a map."""
+    (top, bottom), (left, right) = crop
+    return x[..., top:bottom, left:right]
 
 
 class UNet(nn.Module):
@@ -149,16 +161,19 @@ class UNet(nn.Module):
             d_below = d_out
         self.outc = OutConv(width, config.classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, crops: list[Crop] | None = None) -> Tensor:
+        """`crops`: those of `model.tiles.decoder_crops`, for an x of whole multiples of the grid; None for none."""
         height, width = x.shape[-2:]
+        depth = self.config.depth
         maps = [self.inc(self._padded(x))]
-        for level in range(1, self.config.depth + 1):
+        for level in range(1, depth + 1):
             maps.append(self.get_submodule(f"down{level}")(maps[-1]))
         below = maps.pop()
-        for step in range(1, self.config.depth + 1):
-            below = self.get_submodule(f"up{step}")(below, maps.pop())
+        for level in reversed(range(depth)):
+            up = self.get_submodule(f"up{depth - level}")
+            below = up(below, maps.pop(), crops and crops[2 * level : 2 * level + 2])
         logits: Tensor = self.outc(below)
-        return logits[..., :height, :width]
+        return cropped(logits, crops[-1]) if crops else logits[..., :height, :width]
 
     def _padded(self, x: Tensor) -> Tensor:
         """Edge pixels repeated to the right and below, up to the grid and to at least one pixel at the bottom."""

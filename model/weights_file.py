@@ -9,7 +9,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -20,9 +20,15 @@ from torch import Tensor
 from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
 
+if TYPE_CHECKING:
+    import openvino
+
 METADATA_KEY = "description"
 
+SUFFIXES = (".safetensors", ".xml")
+
 BUNDLED = Path(__file__).parent / "weights" / "em-membranes.safetensors"
+BUNDLED_INT8 = BUNDLED.with_name("em-membranes-int8.xml")
 
 
 class WeightsError(ValueError):
@@ -62,11 +68,15 @@ class Description(BaseModel):
 
 @dataclass(frozen=True)
 class Weights:
-    """A weights file in memory: its description, its tensors and the sha256 of its bytes (hex)."""
+    """A weights file in memory: its description, its tensors and the sha256 of its bytes (hex).
+
+    `graph`: instead of tensors, the net as OpenVINO runs it (N x C x H x W -> probabilities), quantised to 8 bits.
+    """
 
     description: Description
     tensors: dict[str, Tensor]
     sha256: str
+    graph: "openvino.Model | None" = None
 
     @property
     def label(self) -> str:
@@ -74,7 +84,9 @@ class Weights:
         return f"{self.description.name}@{self.sha256[:12]}"
 
     def build_net(self) -> UNet:
-        """The net with these weights, float32, in evaluation mode."""
+        """The net with these weights, float32, in evaluation mode. Raises WeightsError for a graph, which has none."""
+        if self.graph is not None:
+            raise WeightsError(f"weights {self.label}: made for OpenVINO in int8, and of use to nothing else")
         net = UNet(self.description.architecture)
         net.load_state_dict(self.tensors, strict=True)
         return net.eval()
@@ -102,31 +114,56 @@ def save_weights(path: Path, tensors: dict[str, Tensor], description: Descriptio
 def load_weights(path: Path = BUNDLED) -> Weights:
     """Reads and checks a weights file: description, names, shapes and finite values.
 
-    Raises WeightsError.
+    An .xml is what `training.export --to openvino` wrote; the .bin beside it is read, too. Raises WeightsError.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise WeightsError(f"weights {path}: no such file") from error
-    except OSError as error:
-        raise WeightsError(f"weights {path}: cannot be read ({error.strerror})") from error
+    if path.suffix == ".xml":
+        return _load_graph(path)
+    data = _read(path)
     try:
         tensors = load(data)
         metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {}
     except (SafetensorError, ValueError) as error:
         raise WeightsError(f"weights {path}: {_what_else(data)}") from error
-    description = _read_description(path, metadata)
-    check_tensors(str(path), tensors, description.architecture)
-    return Weights(description, tensors, hashlib.sha256(data).hexdigest())
-
-
-def _read_description(path: Path, metadata: dict[str, str]) -> Description:
     if METADATA_KEY not in metadata:
         raise WeightsError(
             f"weights {path}: a safetensors file without a description; bring it in with python -m model.convert"
         )
+    description = _read_description(path, metadata[METADATA_KEY])
+    check_tensors(str(path), tensors, description.architecture)
+    return Weights(description, tensors, hashlib.sha256(data).hexdigest())
+
+
+def _load_graph(path: Path) -> Weights:
+    xml, weights = _read(path), _read(path.with_suffix(".bin"))
     try:
-        return Description.model_validate_json(metadata[METADATA_KEY])
+        from model.engines.openvino import read_graph
+    except ImportError as error:
+        raise WeightsError(f"weights {path}: made for OpenVINO, and the package openvino is not installed") from error
+    try:
+        graph = read_graph(xml, weights)
+        shapes = [port.get_partial_shape()[1].get_length() for port in (graph.inputs[0], graph.outputs[0])]
+    except RuntimeError as error:
+        raise WeightsError(f"weights {path}: broken or truncated, or not an OpenVINO graph of a net") from error
+    if not graph.has_rt_info(METADATA_KEY):
+        raise WeightsError(f"weights {path}: an OpenVINO graph without a description; training.export writes one")
+    description = _read_description(path, graph.get_rt_info(METADATA_KEY).astype(str))
+    if shapes != [description.architecture.in_channels, description.architecture.classes]:
+        raise WeightsError(f"weights {path}: the graph does not fit the described net")
+    return Weights(description, {}, hashlib.sha256(xml + weights).hexdigest(), graph)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise WeightsError(f"weights {path}: no such file") from error
+    except OSError as error:
+        raise WeightsError(f"weights {path}: cannot be read ({error.strerror})") from error
+
+
+def _read_description(path: Path, text: str) -> Description:
+    try:
+        return Description.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or METADATA_KEY

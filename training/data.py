@@ -68,6 +68,22 @@ def load_samples(folder: Path, label_format: LabelFormat = "mask") -> list[Sampl
     return samples
 
 
+def load_images(folder: Path, at_most: int) -> list[Pixels]:
+    """Images alone, of a folder or of its image/; `at_most` files from all over it. Raises DataError."""
+    inner = [folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir()]
+    if not folder.is_dir():
+        raise DataError(f"no folder {folder}")
+    problems: list[str] = []
+    files = list(_files((inner or [folder])[0], problems).values())
+    if not files:
+        raise DataError(f"no images in {(inner or [folder])[0]}")
+    chosen = np.linspace(0, len(files) - 1, min(at_most, len(files))).round().astype(int)
+    images = [page for index in chosen for page in _decode(files[index], decode_pages, problems)]
+    if problems:
+        raise DataError(f"problems with the images in {folder}:\n  " + "\n  ".join(problems))
+    return images
+
+
 def split_samples(samples: list[Sample], fraction: float) -> tuple[list[Sample], list[Sample]]:
     """(training, validation): the last `fraction` in one piece, since neighbouring sections show the same cells.
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from model.engine import EngineError
+from model.engines.choice import ENGINES, PRECISIONS
+from model.engines.engine import EngineError
+from model.engines.tta import COUNTS
 from model.images import SUFFIXES, decode_image, encode_png
 from model.preprocessing import FULL_SCALE
 from model.segmenter import Segmenter
-from model.tta import COUNTS
-from model.weights_file import BUNDLED, WeightsError, load_weights, save_weights
+from model.weights_file import WeightsError, load_weights, save_weights
 from training.data import DataError, Sample, load_samples
 from training.distortions import DISTORTIONS
 from training.evaluation import Evaluation, Picture, Predictor, evaluate_predictions, picture, predictor
@@ -28,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parse(argv)
     try:
         if arguments.calibrate:
-            load_weights(arguments.calibrate)  # says now what is wrong with it
+            load_weights(arguments.calibrate).build_net()  # says now what is wrong with it
         samples = _chosen(load_samples(arguments.data, arguments.label_format), arguments.only)
         if arguments.probabilities:
             predict, threshold = _stored_predictions(arguments.probabilities), 0.5
@@ -50,7 +51,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m training.evaluate", description="Score weights on labelled images."
     )
     given = parser.add_mutually_exclusive_group()
-    given.add_argument("--weights", type=Path, default=BUNDLED, help="default: the bundled ones")
+    given.add_argument("--weights", type=Path, help="default: the bundled ones")
     given.add_argument(
         "--probabilities",
         metavar="DIR",
@@ -60,8 +61,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with image/ and label/")
     parser.add_argument("--label-format", choices=LABEL_FORMATS, default="mask", help="see training.run --help")
     parser.add_argument("--only", metavar="NAME", nargs="+", help="score these images alone")
+    parser.add_argument("--engine", choices=ENGINES, default="auto")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
     parser.add_argument("--tta", type=int, choices=COUNTS, default=1, help="average over this many flips and turns")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print JSON")
@@ -81,7 +83,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _segmenter(arguments: argparse.Namespace) -> Segmenter:
-    how = {"device": arguments.device, "precision": arguments.precision, "tta": arguments.tta}
+    how = {name: getattr(arguments, name) for name in ("engine", "device", "precision", "tta")}
     segmenter = Segmenter.load(arguments.weights, **how)
     if segmenter.description.architecture.classes > 1:
         raise DataError("scores are for nets of one class; these weights have more")

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from model.engine import EngineError, choose_device
+from model.engines.engine import EngineError
+from model.engines.pytorch import choose_device
 from model.segmenter import Segmenter
 from model.weights_file import BUNDLED, Description, Weights, WeightsError, load_weights
 from training import memory, pace

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import swa_utils
 
-from model.engine import DTYPES, choose_precision, memory_format
+from model.engines.pytorch import DTYPES, choose_precision, memory_format
 from model.unet import UNet
 from training import losses
 from training.machine import Machine

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from model.engine import chip
+from model.engines.pytorch import chip
 from training.batches import SampleStream, make_loader
 from training.data import Sample
 from training.learner import Learner

@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from model.engine import EngineError
+from model.engines.engine import EngineError
 from model.segmenter import Segmenter
 from model.weights_file import Description, WeightsError, load_weights
 from training.charts import History, draw_charts

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from model.engine import TorchEngine
+from model.engines.pytorch import TorchEngine
 from model.segmenter import Segmenter
 from model.weights_file import Description, Weights, save_weights
 from training.batches import Batch, SampleStream, make_loader

@@ -19,9 +19,10 @@ from PIL import Image
 from app.application import create_app
 from app.service import Service
 from app.settings import PREFIX, Settings
-from model.engine import Array, Engine
+from model.engines.engine import Array, Engine
 from model.preprocessing import Pixels, Preprocessing
 from model.segmenter import Segmenter
+from model.tiles import Window
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, save_weights
 
@@ -51,6 +52,7 @@ class GatedEngine:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.name, self.device, self.precision = engine.name, engine.device, engine.precision
+        self.batch_pixels = TILE * TILE
         self.gate = threading.Event()
         self.batches: list[Array] = []
         self.failures: list[Exception] = []
@@ -61,12 +63,12 @@ class GatedEngine:
         """Of each batch: its tiles, their height, their width."""
         return [(len(batch), *batch.shape[2:]) for batch in self.batches]
 
-    def run(self, batch: Array) -> Array:
+    def run(self, batch: Array, kept: Window | None = None) -> Array:
         self.batches.append(batch)
         assert self.gate.wait(PATIENCE_S)
         if self.failures:
             raise self.failures.pop(0)
-        return self._engine.run(batch)
+        return self._engine.run(batch, kept)
 
 
 def _save_random_net(path: Path, *, seed: int = 0, channels: str = "grey", **config: Any) -> Path:

@@ -1,15 +1,8 @@
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
-from app.encode import Output, encode
-from model.engine import Array
-
-
-def _decoded(data: bytes) -> np.ndarray:
-    return np.array(Image.open(io.BytesIO(data)))
+from app.encode import Output, renderer
+from model.engines.engine import Array
 
 
 @pytest.fixture
@@ -19,29 +12,29 @@ def one_class() -> Array:
 
 @pytest.mark.parametrize(("threshold", "foreground"), [(0.2, 5), (0.5, 4), (0.5001, 3), (0.9999, 1)])
 def test_a_mask_is_255_from_the_threshold_on(one_class: Array, threshold: float, foreground: int):
-    mask = _decoded(encode(one_class, "mask", threshold, 0))
+    mask = renderer("mask", threshold, 0)(one_class)
     assert mask.dtype == np.uint8
     assert np.array_equal(mask, np.where(one_class[0] >= threshold, 255, 0))
     assert (mask == 255).sum() == foreground
 
 
 def test_a_probability_is_scaled_to_16_bits_and_rounded(one_class: Array):
-    image = _decoded(encode(one_class, "probability", 0.5, 0))
+    image = renderer("probability", 0.5, 0)(one_class)
     assert image.dtype == np.uint16
     assert image.tolist() == [[0, 16384, 32768], [49151, 65469, 65535]]
 
 
 def test_of_several_classes_the_mask_is_the_index_of_the_most_probable():
     probabilities = np.array([[[0.5, 0.1]], [[0.3, 0.2]], [[0.2, 0.7]]], np.float32)
-    assert _decoded(encode(probabilities, "mask", 0.5, 0)).tolist() == [[0, 2]]
+    assert renderer("mask", 0.5, 0)(probabilities).tolist() == [[0, 2]]
 
 
 @pytest.mark.parametrize(("class_index", "expected"), [(0, [[32768, 6554]]), (2, [[13107, 45874]])])
 def test_a_probability_is_that_of_the_class_asked_for(class_index: int, expected: list[list[int]]):
     probabilities = np.array([[[0.5, 0.1]], [[0.3, 0.2]], [[0.2, 0.7]]], np.float32)
-    assert _decoded(encode(probabilities, "probability", 0.5, class_index)).tolist() == expected
+    assert renderer("probability", 0.5, class_index)(probabilities).tolist() == expected
 
 
 @pytest.mark.parametrize("output", ["mask", "probability"])
 def test_the_answer_is_as_large_as_the_probabilities(output: Output):
-    assert _decoded(encode(np.zeros((1, 3, 11), np.float32), output, 0.5, 0)).shape == (3, 11)
+    assert renderer(output, 0.5, 0)(np.zeros((1, 3, 11), np.float32)).shape == (3, 11)

@@ -7,33 +7,46 @@ import pytest
 
 from app.service import Service, find_weights, read_weights
 from app.settings import Settings, SettingsError
-from model.weights_file import BUNDLED, WeightsError, load_weights
+from model.weights_file import BUNDLED, BUNDLED_INT8, WeightsError, load_weights
 
 
-def test_no_setting_means_the_bundled_weights():
-    assert find_weights(None) == BUNDLED
+@pytest.mark.parametrize(
+    ("fields", "bundled"),
+    [
+        ({}, BUNDLED_INT8),
+        ({"engine": "openvino"}, BUNDLED_INT8),
+        ({"precision": "int8"}, BUNDLED_INT8),
+        ({"engine": "torch"}, BUNDLED),
+        ({"precision": "fp32"}, BUNDLED),
+        ({"engine": "openvino", "precision": "fp32"}, BUNDLED),
+    ],
+)
+def test_no_setting_means_the_bundled_weights_that_suit_the_engine(fields: dict[str, str], bundled: Path):
+    assert find_weights(Settings.model_validate({"device": "cpu"} | fields)) == bundled
 
 
 def test_a_file_means_itself(weights_path: Path):
-    assert find_weights(weights_path) == weights_path
-    assert read_weights(weights_path).description.name == "small-net"
+    assert find_weights(Settings(weights=weights_path)) == weights_path
+    assert read_weights(Settings(weights=weights_path)).description.name == "small-net"
 
 
 def test_a_folder_means_its_newest_weights(tmp_path: Path):
-    for age, name in enumerate(["c.safetensors", "a.safetensors", "newest.pth", ".hidden.safetensors"]):
+    for age, name in enumerate(["c.safetensors", "d.xml", "a.safetensors", "newest.pth", ".hidden.xml"]):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (1000 + age, 1000 + age))
-    assert find_weights(tmp_path) == tmp_path / "a.safetensors"
+    assert find_weights(Settings(weights=tmp_path)) == tmp_path / "a.safetensors"
+    (tmp_path / "a.safetensors").unlink()
+    assert find_weights(Settings(weights=tmp_path)) == tmp_path / "d.xml"
 
 
 def test_an_empty_folder_means_the_bundled_weights(tmp_path: Path):
-    assert find_weights(tmp_path) == BUNDLED
+    assert find_weights(Settings(weights=tmp_path, engine="torch")) == BUNDLED
 
 
 @pytest.mark.parametrize("name", ["missing.safetensors", "x" * 5000])
 def test_a_path_that_cannot_be_read_is_a_weights_error(tmp_path: Path, name: str):
     with pytest.raises(WeightsError, match=r"^weights .*xx|missing\.safetensors"):
-        read_weights(tmp_path / name)
+        read_weights(Settings(weights=tmp_path / name))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +88,7 @@ def test_weights_cut_short_on_disk_after_they_were_read_do_no_harm(
     make_settings: Callable[..., Settings], weights_path: Path, tmp_path: Path
 ):
     copy = Path(shutil.copy(weights_path, tmp_path))
-    service = Service(make_settings(weights=copy), read_weights(copy))
+    service = Service(make_settings(weights=copy), read_weights(Settings(weights=copy)))
     copy.write_bytes(b"")  # were the file mapped into memory, the next line would end the process
     service.load()
     assert service.ready

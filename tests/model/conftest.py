@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.engine import TorchEngine
+from model.engines.pytorch import TorchEngine
 from model.preprocessing import Pixels, Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig

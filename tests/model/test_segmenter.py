@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.engine import EngineError
+from model.engines.engine import EngineError
 from model.segmenter import Segmenter, to_mask
 from model.weights_file import WeightsError
 
@@ -180,10 +180,11 @@ def test_how_many_tiles_run_at_once_makes_no_difference(make_net, make_image, ma
 @pytest.mark.parametrize(
     ("size", "expected"), [((64, 64), 1), ((60, 32), 2), ((16, 16), 8), ((1, 1), 8), ((200, 200), 1)]
 )
-def test_no_batch_has_more_pixels_than_a_full_tile_or_more_tiles_than_allowed(
+def test_no_batch_has_more_pixels_than_the_engine_has_use_for_or_more_tiles_than_allowed(
     make_net, make_image, make_segmenter, size, expected
 ):
     segmenter = make_segmenter(make_net(**SMALL), tile=TILE, max_batch=8)
+    segmenter.engine.batch_pixels = TILE * TILE
     assert segmenter.batch_size(segmenter.task(make_image(*size)).tiles[0]) == expected
 
 
@@ -193,13 +194,22 @@ def test_tiles_of_several_images_may_be_run_together_and_in_any_order(make_net, 
     tasks = [segmenter.task(image) for image in images]
     work = [(task, tile) for task in tasks for tile in task.tiles]
     np.random.default_rng(0).shuffle(work)
-    for first in range(0, len(work), 3):
-        part = work[first : first + 3]
-        results = segmenter.engine.run(np.stack([task.cut(tile) for task, tile in part]))
-        for (task, tile), result in zip(part, results, strict=True):
-            task.paste(tile, result)
+    for kept in {tile.kept for _, tile in work}:
+        alike = [(task, tile) for task, tile in work if tile.kept == kept]
+        assert len(alike) > 1
+        segmenter.run(alike)
     for image, task in zip(images, tasks, strict=True):
-        assert difference(task.probabilities, segmenter.probabilities(image)) <= 1e-5
+        assert difference(task.result, segmenter.probabilities(image)) <= 1e-5
+
+
+def test_a_render_decides_what_is_kept_of_an_image(make_net, make_image, make_segmenter):
+    segmenter, image = make_segmenter(make_net(classes=3, **SMALL), tile=TILE), make_image(100, 150)
+    probabilities = segmenter.probabilities(image)
+    last = segmenter.render(image, lambda part: (part[2] * 255).astype(np.uint8))
+    assert last.dtype == np.uint8
+    assert np.array_equal(last, (probabilities[2] * 255).astype(np.uint8))
+    pair = segmenter.render(image, lambda part: part[:2])
+    assert np.array_equal(pair, probabilities[:2])
 
 
 def test_the_image_is_left_as_it_was_and_may_be_a_read_only_view(make_net, make_image, make_segmenter):

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+import torch
 
-from model.tiles import Tile, plan_tiles
+from model.tiles import Tile, decoder_crops, plan_tiles
 
 # tile, halo, grid: with and without a halo, barely wider than two halos, as small as can be, and as in production
 PLANS = [(32, 8, 4), (32, 0, 4), (36, 16, 4), (1, 0, 1), (5, 2, 1), (64, 28, 4), (1024, 112, 16), (256, 112, 16)]
@@ -83,13 +84,40 @@ def test_tiles_come_row_by_row():
     assert len(order) == 16
 
 
-@pytest.mark.parametrize(("height", "width"), [(20, 20), (100, 20), (100, 77)])
-def test_the_core_inside_the_window_is_the_core_in_the_image(height, width):
-    plan = plan_tiles(height, width, tile=32, halo=8, grid=4)
-    rows, columns = np.mgrid[: height + 4, : width + 4]
-    for part in plan:
-        for axis, span in ((rows[:, 0], part.rows), (columns[0], part.columns)):
-            assert (axis[span.start :][span.inside] == axis[span.low : span.high]).all()
+@pytest.mark.parametrize(("tile", "halo", "grid"), PLANS)
+@pytest.mark.parametrize("side", SIDES)
+def test_what_is_kept_begins_with_the_core_and_is_no_more_but_for_padding(tile, halo, grid, side):
+    side = side_of((tile, halo, grid), side)
+    for span in (part.rows for part in plan_tiles(side, 1, tile=tile, halo=halo, grid=grid)):
+        first, end = span.kept
+        assert span.start + first == span.low
+        assert span.start + end == (span.high if span.high < side else -(-side // grid) * grid)
+
+
+def test_windows_are_no_larger_than_the_number_of_tiles_asks_for():
+    sizes = {part.shape for part in plan_tiles(8192, 1040, tile=1600, halo=112, grid=16)}
+    assert sizes == {(1552, 1040)}  # 6 of them: (8192 + 5 * 2 * 112) / 6, rounded up to the grid
+
+
+CROPS = [((0, 64), (0, 96)), ((16, 64), (0, 40)), ((20, 23), (31, 70)), ((0, 1), (95, 96)), ((24, 40), (24, 72))]
+
+
+@pytest.mark.parametrize("kept", CROPS)
+@pytest.mark.parametrize("upsampling", ["bilinear", "transposed"])
+@torch.inference_mode()
+def test_a_cropped_decoder_gives_the_same_where_it_is_kept(make_net, kept, upsampling):
+    net = make_net(upsampling=upsampling, depth=3).double()
+    x = torch.rand(1, 1, 64, 96, dtype=torch.float64)
+    (top, bottom), (left, right) = kept
+    expected = net(x)[..., top:bottom, left:right]
+    result = net(x, decoder_crops(kept, (64, 96), 3).tolist())
+    assert torch.allclose(result, expected, rtol=0, atol=1e-12)
+
+
+def test_a_decoder_is_cropped_to_a_few_pixels_around_what_is_kept():
+    crops = decoder_crops(((112, 912), (0, 1024)), (1024, 1024), 4)
+    assert crops[0::2, 0].tolist() == [[110, 914], [52, 460], [23, 233], [8, 120], [2, 802]]
+    assert (crops[0::2, 1] == [[0, 1024], [0, 512], [0, 256], [0, 128], [0, 1024]]).all()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.engine import Array, Engine
+from model.engines.engine import Array, Engine
+from model.tiles import Window
 
 
 class Symmetry(NamedTuple):
@@ -20,6 +21,14 @@ class Symmetry(NamedTuple):
 
     transposed: bool
     flipped: tuple[int, ...]
+
+    def apply_to(self, kept: Window, shape: tuple[int, int]) -> Window:
+        """Where the rows and columns `kept` of a map of `shape` come to lie."""
+        rows, columns = (
+            (size - end, size - first) if axis in self.flipped else (first, end)
+            for axis, size, (first, end) in zip((-2, -1), shape, kept, strict=True)
+        )
+        return (columns, rows) if self.transposed else (rows, columns)
 
     def apply(self, batch: Array) -> Array:
         """... x H x W -> a view of it, ... x H x W, or ... x W x H if transposed."""
@@ -47,20 +56,22 @@ class TTAEngine:
         self._engine, self._grid = engine, grid
         self._others = SYMMETRIES[1:symmetries]
         self.name, self.device, self.precision = engine.name, engine.device, engine.precision
+        self.batch_pixels = engine.batch_pixels
 
-    def run(self, batch: Array) -> Array:
-        """N x C x H x W float32 -> N x K x H x W float32 probabilities, for any H and W from 1 up.
+    def run(self, batch: Array, kept: Window | None = None) -> Array:
+        """N x C x H x W float32 -> N x K x h x w float32 probabilities, for any H and W from 1 up.
 
         One symmetry after another, so that it takes hardly more memory than the engine alone.
         """
         height, width = batch.shape[-2:]
-        padded = self._padded(batch)
-        total = self._engine.run(padded).copy()  # the engine may use the memory of its result again
+        padded, kept = self._padded(batch), kept or ((0, height), (0, width))
+        total = self._engine.run(padded, kept).copy()  # the engine may use the memory of its result again
         for symmetry in self._others:
             # copied, for torch takes no view with negative strides
-            total += symmetry.undo(self._engine.run(symmetry.apply(padded).copy()))
+            view = symmetry.apply(padded).copy()
+            total += symmetry.undo(self._engine.run(view, symmetry.apply_to(kept, padded.shape[-2:])))
         total /= 1 + len(self._others)
-        return total[..., :height, :width]
+        return total
 
     def _padded(self, batch: Array) -> Array:
         """Padded as the net would: were that left to it, a flipped batch would be padded on its other side."""

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.engine import TorchEngine
-from model.tta import SYMMETRIES, TTAEngine
+from model.engines.pytorch import TorchEngine
+from model.engines.tta import SYMMETRIES, TTAEngine
+from model.tiles import Window
 from model.unet import UNet
 
 # Depth 2: a grid of 4 and a halo of 28, so that small images have many tiles
@@ -144,11 +145,12 @@ class ReusingEngine(TorchEngine):
         self.shapes: list[tuple[int, ...]] = []
         self._memory: dict[tuple[int, ...], np.ndarray] = {}
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: np.ndarray, kept: Window | None = None) -> np.ndarray:
         assert batch.flags.c_contiguous
         self.shapes.append(batch.shape)
-        memory = self._memory.setdefault(batch.shape, np.empty(batch.shape, np.float32))
-        memory[...] = super().run(batch)
+        result = super().run(batch, kept)
+        memory = self._memory.setdefault(result.shape, np.empty(result.shape, np.float32))
+        memory[...] = result
         return memory
 
 

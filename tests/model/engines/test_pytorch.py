@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.engine import EngineError, TorchEngine, choose_device, choose_precision, to_probabilities
+from model.engines.engine import EngineError
+from model.engines.pytorch import TorchEngine, choose_device, choose_precision, to_probabilities
 
 CPU = torch.device("cpu")
 

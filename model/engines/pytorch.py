@@ -1,4 +1,4 @@
-"""Engines: a net made ready for one device and one precision. Nothing else in the code knows which one runs.
+"""The net in eager PyTorch, on CUDA, MPS or the CPU; and what else depends on torch's devices.
 
 Shape letters: N tiles, C channels, K classes, H height, W width.
 """
@@ -6,42 +6,26 @@ Shape letters: N tiles, C channels, K classes, H height, W width.
 import math
 import platform
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from model.engines.engine import Array, EngineError
+from model.tiles import Window, decoder_crops
 from model.unet import UNet
 
-Array: TypeAlias = NDArray[np.float32]
 Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-
-class EngineError(ValueError):
-    """A device or precision that this machine does not have; the message says what it has."""
-
-
-class Engine(Protocol):
-    """Runs batches of tiles. `name`, `device` and `precision` are for people to read."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def device(self) -> str: ...
-    @property
-    def precision(self) -> str: ...
-
-    def run(self, batch: Array) -> Array:
-        """N x C x H x W float32 -> N x K x H x W float32 probabilities (sigmoid of one class, softmax of several)."""
-        ...
+# Two images of 512 x 512 keep no CPU busier than one; a GPU has use for many.
+BATCH_PIXELS = {"cpu": 512 * 512, "cuda": 8 * 512 * 512, "mps": 2 * 512 * 512}
 
 
 class TorchEngine:
-    """The net in eager PyTorch, on CUDA, MPS or the CPU."""
+    """An `Engine`."""
 
     name = "torch"
 
@@ -51,17 +35,31 @@ class TorchEngine:
         self._device = choose_device(device)
         self.device = str(self._device)
         self.precision: str = choose_precision(self._device, precision)
+        self.batch_pixels = BATCH_PIXELS[self._device.type]
         self._dtype = DTYPES[self.precision]
         self._layout = memory_format(net)
         net = net.eval().requires_grad_(False).to(self._device, self._dtype)
-        self._net = net.to(memory_format=self._layout)  # type: ignore[call-overload]  # torch's stubs lack it
+        self._net: UNet = net.to(memory_format=self._layout)  # type: ignore[call-overload]  # torch's stubs lack it
+        # Aligned corners make the decoder's result depend on where its map ends: it cannot be cropped before.
+        self._croppable = net.config.upsampling != "bilinear_aligned"
 
     @torch.inference_mode()
-    def run(self, batch: Array) -> Array:
-        x = torch.from_numpy(batch).to(self._device, self._dtype).contiguous(memory_format=self._layout)
-        probabilities = to_probabilities(self._net(x).float(), self._threshold)
+    def run(self, batch: Array, kept: Window | None = None) -> Array:
+        height, width = batch.shape[-2:]
+        x = self._to_device(torch.from_numpy(batch)).to(self._dtype).contiguous(memory_format=self._layout)
+        if kept and self._croppable:
+            logits = self._net(x, decoder_crops(kept, (height, width), self._net.config.depth).tolist())
+        else:
+            (top, bottom), (left, right) = kept or ((0, None), (0, None))
+            logits = self._net(x)[..., top:bottom, left:right]
+        probabilities = to_probabilities(logits.float(), self._threshold)
         array: Array = probabilities.contiguous().cpu().numpy()
         return array
+
+    def _to_device(self, batch: Tensor) -> Tensor:
+        if self._device.type != "cuda":
+            return batch.to(self._device)
+        return batch.pin_memory().to(self._device, non_blocking=True)
 
 
 def to_probabilities(logits: Tensor, threshold: float) -> Tensor:

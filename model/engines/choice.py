@@ -1,0 +1,84 @@
+"""Which engine runs which weights, where, and in which precision."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from model.engines.engine import Engine, EngineError
+from model.engines.pytorch import TorchEngine, choose_device, choose_precision
+from model.weights_file import BUNDLED, BUNDLED_INT8, Weights
+
+ENGINES = ("auto", "torch", "openvino")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine that this machine and these weights have: nothing in it is "auto"."""
+
+    engine: str
+    device: str
+    precision: str
+
+
+def choose(weights: Weights, engine: str = "auto", device: str = "auto", precision: str = "auto") -> Choice:
+    """What is wanted, with each "auto" made out. Raises EngineError if it is not to be had.
+
+    "auto" is OpenVINO on a CPU, where it is installed and takes the net, else torch.
+    """
+    if weights.graph is not None:
+        return _choose_for_graph(engine, device, precision)
+    if precision == "int8":
+        raise EngineError("precision int8 takes weights that training.export --precision int8 has made")
+    found = choose_device(device)
+    if engine == "openvino":
+        _check_openvino(str(found))
+    aligned = weights.description.architecture.upsampling == "bilinear_aligned"
+    if engine == "openvino" or (engine == "auto" and _runs_openvino(device) and not aligned and precision != "fp16"):
+        from model.engines import openvino
+
+        return Choice("openvino", "cpu", openvino.choose_precision(precision))
+    return Choice("torch", str(found), choose_precision(found, precision))
+
+
+def make_engine(weights: Weights, choice: Choice, threads: int = 0) -> Engine:
+    """The engine of a choice. `threads`: OpenVINO's, 0 for one a core; torch has its own for the whole process.
+
+    Raises EngineError.
+    """
+    if choice.engine == "torch":
+        return TorchEngine(weights.build_net(), choice.device, choice.precision, weights.description.threshold)
+    from model.engines.openvino import OpenVinoEngine, to_graph
+
+    graph = weights.graph if weights.graph is not None else to_graph(weights.build_net())
+    return OpenVinoEngine(graph, choice.precision, threads)
+
+
+def bundled_weights(engine: str = "auto", device: str = "auto", precision: str = "auto") -> Path:
+    """The bundled weights that suit best: in 8 bits where OpenVINO runs them, for they lose nothing and are faster.
+
+    Raises EngineError.
+    """
+    if engine == "torch" or precision not in ("auto", "int8") or not _runs_openvino(device):
+        return BUNDLED
+    from model.engines.openvino import has_int8
+
+    return BUNDLED_INT8 if has_int8() or precision == "int8" else BUNDLED
+
+
+def _choose_for_graph(engine: str, device: str, precision: str) -> Choice:
+    if engine == "torch" or precision not in ("auto", "int8"):
+        raise EngineError("weights in int8 run on the openvino engine in precision int8 alone")
+    _check_openvino("cpu" if device == "auto" else str(choose_device(device)))
+    return Choice("openvino", "cpu", "int8")
+
+
+def _check_openvino(device: str) -> None:
+    if find_spec("openvino") is None:
+        raise EngineError("the openvino engine needs the package openvino, which is not installed")
+    if device != "cpu":
+        raise EngineError(f"the openvino engine runs on the cpu alone, not on {device}")
+
+
+def _runs_openvino(device: str) -> bool:
+    return find_spec("openvino") is not None and choose_device(device).type == "cpu"

@@ -1,0 +1,39 @@
+"""What an engine is.
+
+Shape letters: N tiles, C channels, K classes, H height, W width.
+"""
+
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.tiles import Window
+
+Array: TypeAlias = NDArray[np.float32]
+
+
+class EngineError(ValueError):
+    """An engine, device or precision that is not to be had here; the message says what is."""
+
+
+class Engine(Protocol):
+    """Runs batches of tiles. `name`, `device` and `precision` are for people to read."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def batch_pixels(self) -> int:
+        """Pixels beyond which a larger batch is no faster, and only makes its tiles wait for each other."""
+        ...
+
+    def run(self, batch: Array, kept: Window | None = None) -> Array:
+        """N x C x H x W float32 -> N x K x h x w float32 probabilities (sigmoid of one class, softmax of several).
+
+        `kept`: the h rows and w columns that are wanted, None for all. The engine may leave the others uncomputed.
+        """
+        ...

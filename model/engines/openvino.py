@@ -1,0 +1,142 @@
+"""The net in OpenVINO, on the CPU: faster there than torch, and the only engine for int8.
+
+A graph (OpenVINO's name for a net: an .xml of its layers and a .bin of its weights) takes an image and gives its
+probabilities. It is made from a torch net, or read from what `training.export` wrote.
+
+Shape letters: N tiles, C channels, K classes, H height, W width.
+"""
+
+import threading
+import warnings
+from typing import Any
+
+import numpy as np
+import openvino
+import torch
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+from openvino import properties
+from openvino.properties import hint
+from torch import Tensor, nn
+
+from model.engines.engine import Array, EngineError
+from model.tiles import Window, decoder_crops
+from model.unet import UNet
+
+TYPES = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
+
+# Two images of 512 x 512 keep no CPU busier than one.
+BATCH_PIXELS = 512 * 512
+
+
+class OpenVinoEngine:
+    """An `Engine`. It takes windows of whole multiples of the net's grid."""
+
+    name, device, batch_pixels = "openvino", "cpu", BATCH_PIXELS
+
+    def __init__(self, graph: openvino.Model, precision: str, threads: int = 0) -> None:
+        """`precision`: fp32 or bf16, or int8 for a quantised graph. `threads`: that compute, 0 for one a core."""
+        self.precision = precision
+        self._depth = len(_joins(graph))
+        self._cropped, self._whole = _crop_decoder(graph), graph
+        self._config = {
+            properties.num_streams: 1,
+            properties.inference_num_threads: threads,
+            hint.inference_precision: TYPES[choose_precision("auto") if precision == "int8" else precision],
+        }
+        self._requests: dict[bool, openvino.InferRequest] = {}
+        self._lock = threading.Lock()
+
+    def run(self, batch: Array, kept: Window | None = None) -> Array:
+        height, width = batch.shape[-2:]
+        inputs: list[NDArray[Any]] = [np.ascontiguousarray(batch)]
+        if kept is not None and kept != ((0, height), (0, width)):
+            inputs.append(decoder_crops(kept, (height, width), self._depth))
+        with self._lock:
+            results = self._request(crop=len(inputs) > 1).infer(inputs, share_inputs=True, share_outputs=True)
+            probabilities: Array = results[0].copy()
+        return probabilities
+
+    def _request(self, *, crop: bool) -> openvino.InferRequest:
+        """Compiled when it is first needed: cropping costs a copy of each map, so whole windows do without."""
+        if crop not in self._requests:
+            graph = self._cropped if crop else self._whole
+            compiled = openvino.Core().compile_model(graph, "CPU", self._config)
+            self._requests[crop] = compiled.create_infer_request()
+        return self._requests[crop]
+
+
+def choose_precision(wanted: str) -> str:
+    """For "auto" bf16 where the chip multiplies in it, else fp32; else what is wanted. Raises EngineError."""
+    if wanted == "auto":
+        return "bf16" if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+    if wanted not in TYPES:
+        raise EngineError(f"precision {wanted!r} is not one of the openvino engine's: auto, {', '.join(TYPES)}")
+    return wanted
+
+
+def has_int8() -> bool:
+    """Whether the chip is faster in 8 bits."""
+    return "INT8" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class _Probabilities(nn.Module):
+    def __init__(self, net: UNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x)
+        return logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid()
+
+
+def to_graph(net: UNet) -> openvino.Model:
+    """N x C x H x W float32, H and W multiples of the grid -> N x K x H x W float32 probabilities.
+
+    Raises EngineError for nets with aligned corners, which are to be computed the original's way.
+    """
+    config = net.config
+    if config.upsampling == "bilinear_aligned":
+        raise EngineError("the openvino engine takes no nets with aligned corners: use SEGMENT_ENGINE=torch")
+    example = torch.zeros(1, config.in_channels, 2 * config.grid, 2 * config.grid)
+    with warnings.catch_warnings():  # the tracer's, about the padding that such sizes do not need
+        warnings.simplefilter("ignore")
+        graph = openvino.convert_model(
+            _Probabilities(net.eval()), input=[-1, config.in_channels, -1, -1], example_input=example
+        )
+    graph.inputs[0].set_names({"image"})
+    graph.outputs[0].set_names({"probabilities"})
+    return graph
+
+
+def read_graph(xml: bytes, weights: bytes) -> openvino.Model:
+    """Raises RuntimeError if they are broken."""
+    return openvino.Core().read_model(model=xml, weights=weights)
+
+
+def _joins(graph: openvino.Model) -> list[openvino.Node]:
+    """Where the decoder joins the encoder's maps, full resolution first."""
+    maps = [node for node in graph.get_ordered_ops() if node.get_type_name() == "Concat"]
+    return [node for node in reversed(maps) if node.get_output_partial_shape(0).rank.get_length() == 4]
+
+
+def _crop_decoder(graph: openvino.Model) -> openvino.Model:
+    """A copy with a second input, the `decoder_crops`."""
+    graph = graph.clone()
+    crops = ops.parameter([-1, 2, 2], np.int64, name="crops")
+    for level, node in enumerate(_joins(graph)):
+        for side in (0, 1):
+            _crop(node.input(side), crops, 2 * level + side)
+    _crop(graph.get_results()[0].input(0), crops, -1)
+    graph.add_parameters([crops])
+    graph.validate_nodes_and_infer_types()
+    return graph
+
+
+def _crop(port: openvino.Input, crops: openvino.Node, index: int) -> None:
+    """Puts a slice before a node's input."""
+    zero, one, axes = (ops.constant(np.array(value, np.int64)) for value in (0, 1, (2, 3)))
+    ends = ops.gather(crops, ops.constant(np.int64(index)), zero)
+    first, end = ops.gather(ends, zero, one), ops.gather(ends, one, one)
+    steps = ops.constant(np.ones(2, np.int64))
+    port.replace_source_output(ops.slice(port.get_source_output(), first, end, steps, axes).output(0))
