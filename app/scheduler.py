@@ -1,7 +1,8 @@
 """The queue of tiles before an engine. Requests take turns, tile by tile; tiles of one kind share a batch.
 
-So one huge image delays a small one by a batch, not by an image. The engine runs in one thread of its own and starts
-at once with what waits.
+So one huge image delays a small one by a batch, not by an image. The engine runs in threads of its own, one for each of
+its streams, and starts at once with what waits. A tile that fills the engine by itself never takes more than one of
+them, so that small images get past.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager
+from typing import TypeAlias
 
 from app.metrics import Metrics
 from model.segmenter import ImageTask, Segmenter
@@ -36,8 +38,6 @@ class Job:
 
     def __init__(self, task: ImageTask) -> None:
         self.task = task
-        self.pixels = sum(tile.pixels for tile in task.tiles)
-        """Of the tiles that wait or are being computed: what the job takes of the queue."""
         self.waiting = deque(task.tiles)
         self.missing = len(task.tiles)
         self.done: Future[None] = Future()
@@ -49,6 +49,13 @@ class Job:
         """Of the next tile: only tiles that are alike in this can be computed at once."""
         return self.waiting[0].shape, self.waiting[0].kept
 
+    @property
+    def waiting_pixels(self) -> int:
+        return sum(tile.pixels for tile in self.waiting)
+
+
+Batch: TypeAlias = list[tuple[Job, Tile]]
+
 
 class Scheduler:
     """`run` is called on the event loop, the engine runs in its thread; `_changed` guards what they share."""
@@ -58,10 +65,16 @@ class Scheduler:
         self._jobs: deque[Job] = deque()
         self._queued_pixels = 0
         self._pixels_per_s: float | None = None
+        self._running = 0  # batches
+        self._filled = False  # one of them is a tile that is larger than any batch
         self._closing = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"engine-{index}", daemon=True)
+            for index in range(segmenter.engine.streams)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     async def run(self, task: ImageTask) -> Job:
         """Computes all tiles of a task; cancelling this drops what is left of them. Raises Overloaded."""
@@ -88,18 +101,19 @@ class Scheduler:
 
     @property
     def alive(self) -> bool:
-        return self._thread.is_alive()
+        return all(thread.is_alive() for thread in self._threads)
 
     def close(self) -> None:
         """Finishes what is queued, then ends the thread."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def _submit(self, job: Job) -> None:
         with self._changed:
-            self._take(job.pixels)
+            self._take(job.waiting_pixels)
             self._jobs.append(job)
             self._changed.notify()
 
@@ -118,53 +132,65 @@ class Scheduler:
                 log.exception("engine failed")
                 for job in {job for job, _ in batch}:
                     self._fail(job, error)
+            finally:
+                self._give_back(batch)
+            self._finish(batch)
 
-    def _next_batch(self) -> list[tuple[Job, Tile]]:
-        """Waits for work; the first job's next tile, then others of its kind, one a job in turn. Empty: closing."""
+    def _next_batch(self) -> Batch:
+        """Waits for work; a job's next tile, then others of its kind, one a job in turn. Empty: closing."""
         with self._changed:
-            self._drop_abandoned()
-            while not self._jobs:
-                if self._closing:
+            while not (first := self._next_job()):
+                if self._closing and not self._jobs:
                     return []
                 self._changed.wait()
-                self._drop_abandoned()
-            kind = self._jobs[0].kind
-            limit = self._segmenter.batch_size(self._jobs[0].waiting[0])
-            batch: list[tuple[Job, Tile]] = []
+            kind, limit = first.kind, self._segmenter.batch_size(first.waiting[0])
+            batch: Batch = []
             while len(batch) < limit and (job := next((job for job in self._jobs if job.kind == kind), None)):
                 self._jobs.remove(job)
                 batch.append((job, job.waiting.popleft()))
                 if job.waiting:
                     self._jobs.append(job)
+            self._running += 1
+            self._filled |= self._fills(batch)
             return batch
 
-    def _compute(self, batch: list[tuple[Job, Tile]]) -> None:
+    def _next_job(self) -> Job | None:
+        """Whose turn it is, passing over tiles that have to wait until another as large is done."""
+        self._drop_abandoned()
+        return next((job for job in self._jobs if not (self._filled and self._is_large(job.waiting[0]))), None)
+
+    def _compute(self, batch: Batch) -> None:
         started = time.perf_counter()
         for job, _ in batch:
             job.started = job.started or started
         self._segmenter.run([(job.task, tile) for job, tile in batch])
         self._metrics.tiles.inc(len(batch))
         self._metrics.batch_tiles.observe(len(batch))
-        rate = sum(tile.pixels for _, tile in batch) / (time.perf_counter() - started)
+        rate = self._running * _pixels(batch) / (time.perf_counter() - started)
         self._pixels_per_s = rate if self._pixels_per_s is None else 0.9 * self._pixels_per_s + 0.1 * rate
-        for job, tile in batch:
-            self._count(job, tile)
 
-    def _count(self, job: Job, tile: Tile) -> None:
-        job.missing -= 1
+    def _give_back(self, batch: Batch) -> None:
+        """What a batch took, whether it was computed or failed."""
         with self._changed:
-            self._release(job, tile.pixels)
-        if not job.missing:
-            try:
-                job.done.set_result(None)
-            except InvalidStateError:
-                log.debug("finished for a client that has gone")
+            self._running -= 1
+            self._filled &= not self._fills(batch)
+            self._set_queued(self._queued_pixels - _pixels(batch))
+            self._changed.notify_all()
+
+    def _finish(self, batch: Batch) -> None:
+        for job, _ in batch:
+            with self._changed:
+                job.missing -= 1
+                whole = not job.missing
+            if whole:
+                try:
+                    job.done.set_result(None)
+                except InvalidStateError:
+                    log.debug("finished for a client that has gone")
 
     def _fail(self, job: Job, error: Exception) -> None:
         with self._changed:
-            if job in self._jobs:
-                self._jobs.remove(job)
-            self._release(job, job.pixels)
+            self._drop(job)
         try:
             job.done.set_exception(error)
         except InvalidStateError:
@@ -172,13 +198,21 @@ class Scheduler:
 
     def _drop_abandoned(self) -> None:
         for job in [job for job in self._jobs if job.done.cancelled()]:
-            self._jobs.remove(job)
             self._metrics.dropped_tiles.inc(len(job.waiting))
-            self._release(job, job.pixels)
+            self._drop(job)
 
-    def _release(self, job: Job, pixels: int) -> None:
-        job.pixels -= pixels
-        self._set_queued(self._queued_pixels - pixels)
+    def _drop(self, job: Job) -> None:
+        """Takes what waits of a job out of the queue; tiles that are being computed give back their own."""
+        if job in self._jobs:
+            self._jobs.remove(job)
+        self._set_queued(self._queued_pixels - job.waiting_pixels)
+        job.waiting.clear()
+
+    def _is_large(self, tile: Tile) -> bool:
+        return tile.pixels > self._segmenter.engine.batch_pixels
+
+    def _fills(self, batch: Batch) -> bool:
+        return self._is_large(batch[0][1])
 
     def _set_queued(self, pixels: int) -> None:
         self._queued_pixels = pixels
@@ -188,3 +222,7 @@ class Scheduler:
         if not self._pixels_per_s:
             return FIRST_GUESS_S
         return min(LONGEST_S, max(1, round(self._queued_pixels / self._pixels_per_s)))
+
+
+def _pixels(batch: Batch) -> int:
+    return sum(tile.pixels for _, tile in batch)

@@ -1,70 +1,126 @@
-"""`python -m benchmarks.engines [--json]`: milliseconds of the bundled net and the tutorial's.
+"""`python -m benchmarks.engines [--json]`: images a second of the bundled net on each engine, and of the tutorial's.
 
-One grey image of 512 x 512, batch 1. The engines take turns, so that whatever else the machine does hits all of them;
-the figures are medians, and the ratios are of medians of one run.
+One grey image at a time. Everything takes turns, so that whatever else the machine does hits all of it; the figures are
+medians, and the ratios are of medians of one run. The yardsticks: the tutorial's net as it runs there, ONNX Runtime,
+and the chip's peak, which is the fastest multiplication of large matrices seen in that precision (Winograd's,
+which OpenVINO and ONNX Runtime may use in fp32, saves multiplications, so they can get past it.)
 """
 
 import argparse
+import importlib.util
+import io
 import json
+import logging
 import statistics
 import sys
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from model.engine import DTYPES, EngineError, TorchEngine, chip, choose_device, choose_precision
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import interleaved
+from model.engines.choice import Choice, make_engine
+from model.engines.engine import Array, Engine, EngineError
+from model.engines.pytorch import TorchEngine, chip, choose_device, choose_precision
 from model.unet import UNet, UNetConfig
-from model.weights_file import load_weights
+from model.weights_file import BUNDLED, BUNDLED_INT8, load_weights
 
-SIDE = 512
-TUTORIAL = "the tutorial's net, eager, fp32, contiguous"
+TUTORIAL = "the tutorial's net, torch fp32, as it runs there"
+TUTORIAL_NET = UNetConfig(width=64, upsampling="bilinear_aligned", conv_bias=True)
+
+# Side of the matrices whose multiplication shows the peak: more than any cache holds, and quick enough.
+MATRIX = 2048
+
+Run = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A net on an engine: what runs it once on an image of a side, its FLOP a pixel, and whose peak it is held to."""
+
+    prepare: Callable[[int], Run]
+    flop_per_pixel: float
+    precision: str
 
 
 def main() -> int:
     """The command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.engines", description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument(
-        "--widths", type=int, nargs="+", default=[], help="nets of these widths, too, of random weights"
-    )
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    if arguments.repeats < 1:
-        parser.error("--repeats must be at least 1")
-    try:
-        device = choose_device(arguments.device)
-    except EngineError as error:
-        parser.error(str(error))
-    runs = {TUTORIAL: _tutorial(device)}
-    for precision in DTYPES:
-        if precision == "fp32" or choose_precision(device, "auto") != "fp32":
-            runs[f"bundled net, torch, {precision}"] = _engine(load_weights().build_net(), str(device), precision)
-    for width in arguments.widths:
-        precision = choose_precision(device, "auto")
-        runs[f"width {width}, torch, {precision}"] = _engine(UNet(UNetConfig(width=width)), str(device), precision)
-    seconds = interleaved(runs, arguments.repeats)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    arguments = _parse()
+    device = choose_device(arguments.device)
+    torch.set_num_threads(arguments.threads or torch.get_num_threads())
+    entries = _entries(device, arguments.widths, torch.get_num_threads())
+    peaks = _peaks(device, arguments.repeats)
     result = {
         "chip": chip(device),
         "threads": torch.get_num_threads(),
-        "torch": metadata.version("torch"),
-        "image": f"{SIDE} x {SIDE}",
+        "versions": _versions(),
         "repeats": arguments.repeats,
-        "ms": {name: round(1000 * median, 1) for name, median in medians.items()},
-        "times_the_tutorial": {name: round(medians[TUTORIAL] / median, 2) for name, median in medians.items()},
+        "peak_gflops": {precision: round(peak / 1e9) for precision, peak in peaks.items()},
+        "sides": {str(side): _measure(entries, side, arguments.repeats, peaks) for side in arguments.sides},
     }
     print(json.dumps(result, indent=1) if arguments.json else _table(result))
     return 0
 
 
-def _tutorial(device: torch.device) -> Callable[[], object]:
-    net = UNet(UNetConfig(width=64, upsampling="bilinear_aligned", conv_bias=True)).eval().to(device)
-    image = torch.rand(1, 1, SIDE, SIDE, device=device) * 255
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engines", description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--sides", type=int, nargs="+", default=[512, 1024], help="of the square image, pixels")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=0, help="default: torch's")
+    parser.add_argument("--widths", type=int, nargs="+", default=[], help="random nets of these widths on torch, too")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.repeats < 1 or any(side % 16 or side < 16 for side in arguments.sides):
+        parser.error("--repeats must be at least 1, --sides multiples of 16")
+    try:
+        choose_device(arguments.device)
+    except EngineError as error:
+        parser.error(str(error))
+    return arguments
+
+
+def _entries(device: torch.device, widths: list[int], threads: int) -> dict[str, Entry]:
+    net = load_weights(BUNDLED).build_net()
+    flop = _flop_per_pixel(net)
+    half: str = choose_precision(device, "auto")
+    entries = {TUTORIAL: Entry(lambda side: _tutorial(device, side), _flop_per_pixel(UNet(TUTORIAL_NET)), "fp32")}
+    for precision in dict.fromkeys(("fp32", half)):
+        entries[f"bundled net, torch {precision}"] = _entry(Choice("torch", str(device), precision), flop, threads)
+    if device.type == "cpu" and importlib.util.find_spec("openvino"):
+        for precision in dict.fromkeys(("fp32", half, "int8")):
+            name = f"bundled net, openvino {precision}"
+            entries[name] = _entry(Choice("openvino", "cpu", precision), flop, threads)
+    if device.type == "cpu" and importlib.util.find_spec("onnxruntime"):
+        entries["bundled net, ONNX Runtime fp32"] = Entry(lambda side: _onnx(net, side, threads), flop, "fp32")
+    for width in widths:
+        random = UNet(UNetConfig(width=width))
+        engine = TorchEngine(random, str(device), half)
+        entries[f"width {width}, torch {half}"] = Entry(_running(engine), _flop_per_pixel(random), half)
+    return entries
+
+
+def _entry(choice: Choice, flop: float, threads: int) -> Entry:
+    engine = make_engine(load_weights(BUNDLED_INT8 if choice.precision == "int8" else BUNDLED), choice, threads)
+    return Entry(_running(engine), flop, choice.precision)
+
+
+def _running(engine: Engine) -> Callable[[int], Run]:
+    def prepare(side: int) -> Run:
+        batch = _image(side)
+        return lambda: engine.run(batch)
+
+    return prepare
+
+
+def _tutorial(device: torch.device, side: int) -> Run:
+    net = UNet(TUTORIAL_NET).eval().to(device)
+    image = torch.from_numpy(_image(side)).to(device)
 
     def run() -> object:
         with torch.no_grad():
@@ -73,16 +129,75 @@ def _tutorial(device: torch.device) -> Callable[[], object]:
     return run
 
 
-def _engine(net: UNet, device: str, precision: str) -> Callable[[], object]:
-    engine = TorchEngine(net, device, precision)
-    batch = np.random.default_rng(0).standard_normal((1, 1, SIDE, SIDE), np.float32)
-    return lambda: engine.run(batch)
+def _onnx(net: UNet, side: int, threads: int) -> Run:
+    import onnxruntime
+
+    batch, file = _image(side), io.BytesIO()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which is not needed
+    with warnings.catch_warnings():  # the exporter's, about itself
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(net, (torch.from_numpy(batch),), dynamo=True, verbose=False)
+    cast(Any, program).save(file)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda: session.run(None, {name: batch})
+
+
+def _image(side: int) -> Array:
+    return np.random.default_rng(0).standard_normal((1, 1, side, side), np.float32)
+
+
+def _flop_per_pixel(net: UNet) -> float:
+    """Two for each multiplication and addition."""
+    side = 256
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net.eval()(torch.zeros(1, net.config.in_channels, side, side))
+    return int(counter.get_total_flops()) / side**2
+
+
+def _peaks(device: torch.device, repeats: int) -> dict[str, float]:
+    """FLOP/s by precision, of the best of the repetitions."""
+    one = torch.rand(MATRIX, MATRIX, device=device)
+    runs: dict[str, Run] = {"fp32": lambda: (one @ one)[0, 0].item()}
+    if (half := choose_precision(device, "auto")) != "fp32":
+        low = one.bfloat16()
+        runs[half] = lambda: (low @ low)[0, 0].item()
+    byte = (one * 100).to(torch.int8)
+    runs["int8"] = lambda: torch._int_mm(byte, byte)[0, 0].item()
+    return {name: 2 * MATRIX**3 / min(times) for name, times in interleaved(runs, repeats).items()}
+
+
+def _measure(entries: dict[str, Entry], side: int, repeats: int, peaks: dict[str, float]) -> dict[str, Any]:
+    seconds = interleaved({name: entry.prepare(side) for name, entry in entries.items()}, repeats)
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    return {
+        name: {
+            "ms": round(1000 * median, 1),
+            "images_per_s": round(1 / median, 2),
+            "times_the_tutorial": round(medians[TUTORIAL] / median, 2),
+            "share_of_peak": round(entries[name].flop_per_pixel * side**2 / median / peaks[entries[name].precision], 2),
+        }
+        for name, median in medians.items()
+    }
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "openvino", "onnxruntime")
+    return {name: metadata.version(name) for name in names if importlib.util.find_spec(name)}
 
 
 def _table(result: dict[str, Any]) -> str:
-    ms, ratios = result["ms"], result["times_the_tutorial"]
-    head = f"{result['chip']}, {result['threads']} threads, torch {result['torch']}, {result['image']}, medians"
-    return "\n".join([head, *(f"{ms[name]:9.1f} ms {ratios[name]:7.2f} x   {name}" for name in ms)])
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    lines = [f"{result['chip']}, {result['threads']} threads, {versions}"]
+    lines.append("peak, GFLOP/s: " + ", ".join(f"{name} {peak}" for name, peak in result["peak_gflops"].items()))
+    for side, rows in result["sides"].items():
+        lines.append(f"\n{side} x {side}: ms, images/s, times the tutorial's, share of the peak")
+        for name, row in rows.items():
+            figures = f"{row['ms']:9.1f} {row['images_per_s']:8.2f} {row['times_the_tutorial']:7.2f}"
+            lines.append(f"{figures} {row['share_of_peak']:6.0%}   {name}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -179,10 +179,19 @@ def _as_rgb(stored: cv2.typing.MatLike) -> Pixels:
     return cv2.cvtColor(stored, order, dst=stored)  # type: ignore[return-value]
 
 
-def encode_png(pixels: Pixels, compression: int = 1) -> bytes:
-    """H x W (grey) or H x W x 3 (RGB), uint8 or uint16 -> PNG bytes. `compression`: zlib level, 0 to 9."""
+# Of zlib's strategies and PNG's filters, those that were both fastest and smallest, for masks (0.6 ms and 10 KB at
+# 512 x 512 instead of 1.7 ms and 18 KB with OpenCV's own) and for 16-bit probabilities alike.
+_PNG = [
+    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
+]
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """H x W (grey) or H x W x 3 (RGB), uint8 or uint16 -> PNG bytes."""
     stored = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
-    _, encoded = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, compression])
+    _, encoded = cv2.imencode(".png", stored, _PNG)
     return encoded.tobytes()
 
 

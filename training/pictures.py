@@ -87,4 +87,4 @@ def _white_where(true: Label) -> Picture:
 
 
 def _data_uri(picture: Picture) -> str:
-    return "data:image/png;base64," + base64.b64encode(encode_png(picture, compression=9)).decode()
+    return "data:image/png;base64," + base64.b64encode(encode_png(picture)).decode()

@@ -31,6 +31,11 @@ class Engine(Protocol):
         """Pixels beyond which a larger batch is no faster, and only makes its tiles wait for each other."""
         ...
 
+    @property
+    def streams(self) -> int:
+        """How many runs to keep going at once, in as many threads; a batch beyond `batch_pixels` has no use for two."""
+        ...
+
     def run(self, batch: Array, kept: Window | None = None) -> Array:
         """N x C x H x W float32 -> N x K x h x w float32 probabilities (sigmoid of one class, softmax of several).
 

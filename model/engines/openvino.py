@@ -6,8 +6,12 @@ probabilities. It is made from a torch net, or read from what `training.export` 
 Shape letters: N tiles, C channels, K classes, H height, W width.
 """
 
+import os
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -28,42 +32,84 @@ TYPES = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
 # Two images of 512 x 512 keep no CPU busier than one.
 BATCH_PIXELS = 512 * 512
 
+# Runs at once. Two, each with half the threads, fill each other's gaps and those that decoding and encoding leave;
+# more would only make each of them slower.
+STREAMS = 2
+
 
 class OpenVinoEngine:
-    """An `Engine`. It takes windows of whole multiples of the net's grid."""
+    """An `Engine`. It takes windows of whole multiples of the net's grid.
+
+    A run that finds the engine idle has all threads, for the least latency. One that does not has a stream of its own
+    with its share of the threads. A batch of more than `batch_pixels` waits until it can have all threads: two of
+    those at once would take twice the memory.
+    """
 
     name, device, batch_pixels = "openvino", "cpu", BATCH_PIXELS
 
     def __init__(self, graph: openvino.Model, precision: str, threads: int = 0) -> None:
         """`precision`: fp32 or bf16, or int8 for a quantised graph. `threads`: that compute, 0 for one a core."""
         self.precision = precision
+        threads = threads or os.cpu_count() or 1
+        self.streams = min(STREAMS, threads)
         self._depth = len(_joins(graph))
-        self._cropped, self._whole = _crop_decoder(graph), graph
+        self._graph = graph
         self._config = {
-            properties.num_streams: 1,
             properties.inference_num_threads: threads,
             hint.inference_precision: TYPES[choose_precision("auto") if precision == "int8" else precision],
         }
-        self._requests: dict[bool, openvino.InferRequest] = {}
-        self._lock = threading.Lock()
+        [self._undivided] = self._compile(graph, streams=1)
+        self._cropping: openvino.InferRequest | None = None
+        self._idle = SimpleQueue[openvino.InferRequest]()
+        for request in self._compile(graph, streams=self.streams):
+            self._idle.put(request)
+        self._all_threads, self._counting, self._running = threading.Lock(), threading.Lock(), 0
 
     def run(self, batch: Array, kept: Window | None = None) -> Array:
         height, width = batch.shape[-2:]
-        inputs: list[NDArray[Any]] = [np.ascontiguousarray(batch)]
-        if kept is not None and kept != ((0, height), (0, width)):
-            inputs.append(decoder_crops(kept, (height, width), self._depth))
-        with self._lock:
-            results = self._request(crop=len(inputs) > 1).infer(inputs, share_inputs=True, share_outputs=True)
-            probabilities: Array = results[0].copy()
-        return probabilities
+        large = batch.shape[0] * height * width > self.batch_pixels
+        batch = np.ascontiguousarray(batch)
+        with self._alone() as alone:
+            if kept is not None and kept != ((0, height), (0, width)):
+                with self._all_threads:
+                    crops = decoder_crops(kept, (height, width), self._depth)
+                    return _infer(self._cropping_request(), [batch, crops])
+            if alone or large:
+                with self._all_threads:
+                    return _infer(self._undivided, [batch])
+            request = self._idle.get()
+            try:
+                return _infer(request, [batch])
+            finally:
+                self._idle.put(request)
 
-    def _request(self, *, crop: bool) -> openvino.InferRequest:
-        """Compiled when it is first needed: cropping costs a copy of each map, so whole windows do without."""
-        if crop not in self._requests:
-            graph = self._cropped if crop else self._whole
-            compiled = openvino.Core().compile_model(graph, "CPU", self._config)
-            self._requests[crop] = compiled.create_infer_request()
-        return self._requests[crop]
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Whether no other run was going on when this one began."""
+        with self._counting:
+            alone = not self._running
+            self._running += 1
+        try:
+            yield alone
+        finally:
+            with self._counting:
+                self._running -= 1
+
+    def _cropping_request(self) -> openvino.InferRequest:
+        """Made when it is first needed: cropping costs a copy of each map, so whole windows do without."""
+        if self._cropping is None:
+            [self._cropping] = self._compile(_crop_decoder(self._graph), streams=1)
+        return self._cropping
+
+    def _compile(self, graph: openvino.Model, streams: int) -> list[openvino.InferRequest]:
+        config = self._config | {properties.num_streams: streams}
+        compiled = openvino.Core().compile_model(graph, "CPU", config)
+        return [compiled.create_infer_request() for _ in range(streams)]
+
+
+def _infer(request: openvino.InferRequest, inputs: list[NDArray[Any]]) -> Array:
+    probabilities: Array = request.infer(inputs, share_inputs=True, share_outputs=True)[0].copy()
+    return probabilities
 
 
 def choose_precision(wanted: str) -> str:
@@ -101,9 +147,9 @@ def to_graph(net: UNet) -> openvino.Model:
     example = torch.zeros(1, config.in_channels, 2 * config.grid, 2 * config.grid)
     with warnings.catch_warnings():  # the tracer's, about the padding that such sizes do not need
         warnings.simplefilter("ignore")
-        graph = openvino.convert_model(
-            _Probabilities(net.eval()), input=[-1, config.in_channels, -1, -1], example_input=example
-        )
+        # not left to convert_model, which has the tracer run the net three times to compare
+        traced = torch.jit.trace(_Probabilities(net.eval()), example, check_trace=False)  # type: ignore[no-untyped-call]
+    graph = openvino.convert_model(traced, input=[-1, config.in_channels, -1, -1])
     graph.inputs[0].set_names({"image"})
     graph.outputs[0].set_names({"probabilities"})
     return graph

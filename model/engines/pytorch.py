@@ -20,8 +20,10 @@ Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-# Two images of 512 x 512 keep no CPU busier than one; a GPU has use for many.
+# Two images of 512 x 512 keep no CPU busier than one; a GPU has use for many, and for a second batch that is cut and
+# copied while the first is computed.
 BATCH_PIXELS = {"cpu": 512 * 512, "cuda": 8 * 512 * 512, "mps": 2 * 512 * 512}
+STREAMS = {"cpu": 1, "cuda": 2, "mps": 1}
 
 
 class TorchEngine:
@@ -35,7 +37,7 @@ class TorchEngine:
         self._device = choose_device(device)
         self.device = str(self._device)
         self.precision: str = choose_precision(self._device, precision)
-        self.batch_pixels = BATCH_PIXELS[self._device.type]
+        self.batch_pixels, self.streams = BATCH_PIXELS[self._device.type], STREAMS[self._device.type]
         self._dtype = DTYPES[self.precision]
         self._layout = memory_format(net)
         net = net.eval().requires_grad_(False).to(self._device, self._dtype)

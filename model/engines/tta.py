@@ -56,7 +56,7 @@ class TTAEngine:
         self._engine, self._grid = engine, grid
         self._others = SYMMETRIES[1:symmetries]
         self.name, self.device, self.precision = engine.name, engine.device, engine.precision
-        self.batch_pixels = engine.batch_pixels
+        self.batch_pixels, self.streams = engine.batch_pixels, engine.streams
 
     def run(self, batch: Array, kept: Window | None = None) -> Array:
         """N x C x H x W float32 -> N x K x h x w float32 probabilities, for any H and W from 1 up.

@@ -49,10 +49,10 @@ class Response(Protocol):
 class GatedEngine:
     """An engine that holds each batch until `gate` is open, and remembers the batches that came."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, streams: int = 1) -> None:
         self._engine = engine
         self.name, self.device, self.precision = engine.name, engine.device, engine.precision
-        self.batch_pixels = TILE * TILE
+        self.batch_pixels, self.streams = TILE * TILE, streams
         self.gate = threading.Event()
         self.batches: list[Array] = []
         self.failures: list[Exception] = []

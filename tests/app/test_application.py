@@ -96,7 +96,7 @@ def test_model_tells_what_is_served(client: TestClient, weights_path: Path):
     assert answer["input_channels"] == answer["architecture"]["in_channels"] == 1
     assert answer["threshold"] == 0.4
     assert answer["labels"] == {"0": "background", "255": "foreground"}
-    assert (answer["engine"], answer["device"], answer["precision"]) == ("torch", "cpu", "fp32")
+    assert (answer["engine"], answer["device"], answer["precision"]) == ("openvino", "cpu", "fp32")
     assert answer["tta"] == 1
     assert answer["preprocessing"]["channels"] == "grey"
     assert str(weights_path.parent) not in str(answer)
@@ -152,7 +152,7 @@ def test_metrics_name_the_model_and_the_process(client: TestClient):
     samples = _samples(client)
     label = client.get("/model").json()
     model = f"{label['name']}@{label['sha256'][:12]}"
-    assert samples[_key("model_info", model=model, engine="torch", device="cpu", precision="fp32")] == 1
+    assert samples[_key("model_info", model=model, engine="openvino", device="cpu", precision="fp32")] == 1
     assert any(name.startswith("process_") for name, _ in samples)
 
 

@@ -303,6 +303,84 @@ def test_an_image_larger_than_the_queue_is_taken_when_it_is_alone(make_rig: Call
     assert asyncio.run(body()).missing == 0
 
 
+@pytest.fixture
+def two_streams(gated: tuple[Segmenter, Any], make_rig: Callable[..., Rig]) -> Rig:
+    _, engine = gated
+    engine.streams = 2
+    return make_rig()
+
+
+def test_each_stream_has_a_batch_of_its_own(two_streams: Rig, make_image: MakeImage):
+    rig = two_streams
+
+    async def body() -> None:
+        tasks = [rig.submit(make_image(128, 128, seed=seed)) for seed in range(3)]
+        await rig.computing(2)
+        await asyncio.sleep(0.05)
+        assert len(rig.engine.batches) == 2
+        rig.engine.gate.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(body())
+    assert rig.metric("tiles_total") == 3
+    assert rig.metric("queue_pixels") == 0
+
+
+def test_large_tiles_are_computed_one_at_a_time_and_small_images_get_past(two_streams: Rig, make_image: MakeImage):
+    rig = two_streams
+    rig.engine.batch_pixels = 32 * 32
+
+    async def body() -> None:
+        huge = [rig.submit(make_image(*HUGE)) for _ in range(2)]
+        await rig.computing(1)
+        await asyncio.sleep(0.05)
+        assert rig.engine.shapes == [(1, 128, 128)]
+        small = rig.submit(make_image(32, 32))
+        await rig.computing(2)
+        assert rig.engine.shapes[1:] == [(1, 32, 32)]
+        rig.engine.gate.set()
+        await asyncio.gather(*huge, small)
+
+    asyncio.run(body())
+    assert rig.metric("tiles_total") == 51
+    assert rig.metric("queue_pixels") == 0
+
+
+def test_many_streams_give_every_job_its_own_result(two_streams: Rig, make_image: MakeImage):
+    rig = two_streams
+    rig.engine.gate.set()
+    images = [
+        make_image(*size, seed=seed) for seed, size in enumerate([(128, 128), (300, 250), (30, 40), (129, 20)] * 4)
+    ]
+
+    async def body() -> list[Job]:
+        return await asyncio.gather(*(rig.submit(image) for image in images))
+
+    for job, image in zip(asyncio.run(body()), images, strict=True):
+        assert np.allclose(job.task.result, rig.segmenter.probabilities(image), atol=1e-5)
+    assert rig.metric("queue_pixels") == 0
+
+
+def test_a_job_that_fails_or_is_given_up_in_two_streams_gives_its_room_back_once(
+    two_streams: Rig, make_image: MakeImage, wait_until: WaitUntil
+):
+    rig = two_streams
+
+    async def body() -> None:
+        failing, given_up = rig.submit(make_image(*HUGE)), rig.submit(make_image(*HUGE))
+        await rig.computing(2)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        rig.engine.failures.append(RuntimeError("boom"))
+        rig.engine.gate.set()
+        await asyncio.wait([failing])
+        await rig.submit(make_image(16, 16))
+
+    asyncio.run(body())
+    wait_until(lambda: rig.metric("queue_pixels") == 0)  # the other stream may be at its last tile yet
+    assert rig.scheduler.alive
+
+
 def test_closing_finishes_what_is_queued_then_refuses(rig: Rig, make_image: MakeImage):
     async def body() -> None:
         tasks = [rig.submit(make_image(*size)) for size in (HUGE, (16, 16), HUGE)]

@@ -342,10 +342,9 @@ def test_a_tiff_whose_pages_go_round_in_a_circle_ends():
     assert read_header(data[:-4] + struct.pack("<I", 16)).pages == 3
 
 
-@pytest.mark.parametrize("compression", [0, 1, 9])
 @pytest.mark.parametrize("pixels", [GREY, GREY16, RGB, RGB16, GREY[:1, :1], GREY[::2, ::-3], RGB[::2, ::-1]])
-def test_png_round_trips(pixels, compression):
-    decoded = decode_image(encode_png(pixels, compression))
+def test_png_round_trips(pixels):
+    decoded = decode_image(encode_png(pixels))
     assert decoded.dtype == pixels.dtype
     assert np.array_equal(decoded, pixels)
 
@@ -357,8 +356,8 @@ def test_other_programs_read_the_png(pixels, mode):
     assert np.array_equal(np.asarray(image), pixels)
 
 
-def test_more_compression_makes_fewer_bytes():
-    assert len(encode_png(BITS, 9)) < len(encode_png(BITS, 1)) < len(encode_png(BITS, 0))
+def test_masks_are_compressed():
+    assert len(encode_png(BITS)) < BITS.nbytes / 5
 
 
 @pytest.mark.parametrize(
