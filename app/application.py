@@ -14,6 +14,7 @@ from app.problems import install_problem_handlers
 from app.routes import router
 from app.service import Service, read_weights
 from app.settings import Settings, load_settings
+from app.startup import Startup
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +25,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     The weights are read here, the engine is built and warmed while the server already answers `/healthz`; until it
     is, `/readyz` is 503. Raises SettingsError, WeightsError.
     """
+    startup = Startup()
+    startup.done("import")
     settings = settings or load_settings()
-    service = Service(settings, read_weights(settings))
+    weights = read_weights(settings)
+    startup.done("weights")
+    service = Service(settings, weights)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(service))
+        loading = asyncio.create_task(_load(service, startup))
         yield
         await loading
         await asyncio.to_thread(service.close)
@@ -43,9 +48,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-async def _load(service: Service) -> None:
+async def _load(service: Service, startup: Startup) -> None:
+    startup.done("listen")
     try:
-        await asyncio.to_thread(service.load)
+        await asyncio.to_thread(service.load, startup)
     except Exception as error:  # whatever it is: a process that will never be ready must end
         service.failure = str(error) or type(error).__name__
         log.exception("start failed")

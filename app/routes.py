@@ -95,7 +95,7 @@ async def segment(
             upload = await read_upload(request)
             decoding = time.perf_counter()
             render = renderer(output, description.threshold if threshold is None else threshold, class_index)
-            job = await _unless_gone(request, _compute(service, upload.data, render))
+            job = await _unless_gone(request, _compute(service, upload, render))
             inferred = time.perf_counter()
             png = await service.in_pool(encode_png, job.task.result)
     except TimeoutError as error:
@@ -129,12 +129,14 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _compute(service: Service, data: bytes, render: Render) -> Job:
+async def _compute(service: Service, upload: Upload, render: Render) -> Job:
     """From the file's bytes to what is rendered: header check, decoding, queue, engine. Raises Problem."""
+    data = upload.take()
     claimed = await service.in_pool(measure, data, service.settings.max_pixels)
     try:
         with service.scheduler.room(claimed):
             task = await service.in_pool(_prepare, service, data, render)
+        del data  # not to be kept while the image waits and is computed
         return await service.scheduler.run(task)
     except Overloaded as error:
         service.metrics.rejected.labels("overload").inc()

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import torch
 from app.metrics import Metrics
 from app.scheduler import Scheduler
 from app.settings import Settings, SettingsError
+from app.startup import Startup
 from model.engines.choice import Choice, bundled_weights, choose, make_engine
 from model.engines.engine import EngineError
 from model.segmenter import Segmenter
@@ -46,26 +46,24 @@ class Service:
         self._draining = False
         self._pool = ThreadPoolExecutor(max_workers=settings.compute_threads, thread_name_prefix="codec")
 
-    def load(self) -> None:
-        """Makes the engine, runs it once, and is ready. Raises RuntimeError if the device fails."""
-        started = time.perf_counter()
-        settings, description = self.settings, self.weights.description
+    def load(self, startup: Startup | None = None) -> None:
+        """Makes the engine, warms it up, and is ready. Raises RuntimeError if the device fails."""
+        startup = startup or Startup()
+        settings = self.settings
         set_threads(settings.compute_threads)
         engine = make_engine(self.weights, self._choice, settings.compute_threads)
         segmenter = Segmenter(self.weights, engine, tile=settings.tile, max_batch=settings.max_batch, tta=settings.tta)
-        built = time.perf_counter()
-        channels = description.architecture.in_channels
-        segmenter.probabilities(np.zeros((WARM_UP_SIDE, WARM_UP_SIDE, channels), np.uint8))
+        startup.done("build")
+        warm_up(segmenter)
+        startup.done("warm_up")
         self._segmenter = segmenter
         self._scheduler = Scheduler(segmenter, settings.max_queue_pixels, self.metrics)
         running = {"engine": engine.name, "device": engine.device, "precision": engine.precision}
         running["model"] = self.weights.label
         self.metrics.model.info(running)
         self._loaded.set()
-        times = {"build": built - started, "warm_up": time.perf_counter() - built}
-        fields = {f"{stage}_ms": round(1000 * seconds) for stage, seconds in times.items()}
         chosen = {"tta": settings.tta, "threads": settings.compute_threads}
-        log.info("ready", extra={"fields": {**running, **chosen, **fields}})
+        log.info("ready", extra={"fields": {**running, **chosen, **startup.summary()}})
 
     @property
     def ready(self) -> bool:
@@ -102,6 +100,14 @@ class Service:
         if self._scheduler:
             self._scheduler.close()
         self._pool.shutdown()
+
+
+def warm_up(segmenter: Segmenter) -> None:
+    """Runs each stream of the engine once, and what has all of its threads."""
+    channels = segmenter.description.architecture.in_channels
+    image = np.zeros((WARM_UP_SIDE, WARM_UP_SIDE, channels), np.uint8)
+    with ThreadPoolExecutor(max_workers=segmenter.engine.streams + 1) as pool:
+        list(pool.map(segmenter.probabilities, [image] * (segmenter.engine.streams + 1)))
 
 
 def set_threads(compute: int) -> None:

@@ -15,12 +15,17 @@ PARTS = ("file", "image")
 RAW_TYPES = ("image/", "application/octet-stream")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Upload:
     """`stem`: the file name without its ending, "image" if there was none."""
 
     data: bytes
     stem: str
+
+    def take(self) -> bytes:
+        """The data, which are no longer kept here."""
+        data, self.data = self.data, b""
+        return data
 
 
 class _InMemory(MultiPartParser):
@@ -49,7 +54,8 @@ async def read_upload(request: Request) -> Upload:
     if kind == "multipart/form-data":
         return await _read_form(request)
     if kind.startswith(RAW_TYPES):
-        return Upload(await request.body(), "image")
+        # not request.body(), which keeps what it gives
+        return Upload(b"".join([chunk async for chunk in request.stream()]), "image")
     detail = "Send multipart/form-data with a part named file, or an image as it is with its own content type."
     raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 

@@ -53,33 +53,32 @@ class OpenVinoEngine:
         threads = threads or os.cpu_count() or 1
         self.streams = min(STREAMS, threads)
         self._depth = len(_joins(graph))
-        self._graph = graph
         self._config = {
             properties.inference_num_threads: threads,
             hint.inference_precision: TYPES[choose_precision("auto") if precision == "int8" else precision],
         }
         [self._undivided] = self._compile(graph, streams=1)
-        self._cropping: openvino.InferRequest | None = None
+        [self._cropping] = self._compile(_crop_decoder(graph), streams=1)
         self._idle = SimpleQueue[openvino.InferRequest]()
         for request in self._compile(graph, streams=self.streams):
             self._idle.put(request)
         self._all_threads, self._counting, self._running = threading.Lock(), threading.Lock(), 0
 
     def run(self, batch: Array, kept: Window | None = None) -> Array:
-        height, width = batch.shape[-2:]
-        large = batch.shape[0] * height * width > self.batch_pixels
         batch = np.ascontiguousarray(batch)
+        height, width = batch.shape[-2:]
+        whole = ((0, height), (0, width))
         with self._alone() as alone:
-            if kept is not None and kept != ((0, height), (0, width)):
+            # All large windows go one way, whole ones too, for each way keeps the memory that it once took.
+            if batch.shape[0] * height * width > self.batch_pixels or kept not in (None, whole):
                 with self._all_threads:
-                    crops = decoder_crops(kept, (height, width), self._depth)
-                    return _infer(self._cropping_request(), [batch, crops])
-            if alone or large:
+                    return _infer(self._cropping, batch, decoder_crops(kept or whole, (height, width), self._depth))
+            if alone:
                 with self._all_threads:
-                    return _infer(self._undivided, [batch])
+                    return _infer(self._undivided, batch)
             request = self._idle.get()
             try:
-                return _infer(request, [batch])
+                return _infer(request, batch)
             finally:
                 self._idle.put(request)
 
@@ -95,20 +94,14 @@ class OpenVinoEngine:
             with self._counting:
                 self._running -= 1
 
-    def _cropping_request(self) -> openvino.InferRequest:
-        """Made when it is first needed: cropping costs a copy of each map, so whole windows do without."""
-        if self._cropping is None:
-            [self._cropping] = self._compile(_crop_decoder(self._graph), streams=1)
-        return self._cropping
-
     def _compile(self, graph: openvino.Model, streams: int) -> list[openvino.InferRequest]:
         config = self._config | {properties.num_streams: streams}
         compiled = openvino.Core().compile_model(graph, "CPU", config)
         return [compiled.create_infer_request() for _ in range(streams)]
 
 
-def _infer(request: openvino.InferRequest, inputs: list[NDArray[Any]]) -> Array:
-    probabilities: Array = request.infer(inputs, share_inputs=True, share_outputs=True)[0].copy()
+def _infer(request: openvino.InferRequest, *inputs: NDArray[Any]) -> Array:
+    probabilities: Array = request.infer(list(inputs), share_inputs=True, share_outputs=True)[0].copy()
     return probabilities
 
 

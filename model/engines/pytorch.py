@@ -5,6 +5,8 @@ Shape letters: N tiles, C channels, K classes, H height, W width.
 
 import math
 import platform
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -42,11 +44,18 @@ class TorchEngine:
         self._layout = memory_format(net)
         net = net.eval().requires_grad_(False).to(self._device, self._dtype)
         self._net: UNet = net.to(memory_format=self._layout)  # type: ignore[call-overload]  # torch's stubs lack it
+        self._threads = threading.local()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)  # the weights are there before other streams ask for them
         # Aligned corners make the decoder's result depend on where its map ends: it cannot be cropped before.
         self._croppable = net.config.upsampling != "bilinear_aligned"
 
     @torch.inference_mode()
     def run(self, batch: Array, kept: Window | None = None) -> Array:
+        with self._stream():
+            return self._run(batch, kept)
+
+    def _run(self, batch: Array, kept: Window | None) -> Array:
         height, width = batch.shape[-2:]
         x = self._to_device(torch.from_numpy(batch)).to(self._dtype).contiguous(memory_format=self._layout)
         if kept and self._croppable:
@@ -57,6 +66,14 @@ class TorchEngine:
         probabilities = to_probabilities(logits.float(), self._threshold)
         array: Array = probabilities.contiguous().cpu().numpy()
         return array
+
+    def _stream(self) -> AbstractContextManager[object]:
+        """On CUDA a stream for each thread, so that one thread's copies go on beside another's kernels."""
+        if self._device.type != "cuda":
+            return nullcontext()
+        if not hasattr(self._threads, "stream"):
+            self._threads.stream = torch.cuda.Stream(self._device)
+        return torch.cuda.stream(self._threads.stream)  # type: ignore[no-any-return]
 
     def _to_device(self, batch: Tensor) -> Tensor:
         if self._device.type != "cuda":
