@@ -72,8 +72,8 @@ class TorchEngine:
         if self._device.type != "cuda":
             return nullcontext()
         if not hasattr(self._threads, "stream"):
-            self._threads.stream = torch.cuda.Stream(self._device)
-        return torch.cuda.stream(self._threads.stream)  # type: ignore[no-any-return]
+            self._threads.stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        return torch.cuda.stream(self._threads.stream)
 
     def _to_device(self, batch: Tensor) -> Tensor:
         if self._device.type != "cuda":

@@ -1,0 +1,38 @@
+"""What all peers share with the service's torch engine: weights, engine, threads, and the two ends of a mask."""
+
+import cv2
+import numpy as np
+
+from app.service import check_settings, read_weights, set_threads
+from app.settings import load_settings
+from model.engines.choice import make_engine
+from model.engines.engine import Array
+from model.images import encode_png
+from model.segmenter import Segmenter, to_mask
+
+
+def address() -> tuple[str, int]:
+    """The host and the port to listen on, as the service is told them."""
+    settings = load_settings()
+    return settings.host, settings.port
+
+
+def load_segmenter() -> Segmenter:
+    """As the service does, with as many threads; SEGMENT_ENGINE is set by the benchmark."""
+    settings = load_settings()
+    weights = read_weights(settings)
+    set_threads(settings.compute_threads)
+    engine = make_engine(weights, check_settings(settings, weights), settings.compute_threads)
+    return Segmenter(weights, engine, tile=settings.tile, max_batch=settings.max_batch, tta=settings.tta)
+
+
+def to_input(segmenter: Segmenter, data: bytes) -> Array:
+    """The bytes of an image file of one tile -> C x H x W float32."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    task = segmenter.task(pixels)  # type: ignore[arg-type]  # cv2's stubs allow any type of pixel
+    return task.cut(task.tiles[0])
+
+
+def to_png(segmenter: Segmenter, probabilities: Array) -> bytes:
+    """K x H x W -> the mask's PNG."""
+    return encode_png(to_mask(probabilities, segmenter.description.threshold))
