@@ -131,12 +131,8 @@ async def _gone(request: Request) -> None:
 
 async def _compute(service: Service, upload: Upload, render: Render) -> Job:
     """From the file's bytes to what is rendered: header check, decoding, queue, engine. Raises Problem."""
-    data = upload.take()
-    claimed = await service.in_pool(measure, data, service.settings.max_pixels)
     try:
-        with service.scheduler.room(claimed):
-            task = await service.in_pool(_prepare, service, data, render)
-        del data  # not to be kept while the image waits and is computed
+        task = await service.in_pool(_prepare, service, upload.take(), render)
         return await service.scheduler.run(task)
     except Overloaded as error:
         service.metrics.rejected.labels("overload").inc()
@@ -144,7 +140,10 @@ async def _compute(service: Service, upload: Upload, render: Render) -> Job:
 
 
 def _prepare(service: Service, data: bytes, render: Render) -> ImageTask:
-    pixels = decode(data)
+    """The image's tiles; while it is decoded it takes its room in the queue. Raises Problem, Overloaded."""
+    claimed = measure(data, service.settings.max_pixels)
+    with service.scheduler.room(claimed):
+        pixels = decode(data)
     try:
         return service.segmenter.task(pixels, render)
     except ValueError as error:

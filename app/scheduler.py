@@ -70,7 +70,7 @@ class Scheduler:
         self._closing = False
         self._changed = threading.Condition()
         self._threads = [
-            threading.Thread(target=self._work, name=f"engine-{index}", daemon=True)
+            threading.Thread(target=self._work, args=(index,), name=f"engine-{index}", daemon=True)
             for index in range(segmenter.engine.streams)
         ]
         for thread in self._threads:
@@ -115,7 +115,7 @@ class Scheduler:
         with self._changed:
             self._take(job.waiting_pixels)
             self._jobs.append(job)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _take(self, pixels: int) -> None:
         # an image larger than the whole queue is let in when it would be alone
@@ -124,8 +124,8 @@ class Scheduler:
             raise Overloaded(self._retry_after_s())
         self._set_queued(self._queued_pixels + pixels)
 
-    def _work(self) -> None:
-        while batch := self._next_batch():
+    def _work(self, index: int) -> None:
+        while batch := self._next_batch(index):
             try:
                 self._compute(batch)
             except Exception as error:
@@ -136,10 +136,13 @@ class Scheduler:
                 self._give_back(batch)
             self._finish(batch)
 
-    def _next_batch(self) -> Batch:
-        """Waits for work; a job's next tile, then others of its kind, one a job in turn. Empty: closing."""
+    def _next_batch(self, index: int) -> Batch:
+        """Waits for work; a job's next tile, then others of its kind, one a job in turn. Empty: closing.
+
+        A thread works only while those before it do: one that has just computed has its caches and helpers at hand.
+        """
         with self._changed:
-            while not (first := self._next_job()):
+            while not (first := self._next_job()) or self._running < index:
                 if self._closing and not self._jobs:
                     return []
                 self._changed.wait()
@@ -152,6 +155,7 @@ class Scheduler:
                     self._jobs.append(job)
             self._running += 1
             self._filled |= self._fills(batch)
+            self._changed.notify_all()
             return batch
 
     def _next_job(self) -> Job | None:

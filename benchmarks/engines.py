@@ -100,8 +100,8 @@ def _entries(device: torch.device, widths: list[int], threads: int) -> dict[str,
         entries["bundled net, ONNX Runtime fp32"] = Entry(lambda side: _onnx(net, side, threads), flop, "fp32")
     for width in widths:
         random = UNet(UNetConfig(width=width))
-        engine = TorchEngine(random, str(device), half)
-        entries[f"width {width}, torch {half}"] = Entry(_running(engine), _flop_per_pixel(random), half)
+        flop = _flop_per_pixel(random)  # before the engine takes the net over
+        entries[f"width {width}, torch {half}"] = Entry(_running(TorchEngine(random, str(device), half)), flop, half)
     return entries
 
 

@@ -55,6 +55,7 @@ class OpenVinoEngine:
         self._depth = len(_joins(graph))
         self._config = {
             properties.inference_num_threads: threads,
+            hint.enable_cpu_pinning: False,
             hint.inference_precision: TYPES[choose_precision("auto") if precision == "int8" else precision],
         }
         [self._undivided] = self._compile(graph, streams=1)
