@@ -22,9 +22,9 @@ Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-# A batch of two images of 512 x 512 keeps no CPU busier than one, a GPU has use for many. Both have use for a second batch
-# beside the first: on a CPU (200 ms an image instead of 220) it fills the gaps between layers, on a GPU it is cut and
-# copied meanwhile.
+# A batch of two images of 512 x 512 keeps no CPU busier than one, a GPU has use for many. Both have use for a second
+# batch beside the first: on a CPU it fills the gaps between layers (200 ms an image instead of 220), on a GPU it is cut
+# and copied meanwhile.
 BATCH_PIXELS = {"cpu": 512 * 512, "cuda": 8 * 512 * 512, "mps": 2 * 512 * 512}
 STREAMS = {"cpu": 2, "cuda": 2, "mps": 1}
 
