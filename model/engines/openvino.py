@@ -143,7 +143,8 @@ def to_graph(net: UNet) -> openvino.Model:
         warnings.simplefilter("ignore")
         # not left to convert_model, which has the tracer run the net three times to compare
         traced = torch.jit.trace(_Probabilities(net.eval()), example, check_trace=False)  # type: ignore[no-untyped-call]
-    graph = openvino.convert_model(traced, input=[-1, config.in_channels, -1, -1])
+    # Weights of its own: torch's would be let go of by OpenVINO's threads, in the middle of Python's.
+    graph = openvino.convert_model(traced, input=[-1, config.in_channels, -1, -1], share_weights=False)
     graph.inputs[0].set_names({"image"})
     graph.outputs[0].set_names({"probabilities"})
     return graph
