@@ -102,7 +102,7 @@ class OpenVinoEngine:
 
 
 def _infer(request: openvino.InferRequest, *inputs: NDArray[Any]) -> Array:
-    probabilities: Array = request.infer(list(inputs), share_inputs=True, share_outputs=True)[0].copy()
+    probabilities: Array = request.infer(list(inputs), share_outputs=True)[0].copy()
     return probabilities
 
 
