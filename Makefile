@@ -77,8 +77,8 @@ COMPILE = CUSTOM_COMPILE_COMMAND='make lock' $(VENV)-lock/bin/pip-compile --quie
 	--unsafe-package torch --unsafe-package unet-segmentation-service pyproject.toml
 
 lock: $(VENV)-lock/bin/pip-compile ## pin the newest versions that pyproject.toml allows (UPGRADE=1), or just what is new
-	@$(COMPILE) --extra dev --extra train --output-file requirements/dev.txt $(if $(UPGRADE),--upgrade)
-	@! grep -E '^(cuda|nvidia|triton)' requirements/dev.txt || { echo >&2 "make lock: that is the CUDA build of torch"; exit 1; }
+	@$(COMPILE) --extra dev --output-file requirements/dev.txt $(if $(UPGRADE),--upgrade)
+	@! grep -E '^(cuda|nvidia|triton==)' requirements/dev.txt || { echo >&2 "make lock: that is the CUDA build of torch"; exit 1; }
 	@cp requirements/dev.txt requirements/train.txt
 	@$(COMPILE) --extra train --output-file requirements/train.txt
 	@cp requirements/train.txt requirements/serve.txt

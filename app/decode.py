@@ -5,28 +5,24 @@ from contextlib import contextmanager
 from http import HTTPStatus
 
 from app.problems import Problem
-from model.images import ImageError, UnsupportedImage, decode_image, read_header
+from model.images import Header, ImageError, UnsupportedImage, decode_image, decode_pages, read_header
 from model.preprocessing import Pixels
 
 
-def measure(data: bytes, max_pixels: int) -> int:
-    """The image's pixels, from its header. Raises Problem: 400 broken, 415 not accepted, 422 too many pixels."""
+def measure(data: bytes, max_pixels: int) -> Header:
+    """What the header says. Raises Problem: 400 broken, 415 not accepted, 422 more than `max_pixels` in all pages."""
     with _problems():
         header = read_header(data)
-        if header.pixels > max_pixels:
-            size = f"{header.width} x {header.height}" + (f" x {header.pages} pages" if header.pages > 1 else "")
-            raise Problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY, f"The image has {size} pixels, more than {max_pixels} in all."
-            )
-        if header.pages > 1:
-            raise UnsupportedImage(f"A TIFF of {header.pages} pages is not accepted: send one page at a time.")
-        return header.pixels
+    if header.pixels > max_pixels:
+        size = f"{header.width} x {header.height}" + (f" x {header.pages} pages" if header.pages > 1 else "")
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The image has {size} pixels, more than {max_pixels} in all.")
+    return header
 
 
-def decode(data: bytes) -> Pixels:
-    """H x W or H x W x 3 or 4, uint8 or uint16; `measure` comes first. Raises Problem: 400 broken, 415 not accepted."""
+def decode(data: bytes, header: Header) -> list[Pixels]:
+    """The pages, H x W or H x W x 3 or 4, uint8 or uint16. Raises Problem: 400 broken, 415 not accepted."""
     with _problems():
-        return decode_image(data)
+        return decode_pages(data) if header.pages > 1 else [decode_image(data)]
 
 
 @contextmanager

@@ -1,29 +1,27 @@
 """The HTTP calls."""
 
 import asyncio
-import time
-from collections.abc import Coroutine
 from http import HTTPStatus
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.requests import ClientDisconnect
 
-from app.decode import decode, measure
-from app.encode import Output, renderer
-from app.problems import Problem, not_ready_problem, overload_problem
-from app.scheduler import Job, Overloaded
+from app import pipeline
+from app.problems import Problem, not_ready_problem
 from app.service import Service
-from app.upload import Upload, read_upload
-from model.images import encode_png
-from model.segmenter import ImageTask, Render
+from app.upload import read_upload
+from model.outputs.output import Output, Wanted
 
 router = APIRouter()
 
-T = TypeVar("T")
-
+_OUTPUT = (
+    "mask (the default): 0 and 255, or class indices; probability: 16 bits, 65535 = 1.0; instances: ids in 16 bits; "
+    "overlay: RGB; geojson: polygons; coco: run lengths"
+)
+# What an Accept header chooses where ?output= does not.
+_BY_TYPE: dict[str, Output] = {"application/geo+json": "geojson", "application/json": "coco"}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
     "schema": {
@@ -58,7 +56,15 @@ def _problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
 
 
 _SEGMENT_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The mask or the probabilities, as large as the image.", "content": {"image/png": _BINARY}},
+    200: {
+        "description": "The output, as large as the image.",
+        "content": {
+            "image/png": _BINARY,
+            "image/tiff": _BINARY,
+            "application/geo+json": {"schema": {"type": "object"}},
+            "application/json": {"schema": {"type": "object"}},
+        },
+    },
     **_problems(
         HTTPStatus.BAD_REQUEST,
         HTTPStatus.UNAUTHORIZED,
@@ -74,9 +80,7 @@ _SEGMENT_ANSWERS: dict[int | str, dict[str, Any]] = {
 @router.post("/segment", response_class=Response, openapi_extra=_SEGMENT_BODY, responses=_SEGMENT_ANSWERS)
 async def segment(
     request: Request,
-    output: Annotated[
-        Output, Query(description="mask: 0 and 255 (or class indices); probability: 16 bits, 65535 = 1.0")
-    ] = "mask",
+    output: Annotated[Output | None, Query(description=_OUTPUT)] = None,
     threshold: Annotated[
         float | None, Query(gt=0, lt=1, description="default: the one stored with the weights")
     ] = None,
@@ -84,82 +88,42 @@ async def segment(
         int, Query(alias="class", ge=0, description="whose probability, for a net of several classes")
     ] = 0,
 ) -> Response:
-    """An image in, its mask out: a PNG as large as the image."""
+    """An image in, its mask out: a PNG as large as the image; for a TIFF of several pages, a TIFF of as many."""
     service = _service(request)
-    description = service.weights.description
-    if class_index >= description.architecture.classes:
-        last = description.architecture.classes - 1
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"Parameter class: the net's classes are 0 to {last}.")
+    _check_class(service, class_index)
+    accepted = request.headers.get("accept", "")
+    wanted = Wanted(output or _preferred(accepted), threshold, class_index, tiff=_prefers_tiff(accepted))
     try:
         async with asyncio.timeout(service.settings.deadline_s):
             upload = await read_upload(request)
-            decoding = time.perf_counter()
-            render = renderer(output, description.threshold if threshold is None else threshold, class_index)
-            job = await _unless_gone(request, _compute(service, upload, render))
-            inferred = time.perf_counter()
-            png = await service.in_pool(encode_png, job.task.result)
+            result = await pipeline.segment(request, service, upload, wanted)
     except TimeoutError as error:
         detail = f"Not done within {service.settings.deadline_s:g} s."
         raise Problem(HTTPStatus.GATEWAY_TIMEOUT, detail) from error
-    started = job.started or inferred
-    stages = {
-        "decode": job.submitted - decoding,
-        "queue": started - job.submitted,
-        "infer": inferred - started,
-        "encode": time.perf_counter() - inferred,
-    }
-    return _answer(service, upload, output, png, stages)
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What the work gives; cancelled, with ClientDisconnect, if the client leaves first. The body must be read."""
-    working, gone = asyncio.create_task(work), asyncio.create_task(_gone(request))
-    try:
-        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return await working
-    finally:
-        working.cancel()
-        gone.cancel()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _compute(service: Service, upload: Upload, render: Render) -> Job:
-    """From the file's bytes to what is rendered: header check, decoding, queue, engine. Raises Problem."""
-    try:
-        task = await service.in_pool(_prepare, service, upload.take(), render)
-        return await service.scheduler.run(task)
-    except Overloaded as error:
-        service.metrics.rejected.labels("overload").inc()
-        raise overload_problem(error.retry_after_s) from error
-
-
-def _prepare(service: Service, data: bytes, render: Render) -> ImageTask:
-    """The image's tiles; while it is decoded it takes its room in the queue. Raises Problem, Overloaded."""
-    claimed = measure(data, service.settings.max_pixels)
-    with service.scheduler.room(claimed):
-        pixels = decode(data)
-    try:
-        return service.segmenter.task(pixels, render)
-    except ValueError as error:
-        channels = service.weights.description.architecture.in_channels
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The net takes images of {channels} channels.") from error
-
-
-def _answer(service: Service, upload: Upload, output: Output, png: bytes, stages: dict[str, float]) -> Response:
-    for stage, seconds in stages.items():
-        service.metrics.stages.labels(stage).observe(seconds)
     headers = {
         "X-Model": service.weights.label,
-        "Server-Timing": ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in stages.items()),
-        "Content-Disposition": f'inline; filename="{upload.stem}_{output}.png"',
+        "Server-Timing": ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in result.stages.items()),
+        "Content-Disposition": f'inline; filename="{upload.stem}_{wanted.output}{result.file.suffix}"',
     }
-    return Response(png, media_type="image/png", headers=headers)
+    return Response(result.file.data, media_type=result.file.media_type, headers=headers)
+
+
+def _check_class(service: Service, class_index: int) -> None:
+    """Raises Problem."""
+    last = service.weights.description.architecture.classes - 1
+    if class_index > last:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"Parameter class: the net's classes are 0 to {last}.")
+
+
+def _preferred(accepted: str) -> Output:
+    """What an Accept header asks for: the mask, unless it takes no picture but another output's media type."""
+    if "*/*" in accepted or "image/" in accepted:
+        return "mask"
+    return next((output for media_type, output in _BY_TYPE.items() if media_type in accepted), "mask")
+
+
+def _prefers_tiff(accepted: str) -> bool:
+    return "image/tiff" in accepted and not any(other in accepted for other in ("image/png", "image/*", "*/*"))
 
 
 @router.get("/model")
@@ -177,6 +141,7 @@ async def describe_model(request: Request) -> dict[str, Any]:
         "preprocessing": description.preprocessing.model_dump(),
         "threshold": description.threshold,
         "labels": description.labels,
+        "objects": description.objects,
         "engine": engine.name,
         "device": engine.device,
         "precision": engine.precision,

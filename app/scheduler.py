@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -34,12 +34,13 @@ class Overloaded(Exception):
 
 
 class Job:
-    """A request's tiles. `done` is set when the last is pasted; cancelling it drops those not computed yet."""
+    """A request's tiles, page by page. `done` is set when the last is pasted; cancelling it drops those that wait."""
 
-    def __init__(self, task: ImageTask) -> None:
-        self.task = task
-        self.waiting = deque(task.tiles)
-        self.missing = len(task.tiles)
+    def __init__(self, tasks: Sequence[ImageTask]) -> None:
+        """`tasks`: a page each, at least one."""
+        self.tasks = tasks
+        self.waiting = deque((task, tile) for task in tasks for tile in task.tiles)
+        self.missing = len(self.waiting)
         self.done: Future[None] = Future()
         self.submitted = time.perf_counter()
         self.started: float | None = None
@@ -47,14 +48,15 @@ class Job:
     @property
     def kind(self) -> tuple[object, object]:
         """Of the next tile: only tiles that are alike in this can be computed at once."""
-        return self.waiting[0].shape, self.waiting[0].kept
+        _, tile = self.waiting[0]
+        return tile.shape, tile.kept
 
     @property
     def waiting_pixels(self) -> int:
-        return sum(tile.pixels for tile in self.waiting)
+        return sum(tile.pixels for _, tile in self.waiting)
 
 
-Batch: TypeAlias = list[tuple[Job, Tile]]
+Batch: TypeAlias = list[tuple[Job, ImageTask, Tile]]
 
 
 class Scheduler:
@@ -76,9 +78,9 @@ class Scheduler:
         for thread in self._threads:
             thread.start()
 
-    async def run(self, task: ImageTask) -> Job:
-        """Computes all tiles of a task; cancelling this drops what is left of them. Raises Overloaded."""
-        job = Job(task)
+    async def run(self, *tasks: ImageTask) -> Job:
+        """Computes all tiles of a request's tasks; cancelling this drops what is left of them. Raises Overloaded."""
+        job = Job(tasks)
         self._submit(job)
         await asyncio.wrap_future(job.done)
         return job
@@ -130,7 +132,7 @@ class Scheduler:
                 self._compute(batch)
             except Exception as error:
                 log.exception("engine failed")
-                for job in {job for job, _ in batch}:
+                for job in {job for job, *_ in batch}:
                     self._fail(job, error)
             finally:
                 self._give_back(batch)
@@ -146,11 +148,11 @@ class Scheduler:
                 if self._closing and not self._jobs:
                     return []
                 self._changed.wait()
-            kind, limit = first.kind, self._segmenter.batch_size(first.waiting[0])
+            kind, limit = first.kind, self._segmenter.batch_size(first.waiting[0][1])
             batch: Batch = []
             while len(batch) < limit and (job := next((job for job in self._jobs if job.kind == kind), None)):
                 self._jobs.remove(job)
-                batch.append((job, job.waiting.popleft()))
+                batch.append((job, *job.waiting.popleft()))
                 if job.waiting:
                     self._jobs.append(job)
             self._running += 1
@@ -161,13 +163,13 @@ class Scheduler:
     def _next_job(self) -> Job | None:
         """Whose turn it is, passing over tiles that have to wait until another as large is done."""
         self._drop_abandoned()
-        return next((job for job in self._jobs if not (self._filled and self._is_large(job.waiting[0]))), None)
+        return next((job for job in self._jobs if not (self._filled and self._is_large(job.waiting[0][1]))), None)
 
     def _compute(self, batch: Batch) -> None:
         started = time.perf_counter()
-        for job, _ in batch:
+        for job, *_ in batch:
             job.started = job.started or started
-        self._segmenter.run([(job.task, tile) for job, tile in batch])
+        self._segmenter.run([(task, tile) for _, task, tile in batch])
         self._metrics.tiles.inc(len(batch))
         self._metrics.batch_tiles.observe(len(batch))
         rate = self._running * _pixels(batch) / (time.perf_counter() - started)
@@ -182,7 +184,7 @@ class Scheduler:
             self._changed.notify_all()
 
     def _finish(self, batch: Batch) -> None:
-        for job, _ in batch:
+        for job, *_ in batch:
             with self._changed:
                 job.missing -= 1
                 whole = not job.missing
@@ -216,7 +218,7 @@ class Scheduler:
         return tile.pixels > self._segmenter.engine.batch_pixels
 
     def _fills(self, batch: Batch) -> bool:
-        return self._is_large(batch[0][1])
+        return self._is_large(batch[0][-1])
 
     def _set_queued(self, pixels: int) -> None:
         self._queued_pixels = pixels
@@ -229,4 +231,4 @@ class Scheduler:
 
 
 def _pixels(batch: Batch) -> int:
-    return sum(tile.pixels for _, tile in batch)
+    return sum(tile.pixels for *_, tile in batch)

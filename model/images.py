@@ -4,6 +4,7 @@ Accepted: PNG, JPEG, TIFF, BMP and WebP; grey, RGB, RGBA and palette; 8 and 16 b
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -192,6 +193,13 @@ def encode_png(pixels: Pixels) -> bytes:
     """H x W (grey) or H x W x 3 (RGB), uint8 or uint16 -> PNG bytes."""
     stored = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
     _, encoded = cv2.imencode(".png", stored, _PNG)
+    return encoded.tobytes()
+
+
+def encode_tiff(pages: Sequence[Pixels]) -> bytes:
+    """Pages of H x W (grey) or H x W x 3 (RGB), uint8 or uint16 -> the bytes of a TIFF, compressed without loss."""
+    stored = [cv2.cvtColor(page, cv2.COLOR_RGB2BGR) if page.ndim == 3 else page for page in pages]
+    _, encoded = cv2.imencodemulti(".tiff", stored, [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW])
     return encoded.tobytes()
 
 

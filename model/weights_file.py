@@ -9,7 +9,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -22,6 +22,8 @@ from model.unet import UNet, UNetConfig
 
 if TYPE_CHECKING:
     import openvino
+
+Objects: TypeAlias = Literal["regions", "interiors"]
 
 METADATA_KEY = "description"
 
@@ -39,7 +41,8 @@ class Description(BaseModel):
     """What a weights file says of itself.
 
     `threshold`: probability from which a pixel counts as foreground (one class). `labels`: what the values of the
-    mask mean.
+    mask mean. `objects`: "regions" are the foreground's connected regions; "interiors", where the background is borders
+    between objects, are those grown until lines of one pixel part them.
     `provenance`: data, recipe, command, commit and scores, for people to read.
     """
 
@@ -50,6 +53,7 @@ class Description(BaseModel):
     architecture: UNetConfig
     preprocessing: Preprocessing
     threshold: float = Field(0.5, gt=0, lt=1)
+    objects: Objects = "regions"
     labels: dict[int, str] = Field(default_factory=lambda: {0: "background", 255: "foreground"})
     provenance: dict[str, JsonValue] = Field(default_factory=dict)
 

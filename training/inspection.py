@@ -33,6 +33,11 @@ def inspect(samples: list[Sample]) -> list[str]:
     return [_images(samples), *_labels(samples, encodings), *_warnings(samples, encodings)]
 
 
+def background_is_borders(samples: list[Sample]) -> bool:
+    """Whether most labels' background is a thin net between their objects, such as membranes."""
+    return 2 * sum(is_net(~sample.label) for sample in samples) > len(samples)
+
+
 def _images(samples: list[Sample]) -> str:
     shapes = sorted((sample.pixels.shape[:2] for sample in samples), key=np.prod)
     sizes = [f"{width} x {height}" for height, width in shapes]
@@ -93,7 +98,7 @@ def _instance_warnings(samples: list[Sample], encodings: list[Encoding]) -> list
 
 def _inversion_warnings(samples: list[Sample], *, inverted: bool) -> list[str]:
     """For labels that look inverted, all of them or a few."""
-    nets = [sample for sample in samples if _is_net(sample.label)]
+    nets = [sample for sample in samples if is_net(sample.label)]
     warnings = []
     if 2 * len(nets) > len(samples):
         warnings.append(
@@ -107,7 +112,7 @@ def _inversion_warnings(samples: list[Sample], *, inverted: bool) -> list[str]:
     return warnings
 
 
-def _is_net(label: NDArray[np.bool_]) -> bool:
+def is_net(label: NDArray[np.bool_]) -> bool:
     """Whether the foreground of a label H x W is one thin connected net around many islands of background."""
     foreground = np.ascontiguousarray(label).view(np.uint8)
     if not 0 < 2 * np.count_nonzero(label) <= label.size:

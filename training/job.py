@@ -16,9 +16,11 @@ from pydantic import ValidationError
 from model.engines.engine import EngineError
 from model.engines.pytorch import choose_device
 from model.segmenter import Segmenter
-from model.weights_file import BUNDLED, Description, Weights, WeightsError, load_weights
+from model.weights_file import Description, Objects, Weights, WeightsError
 from training import memory, pace
 from training.data import DataError, Sample, split_samples
+from training.initial import initial_weights
+from training.inspection import background_is_borders
 from training.machine import Machine
 from training.memory import TooLittleMemory
 from training.recipe import FINE_TUNING_RATE, RECIPES, Recipe
@@ -49,7 +51,7 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
     Raises DataError, EngineError, WeightsError, TooLittleMemory, OSError.
     """
     device = choose_device(arguments.device)
-    init = _initial_weights(arguments, samples)
+    init = initial_weights(arguments, samples)
     state = _checkpoint(arguments.out) if arguments.resume else None
     recipe = _recipe(arguments, samples, init)
     training, validation = split_samples(samples, recipe.validation_fraction)
@@ -59,9 +61,10 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
         steps, every = _length(state) if state else pace.plan(recipe, machine, arguments.minutes, training, validation)
         recipe = recipe.model_copy(update={"steps": steps, "epochs": None, "check_every": every})
     images = {"training": len(training), "validation": len(validation)}
+    objects = init.description.objects if init else "interiors" if background_is_borders(samples) else "regions"
     trainer = Trainer(
         recipe,
-        _description(arguments, recipe, images, init),
+        _description(arguments, recipe, images, objects, init),
         training,
         validation,
         RunFolder(arguments.out, resume=arguments.resume),
@@ -105,23 +108,6 @@ def report(trainer: Trainer) -> Path:
         else None
     )
     return write_report(trainer.folder, trainer.validation, segmenter)
-
-
-def _initial_weights(arguments: argparse.Namespace, samples: list[Sample]) -> Weights | None:
-    if not arguments.init:
-        return None
-    weights = load_weights(BUNDLED if arguments.init == Path("bundled") else arguments.init)
-    for option in ("width", "channels"):
-        if getattr(arguments, option) is not None:
-            raise DataError(f"--{option} does not go with --init: the net is that of the weights, {weights.label}")
-    if weights.description.architecture.classes > 1:
-        raise DataError(f"{weights.label} has several classes; training is for one")
-    if weights.description.preprocessing.channels == "stored":
-        wanted = weights.description.architecture.in_channels
-        for sample in samples:
-            if (1 if sample.pixels.ndim == 2 else sample.pixels.shape[2]) != wanted:
-                raise DataError(f"{weights.label} takes images of {wanted} channels; {sample.name} has another number")
-    return weights
 
 
 def _check_options(arguments: argparse.Namespace, validation: list[Sample]) -> None:
@@ -210,7 +196,7 @@ def _checkpoint(path: Path) -> State:
 
 
 def _description(
-    arguments: argparse.Namespace, recipe: Recipe, images: dict[str, int], init: Weights | None
+    arguments: argparse.Namespace, recipe: Recipe, images: dict[str, int], objects: Objects, init: Weights | None
 ) -> Description:
     """The weights travel, and the service publishes what they say: file names and paths stay in the folder."""
     provenance = {
@@ -230,6 +216,7 @@ def _description(
             architecture=recipe.net,
             preprocessing=recipe.preprocessing,
             threshold=recipe.threshold,
+            objects=arguments.objects or objects,
             labels=labels,
             provenance=provenance | ({"init": init.label} if init else {}),
         )

@@ -50,6 +50,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--label-format", choices=LABEL_FORMATS, default="mask", help="how the label files are to be read (see README)"
     )
+    parser.add_argument(
+        "--objects",
+        choices=("regions", "interiors"),
+        help="what the service counts as objects: regions of foreground, or interiors grown until borders are lines "
+        "(default: interiors if the labels' background is a thin net)",
+    )
     parser.add_argument("--labels", nargs=2, metavar=("BACKGROUND", "FOREGROUND"), help="what the mask's values mean")
     return parser.parse_args(argv)
 

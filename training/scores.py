@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import label as connected_components
-from skimage.segmentation import watershed
+
+from model.outputs.objects import thin_borders
 
 Probabilities = NDArray[np.float32]
 Label = NDArray[np.bool_]
@@ -59,7 +60,7 @@ def segments(probabilities: Probabilities, threshold: float) -> Segments:
     Every line pixel is a segment of its own.
     """
     seeds = connected_components(probabilities > threshold, connectivity=1)
-    grown: Segments = watershed(-probabilities, seeds, connectivity=1, watershed_line=True).astype(np.int64)
+    grown: Segments = thin_borders(seeds, -probabilities).astype(np.int64)
     lines = grown == 0
     grown[lines] = grown.max() + 1 + np.arange(np.count_nonzero(lines))
     return grown

@@ -1,5 +1,6 @@
 """`POST /segment`: what goes in, what comes out."""
 
+import io
 import json
 import re
 import struct
@@ -18,7 +19,7 @@ from PIL import Image
 
 from app.metrics import Metrics
 from app.service import Service
-from model.images import decode_image
+from model.images import decode_image, decode_pages
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 
@@ -212,6 +213,102 @@ def test_a_class_the_net_does_not_have_is_refused(classes_client: TestClient, ch
     assert "0 to 2" in check_problem(response, 422)["detail"]
 
 
+# --- Outputs ----------------------------------------------------------------------------------------------------------
+
+
+def test_instances_coco_and_geojson_are_of_one_mask(client: TestClient, png: bytes, read_png: ReadPng):
+    mask = read_png(client.post("/segment", files={"file": png}))
+    ids = read_png(client.post("/segment?output=instances", files={"file": png}))
+    coco = client.post("/segment?output=coco", files={"file": ("cells.png", png)})
+    geojson = client.post("/segment?output=geojson", files={"file": ("cells.png", png)})
+    assert ids.dtype == np.uint16
+    assert np.array_equal(ids > 0, mask > 0)
+    assert coco.headers["content-type"] == "application/json"
+    assert coco.headers["content-disposition"] == 'inline; filename="cells_coco.json"'
+    assert geojson.headers["content-type"] == "application/geo+json"
+    assert geojson.headers["content-disposition"] == 'inline; filename="cells_geojson.geojson"'
+    assert len(coco.json()["annotations"]) == len(geojson.json()["features"]) == ids.max() > 0
+    assert sum(feature["properties"]["area"] for feature in geojson.json()["features"]) == np.count_nonzero(mask)
+
+
+def test_an_overlay_is_a_colour_picture(client: TestClient, png: bytes):
+    response = client.post("/segment?output=overlay", files={"file": png})
+    with Image.open(io.BytesIO(response.content)) as picture:
+        assert (picture.format, picture.mode) == ("PNG", "RGB")
+        assert (picture.height, picture.width) == decode_image(png).shape[:2]
+
+
+def test_the_threshold_counts_for_objects_too(client: TestClient, png: bytes, read_png: ReadPng):
+    mask = read_png(client.post("/segment?threshold=0.6", files={"file": png}))
+    ids = read_png(client.post("/segment?output=instances&threshold=0.6", files={"file": png}))
+    assert np.array_equal(ids > 0, mask > 0)
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("*/*", "image/png"),
+        ("image/png", "image/png"),
+        ("image/tiff", "image/tiff"),
+        ("image/webp, image/*", "image/png"),
+        ("application/geo+json", "application/geo+json"),
+        ("application/json", "application/json"),
+        ("application/json, text/plain, */*", "image/png"),
+        ("text/html", "image/png"),
+        ("", "image/png"),
+    ],
+)
+def test_the_accept_header_chooses_where_no_output_is_named(client: TestClient, png: bytes, accept: str, expected: str):
+    response = client.post("/segment", files={"file": png}, headers={"Accept": accept})
+    assert response.headers["content-type"] == expected
+
+
+def test_an_output_that_is_named_counts_more_than_the_accept_header(client: TestClient, png: bytes):
+    response = client.post("/segment?output=coco", files={"file": png}, headers={"Accept": "application/geo+json"})
+    assert response.headers["content-type"] == "application/json"
+    assert "annotations" in response.json()
+
+
+# --- Stacks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pages(make_image: MakeImage) -> list[Pixels]:
+    """Of two sizes, one larger than a tile."""
+    return [make_image(*size, seed=seed) for seed, size in enumerate([(20, 30), (20, 30), (150, 140), (20, 30)])]
+
+
+@pytest.fixture
+def stack(pages: list[Pixels], to_file: ToFile) -> bytes:
+    return to_file(pages[0], "TIFF", save_all=True, append_images=[Image.fromarray(page) for page in pages[1:]])
+
+
+@pytest.mark.parametrize("output", ["mask", "probability", "instances", "overlay"])
+def test_a_stack_comes_back_as_a_tiff_of_as_many_pages(
+    client: TestClient, stack: bytes, pages: list[Pixels], to_file: ToFile, output: str
+):
+    response = client.post(f"/segment?output={output}", files={"file": ("cells.tif", stack)})
+    assert response.headers["content-type"] == "image/tiff"
+    assert response.headers["content-disposition"] == f'inline; filename="cells_{output}.tif"'
+    answers = decode_pages(response.content)
+    for answer, page in zip(answers, pages, strict=True):
+        alone = client.post(f"/segment?output={output}", files={"file": to_file(page)})
+        assert np.array_equal(answer, decode_image(alone.content))
+
+
+def test_objects_of_a_stack_say_their_page(client: TestClient, stack: bytes, pages: list[Pixels]):
+    coco = client.post("/segment?output=coco", files={"file": stack}).json()
+    assert [(image["height"], image["width"]) for image in coco["images"]] == [page.shape for page in pages]
+    features = client.post("/segment?output=geojson", files={"file": stack}).json()["features"]
+    assert {feature["properties"]["page"] for feature in features} == {0, 1, 2, 3}
+    assert len(features) == len(coco["annotations"])
+
+
+@pytest.mark.usefixtures("still_serving")
+def test_a_stack_with_a_broken_page_is_refused(client: TestClient, check_problem: Check, stack: bytes):
+    check_problem(client.post("/segment", files={"file": stack[:-40]}), 400)
+
+
 # --- Headers ----------------------------------------------------------------------------------------------------------
 
 
@@ -332,15 +429,6 @@ def test_a_truncated_image_is_refused(
 ):
     data = to_file(make_image(60, 70, 3), kind)
     check_problem(client.post("/segment", files={"file": data[: int(share * len(data))]}), 400)
-
-
-@pytest.mark.usefixtures("still_serving")
-def test_a_tiff_of_several_pages_is_refused(
-    client: TestClient, check_problem: Check, make_image: MakeImage, to_file: ToFile
-):
-    pages = [Image.fromarray(make_image(20, 30))] * 2
-    data = to_file(make_image(20, 30), "TIFF", save_all=True, append_images=pages)
-    assert "3 pages" in check_problem(client.post("/segment", files={"file": data}), 415)["detail"]
 
 
 @pytest.mark.usefixtures("still_serving")

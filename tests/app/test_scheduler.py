@@ -79,7 +79,7 @@ def test_tiles_of_many_jobs_are_computed_once_each(make_rig: Callable[..., Rig],
 
     jobs = asyncio.run(body())
     for job, image in zip(jobs, images, strict=True):
-        assert np.allclose(job.task.result, rig.segmenter.probabilities(image), atol=1e-5)
+        assert np.allclose(job.tasks[0].result, rig.segmenter.probabilities(image), atol=1e-5)
     of_service = rig.engine.shapes[: int(rig.metric("batch_tiles_count"))]
     assert sum(count for count, *_ in of_service) == rig.metric("tiles_total") == _tiles(rig, *images)
     assert rig.metric("queue_pixels") == 0
@@ -252,7 +252,7 @@ def test_after_engine_errors_the_queue_is_empty_and_later_jobs_work(
         return await rig.submit(make_image(16, 16))
 
     job = asyncio.run(body())
-    assert np.array_equal(job.task.result, rig.segmenter.probabilities(make_image(16, 16)))
+    assert np.array_equal(job.tasks[0].result, rig.segmenter.probabilities(make_image(16, 16)))
     assert rig.metric("queue_pixels") == 0
     assert rig.scheduler.alive
 
@@ -357,7 +357,7 @@ def test_many_streams_give_every_job_its_own_result(two_streams: Rig, make_image
         return await asyncio.gather(*(rig.submit(image) for image in images))
 
     for job, image in zip(asyncio.run(body()), images, strict=True):
-        assert np.allclose(job.task.result, rig.segmenter.probabilities(image), atol=1e-5)
+        assert np.allclose(job.tasks[0].result, rig.segmenter.probabilities(image), atol=1e-5)
     assert rig.metric("queue_pixels") == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from training.data import Sample, load_samples
-from training.inspection import inspect
+from training.inspection import background_is_borders, inspect
 from training.synthetic import cells
 
 SECTIONS = Path(__file__).parents[3] / "shared" / "isbi2012" / "train"
@@ -111,6 +111,7 @@ def test_synthetic_cells_are_not_suspected_unless_inverted(tmp_path, write_pair,
         image, label = cells(side, np.random.default_rng(index))
         write_pair(tmp_path, str(index), image, label.astype(np.uint8))
     assert len(inspect(load_samples(tmp_path))) == 2
+    assert background_is_borders(load_samples(tmp_path))
     assert inspect(load_samples(tmp_path, "inverted"))[-1].endswith("--label-format mask")
     for index, sample in enumerate(load_samples(tmp_path)):
         write_pair(tmp_path, str(index), sample.pixels, (~sample.label).astype(np.uint8))
@@ -125,6 +126,7 @@ def test_sparse_blobs_are_not_suspected(tmp_path, write_pair):
             cv2.circle(label, (x, y), 6, 255, -1)
         write_pair(tmp_path, str(index), label, label)
     assert len(inspect(load_samples(tmp_path))) == 2
+    assert not background_is_borders(load_samples(tmp_path))
 
 
 def test_the_few_labels_that_are_the_others_inverse_are_named(tmp_path, write_pair):

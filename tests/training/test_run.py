@@ -18,7 +18,7 @@ from model.images import encode_png
 from model.segmenter import Segmenter
 from model.unet import UNet
 from model.weights_file import load_weights
-from training import job, pace, run
+from training import job, pace, run, synthetic
 from training.batches import SampleStream
 from training.data import load_samples
 from training.machine import Machine
@@ -337,6 +337,14 @@ def test_training_goes_on_from_given_weights(trained, cells_folder, tmp_path):
     for name, tensor in before.tensors.items():
         if name.endswith("weight"):
             assert torch.allclose(after.tensors[name], tensor, atol=1e-6), name
+
+
+@pytest.mark.parametrize(("options", "expected"), [([], "interiors"), (["--objects", "regions"], "regions")])
+def test_what_counts_as_an_object_is_stored(tmp_path, options, expected):
+    data = tmp_path / "data"
+    assert synthetic.main(["--out", str(data), "--count", "3", "--size", "128"]) == 0
+    assert run.main(["--data", str(data), "--out", str(tmp_path), *SHORT, *options]) == 0
+    assert load_weights(tmp_path / "weights.safetensors").description.objects == expected
 
 
 def test_without_held_out_images_the_last_weights_are_kept_with_the_given_threshold(cells_folder, tmp_path, capsys):

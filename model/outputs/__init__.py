@@ -1,0 +1,1 @@
+"""What an image becomes besides probabilities: a mask, objects, or a picture, as the bytes of a file."""

@@ -1,0 +1,57 @@
+"""Objects as COCO annotations: a box, an area and a run-length mask each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from model.outputs.objects import Ids, class_of_each
+
+
+def annotations(pages: Sequence[tuple[Ids, NDArray[np.uint8]]], labels: Mapping[int, str], stem: str) -> dict[str, Any]:
+    """What a COCO file holds. `pages`: ids and mask of each; `labels`: what mask values mean, 0 is background.
+
+    `images` has a page each, `categories` the classes, `annotations` the objects with compressed RLE counts.
+    """
+    suffixes = [f"[{page}]" if len(pages) > 1 else "" for page in range(len(pages))]
+    found = [each for page, (ids, mask) in enumerate(pages) for each in _objects(ids, mask, page + 1)]
+    return {
+        "images": [
+            {"id": page + 1, "file_name": stem + suffixes[page], "height": ids.shape[0], "width": ids.shape[1]}
+            for page, (ids, _) in enumerate(pages)
+        ],
+        "categories": [{"id": value, "name": name} for value, name in labels.items() if value],
+        "annotations": [{"id": number, **each} for number, each in enumerate(found, start=1)],
+    }
+
+
+def _objects(ids: Ids, mask: NDArray[np.uint8], image_id: int) -> Iterator[dict[str, Any]]:
+    values = class_of_each(ids, mask)
+    height, width = ids.shape
+    for index, counts in enumerate(_run_lengths(ids), start=1):
+        rle = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+        yield {
+            "image_id": image_id,
+            "category_id": int(values[index]),
+            "segmentation": {"size": [height, width], "counts": rle["counts"].decode("ascii")},
+            "bbox": coco_mask.toBbox(rle).tolist(),
+            "area": int(coco_mask.area(rle)),
+            "iscrowd": 0,
+        }
+
+
+def _run_lengths(ids: Ids) -> Iterator[list[int]]:
+    """Of each object from 1 on: pixels outside, inside, outside, ... down the columns, left to right."""
+    flat = ids.ravel(order="F")
+    first = np.flatnonzero(np.diff(flat, prepend=0))
+    end = np.append(first[1:], flat.size)
+    of_run = flat[first]
+    order = np.argsort(of_run, kind="stable")
+    first, end, of_run = first[order], end[order], of_run[order]
+    bounds = np.searchsorted(of_run, np.arange(1, flat.max() + 2))
+    for low, high in pairwise(bounds):
+        edges = np.stack([first[low:high], end[low:high]], axis=1).ravel()
+        yield np.diff(edges, prepend=0, append=flat.size).tolist()

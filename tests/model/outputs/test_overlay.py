@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from model.outputs.colours import colour
+from model.outputs.overlay import draw_overlay
+
+
+def test_the_image_shines_through_and_outlines_are_solid():
+    image = np.tile(np.arange(0, 256, 25, dtype=np.uint8), (9, 1))
+    mask = np.zeros(image.shape, np.uint8)
+    mask[2:7, 2:9] = 255
+    drawn = draw_overlay(image, mask)
+    assert drawn.shape == (*image.shape, 3)
+    assert drawn.dtype == np.uint8
+    outside = mask == 0
+    assert (np.ptp(drawn[outside].astype(int), axis=1) == 0).all(), "grey outside"
+    assert tuple(drawn[2, 4]) == tuple(drawn[6, 8]) == colour(255)
+    assert drawn[4, 3].sum() < drawn[4, 7].sum(), "brighter where the image is"
+    assert not np.array_equal(drawn[4, 4], drawn[4, 4, ::-1])
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_are_kept(channels: int):
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, channels)).astype(np.uint8)
+    image[0, 0], image[0, 1] = 0, 255
+    assert np.array_equal(draw_overlay(image, np.zeros((8, 8), np.uint8)), image[:, :, :3])
+
+
+def test_an_image_in_16_bits_looks_like_the_same_in_8():
+    image = np.random.default_rng(0).integers(0, 256, (8, 8)).astype(np.uint8)
+    mask = np.where(image > 99, 255, 0).astype(np.uint8)
+    assert np.array_equal(draw_overlay(image.astype(np.uint16) * 257, mask), draw_overlay(image, mask))
+
+
+def test_an_even_image_is_no_error():
+    assert draw_overlay(np.full((2, 3), 7, np.uint8), np.zeros((2, 3), np.uint8)).shape == (2, 3, 3)
+
+
+def test_a_mask_at_the_edge_has_no_outline_there():
+    drawn = draw_overlay(np.arange(16, dtype=np.uint8).reshape(4, 4), np.full((4, 4), 255, np.uint8))
+    assert not (drawn == colour(255)).all(axis=2).any()
+
+
+def test_classes_differ_in_colour():
+    assert len({colour(value) for value in range(1, 8)}) == 7
