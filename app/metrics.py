@@ -7,6 +7,8 @@ from prometheus_client.process_collector import ProcessCollector
 
 STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # seconds
 
+REASONS = ("key", "not ready", "overload", "body size")
+
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, that nobody reads
 
 
@@ -28,6 +30,8 @@ class Metrics:
             registry=registry,
         )
         self.rejected = Counter("segment_rejected", "Requests refused before any work.", ("reason",), registry=registry)
+        for reason in REASONS:  # from the start at 0, for a counter that appears with its first event has no rate then
+            self.rejected.labels(reason)
         self.tiles = Counter("segment_tiles", "Tiles computed.", registry=registry)
         self.dropped_tiles = Counter(
             "segment_dropped_tiles", "Tiles of abandoned requests, never computed.", registry=registry

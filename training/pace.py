@@ -22,7 +22,7 @@ from training.machine import Machine
 from training.recipe import Recipe
 
 # The rest of the time is for writing, and for a machine that is busier later than now.
-SHARE = 0.8
+SHARE = 0.7
 # Seconds of scoring a held-out pixel at all thresholds, and the time of segmenting it as a share of that of training on
 # it, tiles' overlap included. Measured on a CPU; both generous.
 SCORING = 4e-6
