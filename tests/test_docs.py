@@ -16,11 +16,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from app.metrics import Metrics
 from app.settings import Settings
 from model.images import decode_image
 from model.unet import UNet, UNetConfig
 
 ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT))
+    for folder in (".", "app", "docs", "deploy", "model", "model/weights", "training")
+    for path in (ROOT / folder).glob("*.md")
+)
 README = (ROOT / "README.md").read_text()
 
 # Commands that do not come back, or that other tests and the container build run.
@@ -125,11 +131,27 @@ def test_every_setting_is_documented_with_its_default():
             assert rows[name.upper()].startswith(f"`{default}`"), name
 
 
-@pytest.mark.parametrize("document", ["README.md", "training/README.md", "model/weights/README.md", "deploy/README.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_between_documents_lead_somewhere(document):
     path = ROOT / document
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text())
-    assert [target for target in targets if not (path.parent / target).exists()] == []
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", path.read_text())
+    assert [target for target, _ in links if not (path.parent / target).exists()] == []
+    for target, anchor in links:
+        if anchor:
+            assert anchor in _anchors(path.parent / target if target else path), f"{target}#{anchor}"
+
+
+def _anchors(path: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_metric_is_described():
+    described = (ROOT / "docs" / "operating.md").read_text()
+    names = {metric.name for metric in Metrics().registry.collect() if metric.name.startswith("segment_")}
+    assert len(names) > 5
+    assert [name for name in names if name not in described] == []
 
 
 def test_dependencies_have_their_reason():
