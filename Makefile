@@ -24,12 +24,8 @@ serve: $(VENV)/.serve ## serve on :8000 with the bundled weights
 train: $(VENV)/.train ## train on data/train, see: make train ARGS=--help
 	@exec $(BIN)/python -m training.run $(ARGS)
 
-# Three processes: torch trainings after OpenVINO engines in one process crashed, see
-# "A crash in a process of hundreds of engines" in DECISIONS.md.
 test: lint types imports ## lint, types, import contracts, and every test
-	@$(BIN)/python -m pytest $(ARGS) --ignore=tests/training
-	@$(BIN)/python -m pytest $(ARGS) tests/training --ignore=tests/training/test_export.py
-	@$(BIN)/python -m pytest $(ARGS) tests/training/test_export.py
+	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.dev ## ruff: rules and format
 	@$(BIN)/ruff check --quiet .

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,10 +87,16 @@ def export_int8(weights: Weights, folder: Path, path: Path) -> str:
 
     nncf.set_log_level(logging.ERROR)
     graph = to_graph(weights.build_net())
-    # Mixed: activations that may be negative, those of the image itself, get ranges that are not symmetric.
-    quantised = nncf.quantize(
-        graph, nncf.Dataset(windows), preset=nncf.QuantizationPreset.MIXED, subset_size=len(windows)
-    )
+    # In a thread that ends with it: NNCF makes Cores, and what they do to signals (see `model.engines.openvino`) stays
+    # with their thread. Mixed: activations that may be negative, those of the image, get ranges that are not symmetric.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        quantised = thread.submit(
+            nncf.quantize,
+            graph,
+            nncf.Dataset(windows),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(windows),
+        ).result()
     versions = {name: metadata.version(name) for name in ("nncf", "openvino")}
     made: dict[str, JsonValue] = {"from": weights.sha256, "windows": len(windows), **versions}
     _save(quantised, weights, path, {"quantised": made})

@@ -103,9 +103,7 @@ def finish(arguments: argparse.Namespace, trainer: Trainer) -> str:
 def report(trainer: Trainer) -> Path:
     """Writes the folder's report on the kept weights; returns its path."""
     segmenter = (
-        Segmenter.load(trainer.folder.weights, engine="torch", device=str(trainer.machine.device))
-        if trainer.validation
-        else None
+        Segmenter.load(trainer.folder.weights, device=str(trainer.machine.device)) if trainer.validation else None
     )
     return write_report(trainer.folder, trainer.validation, segmenter)
 

@@ -82,7 +82,7 @@ def write_report(folder: RunFolder, samples: list[Sample], segmenter: Segmenter 
     something (as a training that was stopped before its first check does), EngineError, OSError.
     """
     if samples and segmenter is None:
-        segmenter = Segmenter.load(folder.weights, engine="torch")
+        segmenter = Segmenter.load(folder.weights)
     description = load_weights(folder.weights).description
     reached = description.provenance.get("reached")
     history = read_history(folder.path / HISTORY)

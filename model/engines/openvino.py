@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from queue import SimpleQueue
 from typing import Any
 
@@ -97,8 +98,19 @@ class OpenVinoEngine:
 
     def _compile(self, graph: openvino.Model, streams: int) -> list[openvino.InferRequest]:
         config = self._config | {properties.num_streams: streams}
-        compiled = openvino.Core().compile_model(graph, "CPU", config)
+        compiled = _core().compile_model(graph, "CPU", config)
         return [compiled.create_infer_request() for _ in range(streams)]
+
+
+@cache
+def _core() -> openvino.Core:
+    """The only one in the process, for good.
+
+    Each Core gives the thread that makes it a stack for signals, and takes it back when it goes. Of two that go in the
+    order they came, the second leaves the thread the stack of the first, which is no longer there: the next signal
+    with a handler, be it of a child that has ended, would be the process's end.
+    """
+    return openvino.Core()
 
 
 def _infer(request: openvino.InferRequest, *inputs: NDArray[Any]) -> Array:
@@ -109,7 +121,7 @@ def _infer(request: openvino.InferRequest, *inputs: NDArray[Any]) -> Array:
 def choose_precision(wanted: str) -> str:
     """For "auto" bf16 where the chip multiplies in it, else fp32; else what is wanted. Raises EngineError."""
     if wanted == "auto":
-        return "bf16" if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+        return "bf16" if "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
     if wanted not in TYPES:
         raise EngineError(f"precision {wanted!r} is not one of the openvino engine's: auto, {', '.join(TYPES)}")
     return wanted
@@ -117,7 +129,7 @@ def choose_precision(wanted: str) -> str:
 
 def has_int8() -> bool:
     """Whether the chip is faster in 8 bits."""
-    return "INT8" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "INT8" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class _Probabilities(nn.Module):
@@ -152,7 +164,7 @@ def to_graph(net: UNet) -> openvino.Model:
 
 def read_graph(xml: bytes, weights: bytes) -> openvino.Model:
     """Raises RuntimeError if they are broken."""
-    return openvino.Core().read_model(model=xml, weights=weights)
+    return _core().read_model(model=xml, weights=weights)
 
 
 def _joins(graph: openvino.Model) -> list[openvino.Node]:

@@ -7,16 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.engines import choice
 from model.images import encode_png
 from training import run, synthetic
-
-
-@pytest.fixture(autouse=True)
-def _torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ "auto" is torch here: see "A crash in a process of hundreds of engines" in DECISIONS.md."""
-    monkeypatch.setattr(choice, "find_spec", {}.get)
-
 
 WritePair = Callable[[Path, str, NDArray[np.uint8], NDArray[np.uint8]], None]
 

@@ -15,11 +15,6 @@ from training.data import load_samples
 from training.export import WINDOW, WINDOWS, calibration_windows, main
 
 
-@pytest.fixture(autouse=True)
-def _torch_alone() -> None:
-    """Not here: this is about OpenVINO."""
-
-
 @pytest.fixture(scope="module")
 def weights_file(trained: Path) -> Path:
     return trained / "weights.safetensors"

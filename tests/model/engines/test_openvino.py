@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from model.engines.pytorch import TorchEngine
 from model.engines.tta import TTAEngine
 from model.segmenter import Segmenter
 from model.weights_file import Weights
+
+ROOT = Path(__file__).parents[3]
 
 NETS: dict[str, dict[str, Any]] = {
     "one class": {},
@@ -119,3 +122,19 @@ def test_openvino_tells_nobody_that_it_was_imported():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "openvino_telemetry." not in found
     assert "telemetry_stub" in found
+
+
+def test_a_signal_finds_its_stack_after_engines_have_come_and_gone():
+    """In a process of its own, which a signal without a stack would end."""
+    script = """
+import os, signal
+from model.segmenter import Segmenter
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+first = Segmenter.load(engine="openvino", precision="fp32")
+second = Segmenter.load(engine="openvino", precision="fp32")
+del first
+del second
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
