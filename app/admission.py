@@ -31,7 +31,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # What the log says of a client that left before it had sent everything; nobody gets it as an answer.
 CLIENT_CLOSED = 499
 
-# How long a client that was told its body is too large may go on sending it, seconds.
+# How long a client that was refused before its body was read may go on sending it, seconds.
 LINGER_S = 2.0
 
 # The calls that cost something: what admission is about.
@@ -151,17 +151,17 @@ class Admission:
 
 
 def _lingering(receive: Receive, send: Send) -> Send:
-    """A `send` that ends a 413 only when the client has stopped sending, or after LINGER_S; what comes is thrown away.
+    """A `send` that closes after a refusal only when the client has sent all, or after LINGER_S; what comes is dropped.
 
     To close a connection while data is coming in resets it, and most clients then never see the answer (RFC 9112, 9.6).
     """
-    too_large = False
+    closing = False
 
     async def send_and_linger(message: Message) -> None:
-        nonlocal too_large
+        nonlocal closing
         if message["type"] == "http.response.start":
-            too_large = message["status"] == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        if not too_large or message["type"] != "http.response.body" or message.get("more_body"):
+            closing = Headers(raw=message["headers"]).get("connection") == "close"
+        if not closing or message["type"] != "http.response.body" or message.get("more_body"):
             await send(message)
             return
         await send({**message, "more_body": True})
