@@ -190,8 +190,9 @@ _PNG = [
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """H x W (grey) or H x W x 3 (RGB), uint8 or uint16 -> PNG bytes."""
-    stored = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
+    """H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA), uint8 or uint16 -> PNG bytes."""
+    order = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+    stored = cv2.cvtColor(pixels, order[pixels.shape[2]]) if pixels.ndim == 3 else pixels
     _, encoded = cv2.imencode(".png", stored, _PNG)
     return encoded.tobytes()
 

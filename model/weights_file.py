@@ -6,7 +6,6 @@ again with which width, scaling or threshold a file was made. Nothing here unpic
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
+from model.whole_file import write_whole
 
 if TYPE_CHECKING:
     import openvino
@@ -97,22 +97,10 @@ class Weights:
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor], description: Description) -> None:
-    """Writes the file whole or not at all: to a temporary name beside it first, then renamed.
-
-    Raises OSError if it cannot be written.
-    """
+    """Writes the file whole or not at all. Raises OSError if it cannot be written."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # not safetensors' own save_file: it writes for the owner alone, and a full disk is no OSError of its
-        with unfinished.open("wb") as file:
-            file.write(save(plain, description.to_metadata()))
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    # not safetensors' own save_file: it writes for the owner alone, and a full disk is no OSError of its
+    write_whole(path, save(plain, description.to_metadata()))
 
 
 def load_weights(path: Path = BUNDLED) -> Weights:

@@ -4,7 +4,6 @@ Layout: `DIR/image/*` with `DIR/label/*` of the same stem (`images` or `imgs`, `
 TIFF of several pages is a stack: its pages pair with the label's pages.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from model.images import SUFFIXES, ImageError, decode_pages
+from model.folder import images_in
+from model.images import ImageError, decode_pages
 from model.preprocessing import Pixels
 from training.labels import Encoding, LabelError, LabelFormat, LabelPage, decode_labels, to_foreground
 
@@ -111,15 +111,10 @@ def _find_folders(folder: Path) -> tuple[Path, Path]:
 
 def _files(folder: Path, problems: list[str]) -> dict[str, Path]:
     """Files by stem, in natural order; a second file of one stem is added to the problems."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
-    found.sort(key=lambda path: (_natural(path.stem), path.suffix))
+    found = images_in(folder)
     files = {path.stem: path for path in found}
     problems += [f"{path}: {files[path.stem].name} has the same name" for path in found if files[path.stem] != path]
     return files
-
-
-def _natural(text: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def _load_pair(image_file: Path, label_file: Path, label_format: LabelFormat, problems: list[str]) -> list[Sample]:

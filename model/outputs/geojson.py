@@ -1,5 +1,6 @@
 """Objects as GeoJSON polygons in pixel coordinates, as QuPath opens them."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ from rasterio.features import shapes
 
 from model.outputs.colours import colour
 from model.outputs.objects import Ids, class_of_each
+
+# rasterio hides a warning about maps meanwhile, which Python does for the whole process and not for a thread.
+_polygonising = threading.Lock()
 
 
 def feature_collection(pages: Sequence[tuple[Ids, NDArray[np.uint8]]], labels: Mapping[int, str]) -> dict[str, Any]:
@@ -29,7 +33,9 @@ def _features(ids: Ids, mask: NDArray[np.uint8], labels: Mapping[int, str], page
     values = class_of_each(ids, mask)
     areas = np.bincount(ids.ravel())
     found = []
-    for geometry, number in shapes(ids, mask=ids > 0, connectivity=4):
+    with _polygonising:
+        outlines = list(shapes(ids, mask=ids > 0, connectivity=4))
+    for geometry, number in outlines:
         index = int(number)
         value = int(values[index])
         properties: dict[str, Any] = {

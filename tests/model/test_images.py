@@ -342,14 +342,14 @@ def test_a_tiff_whose_pages_go_round_in_a_circle_ends():
     assert read_header(data[:-4] + struct.pack("<I", 16)).pages == 3
 
 
-@pytest.mark.parametrize("pixels", [GREY, GREY16, RGB, RGB16, GREY[:1, :1], GREY[::2, ::-3], RGB[::2, ::-1]])
+@pytest.mark.parametrize("pixels", [GREY, GREY16, RGB, RGB16, RGBA, GREY[:1, :1], GREY[::2, ::-3], RGB[::2, ::-1]])
 def test_png_round_trips(pixels):
     decoded = decode_image(encode_png(pixels))
     assert decoded.dtype == pixels.dtype
     assert np.array_equal(decoded, pixels)
 
 
-@pytest.mark.parametrize(("pixels", "mode"), [(GREY, "L"), (GREY16, "I;16"), (RGB, "RGB")])
+@pytest.mark.parametrize(("pixels", "mode"), [(GREY, "L"), (GREY16, "I;16"), (RGB, "RGB"), (RGBA, "RGBA")])
 def test_other_programs_read_the_png(pixels, mode):
     image = Image.open(BytesIO(encode_png(pixels)))
     assert (image.format, image.mode, image.size) == ("PNG", mode, (W, H))

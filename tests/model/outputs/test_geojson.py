@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from rasterio.features import rasterize
@@ -58,3 +60,11 @@ def test_a_class_is_named_and_coloured():
     found = {f["properties"]["classification"]["name"]: f["properties"]["classification"]["color"] for f in features}
     assert set(found) == {"nucleus", "2"}
     assert found["nucleus"] != found["2"]
+
+
+def test_several_threads_at_once_give_no_warnings():
+    mask = np.where(np.random.default_rng(0).random((30, 40)) < 0.5, 255, 0).astype(np.uint8)
+    pages = [(find_regions(mask), mask)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: feature_collection(pages, LABELS), range(100)))
+    assert found == [found[0]] * 100

@@ -1,0 +1,103 @@
+"""Which images a command's inputs mean, and what their results are called."""
+
+import glob
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from model.images import SUFFIXES
+
+# What a result's name ends in, before its suffix.
+RESULT = "_res"
+
+
+class InputError(ValueError):
+    """Inputs that nothing can be done with. The message says why."""
+
+
+def find_images(inputs: Iterable[str], out: Path) -> tuple[list[Path], dict[str, str]]:
+    """The images of files, folders and globs, each once, in the order given; and the inputs that mean none, with why.
+
+    Of folders and globs all files with an image's suffix are taken, in natural order. Results that lie in `out` are no
+    images to segment, so `out` may be the images' own folder.
+    """
+    found: dict[Path, Path] = {}
+    problems: dict[str, str] = {}
+    for text in inputs:
+        try:
+            for path in _expand(text):
+                found.setdefault(path.parent.resolve() / path.name, path)
+        except InputError as error:
+            problems[text] = str(error)
+    folder = out.resolve()
+    images = [path for place, path in found.items() if place.parent != folder or not path.stem.endswith(RESULT)]
+    return images, problems
+
+
+def _expand(text: str) -> list[Path]:
+    """The images that one input means, at least one. Raises InputError."""
+    path = Path(text)
+    if path.is_dir():
+        try:
+            images = images_in(path)
+        except OSError as error:
+            raise InputError(f"the folder cannot be read ({error.strerror})") from error
+        if not images:
+            raise InputError("there is no image in this folder")
+        return images
+    if path.exists():
+        return [path]
+    if text == glob.escape(text):
+        raise InputError("no such file")
+    # not Path.glob, which takes no absolute patterns
+    matches = [Path(match) for match in glob.iglob(text, recursive=True)]  # noqa: PTH207
+    if not any(map(_is_image, matches)):
+        raise InputError("no image matches")
+    return sorted(filter(_is_image, matches), key=_place)
+
+
+def images_in(folder: Path) -> list[Path]:
+    """What in a folder has an image's suffix and is not hidden, in natural order (2 before 10). Raises OSError."""
+    return sorted(filter(_is_image, folder.iterdir()), key=_place)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _place(path: Path) -> tuple[list[list[tuple[int, str]]], str]:
+    return [_natural(part) for part in path.with_suffix("").parts], path.suffix
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
+def name_results(images: Sequence[Path]) -> dict[Path, str]:
+    """What each image's result is called, without its suffix: the stem with `_res`, such as "cell_res".
+
+    Where two share a stem, the format is added (cell_png_res, cell_tif_res), where they lie in different folders as
+    many of those as tell them apart (monday_cell_res, friday_cell_res). Upper and lower case count as alike, as they
+    do on some file systems. Raises InputError if that leaves two names alike.
+    """
+    beside = Counter((path.parent, path.stem.casefold()) for path in images)
+    own = {
+        path: path.stem if beside[path.parent, path.stem.casefold()] == 1 else f"{path.stem}_{path.suffix[1:]}"
+        for path in images
+    }
+    names, folders = dict(own), 0
+    while clashing := _clashing(names):
+        folders += 1
+        longer = {path: "_".join([*path.parent.resolve().parts[1:][-folders:], own[path]]) for path in clashing}
+        if all(longer[path] == names[path] for path in clashing):
+            raise InputError(f"the results of {clashing[0]} and {clashing[1]} would have one name; rename one of them")
+        names |= longer
+    return {path: name + RESULT for path, name in names.items()}
+
+
+def _clashing(names: Mapping[Path, str]) -> list[Path]:
+    """The images whose names are not theirs alone, those of one name side by side."""
+    taken = Counter(name.casefold() for name in names.values())
+    found = [path for path, name in names.items() if taken[name.casefold()] > 1]
+    return sorted(found, key=lambda path: names[path].casefold())
