@@ -1,0 +1,139 @@
+"""One call of the service as a client sees it: what is sent, when to send it again, what the answer holds.
+
+All of it but the sending, which `app.client` does with and without asyncio.
+"""
+
+import random
+from http import HTTPStatus
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from model.images import decode_pages, encode_png
+from model.preprocessing import FULL_SCALE, Pixels
+
+File: TypeAlias = str | PathLike[str] | bytes
+"""The path of an image file, or what such a file holds."""
+
+Call: TypeAlias = dict[str, Any]
+"""The arguments of httpx's `request`."""
+
+Outcome: TypeAlias = httpx.Response | httpx.TransportError
+
+# What the sender hands over as an outcome: no connection, or one that broke off. The latter is also how a 503 may look
+# to whoever is still sending a large image.
+BROKEN = (httpx.NetworkError, httpx.RemoteProtocolError)
+
+MODEL: Call = {"method": "GET", "url": "/model"}
+READY: Call = {"method": "GET", "url": "/readyz"}
+
+# The first wait if the service does not say how long; each further one is twice as long. Seconds.
+FIRST_WAIT_S = 0.5
+
+# What an array may have besides height and width.
+_CHANNELS = ((), (1,), (3,), (4,))
+
+# By up to this share waits are made longer, so that those who were refused together do not come back together.
+JITTER = 0.25
+
+
+class ServiceError(Exception):
+    """The service refused: what its problem+json says.
+
+    `request_id` is what the service's log knows the request by; empty if somebody before the service answered.
+    """
+
+    def __init__(self, status: int, title: str, detail: str, request_id: str) -> None:
+        super().__init__(f"{status} {title}. {detail}".rstrip())
+        self.status, self.title, self.detail, self.request_id = status, title, detail, request_id
+
+
+class Overloaded(ServiceError):
+    """503 to the last: too much work is waiting, or the service is starting or stopping."""
+
+
+class Waits:
+    """The waits between the attempts at one request."""
+
+    def __init__(self, retries: int, seconds: float, retry_refused: bool) -> None:
+        self._left, self._seconds, self._retry_refused = retries, seconds, retry_refused
+        self._unasked = FIRST_WAIT_S
+
+    def after(self, outcome: Outcome) -> float | None:
+        """Seconds until the next attempt, None if there is none to be."""
+        if not self._left or not self._may_pass(outcome):
+            return None
+        wait = self._asked(outcome) * (1 + random.uniform(0, JITTER))  # noqa: S311 - nothing to guess
+        self._left -= 1
+        self._seconds -= wait
+        return wait if self._seconds >= 0 else None
+
+    def _may_pass(self, outcome: Outcome) -> bool:
+        if isinstance(outcome, httpx.Response):
+            return outcome.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        return self._retry_refused or not isinstance(outcome, httpx.ConnectError)
+
+    def _asked(self, outcome: Outcome) -> float:
+        """Seconds that the service asks for, or else ours."""
+        asked = outcome.headers.get("retry-after", "") if isinstance(outcome, httpx.Response) else ""
+        if asked.isdecimal():
+            return float(asked)
+        self._unasked *= 2
+        return self._unasked / 2
+
+
+def segment_call(image: Pixels | File, output: str, threshold: float | None, class_index: int) -> Call:
+    """Raises ValueError, OSError."""
+    parameters = {"output": output, "class": class_index} | ({} if threshold is None else {"threshold": threshold})
+    return {"method": "POST", "url": "/segment", "params": parameters, "files": {"file": _to_file(image)}}
+
+
+def _to_file(image: Pixels | File) -> tuple[str, bytes]:
+    """Name and content."""
+    if isinstance(image, bytes):
+        return "image", image
+    if not isinstance(image, np.ndarray):
+        return Path(image).name, Path(image).read_bytes()
+    if image.dtype not in FULL_SCALE or image.size == 0 or image.ndim < 2 or image.shape[2:] not in _CHANNELS:
+        raise ValueError(f"an image is H x W or H x W x 1, 3 or 4, uint8 or uint16, not {image.shape} {image.dtype}")
+    return "image.png", encode_png(image[:, :, 0] if image.shape[2:] == (1,) else image)
+
+
+def settle(outcome: Outcome) -> httpx.Response:
+    """Raises ServiceError, httpx.TransportError."""
+    if not isinstance(outcome, httpx.Response):
+        raise outcome
+    if outcome.is_success:
+        return outcome
+    is_problem = outcome.headers.get("content-type", "").startswith("application/problem+json")
+    problem = outcome.json() if is_problem else {"title": outcome.reason_phrase}
+    kind = Overloaded if outcome.status_code == HTTPStatus.SERVICE_UNAVAILABLE else ServiceError
+    told = (str(problem.get(name, "")) for name in ("title", "detail", "request_id"))
+    raise kind(outcome.status_code, *told)
+
+
+def read_result(response: httpx.Response, output: str) -> NDArray[Any] | list[NDArray[Any]] | dict[str, Any]:
+    """What `Client.segment` returns."""
+    if output in ("geojson", "coco"):
+        return read_json(response)
+    pages: list[NDArray[Any]] = [*decode_pages(response.content)]
+    if output == "probability":
+        pages = [page / np.float32(FULL_SCALE[page.dtype]) for page in pages]
+    return pages[0] if len(pages) == 1 else pages
+
+
+def read_json(response: httpx.Response) -> dict[str, Any]:
+    """The answer, which is an object."""
+    content: dict[str, Any] = response.json()
+    return content
+
+
+def is_ready(outcome: Outcome) -> bool:
+    """Raises ServiceError if it is no such service."""
+    if not isinstance(outcome, httpx.Response) or outcome.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+        return False
+    return settle(outcome).is_success
