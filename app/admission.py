@@ -32,7 +32,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 CLIENT_CLOSED = 499
 
 # How long a client that was refused before its body was read may go on sending it, seconds.
-LINGER_S = 2.0
+LINGER_S, LINGER_UNREAD_S = 2.0, 0.5
 
 # The calls that cost something: what admission is about.
 GUARDED = ("/segment",)
@@ -154,24 +154,34 @@ def _lingering(receive: Receive, send: Send) -> Send:
     """A `send` that closes after a refusal only when the client has sent all, or after LINGER_S; what comes is dropped.
 
     To close a connection while data is coming in resets it, and most clients then never see the answer (RFC 9112, 9.6).
+    After a wrong key nothing is read: what fits into the buffers on the way has LINGER_UNREAD_S to get there.
     """
-    closing = False
+    closing = unread = False
 
     async def send_and_linger(message: Message) -> None:
-        nonlocal closing
+        nonlocal closing, unread
         if message["type"] == "http.response.start":
             closing = Headers(raw=message["headers"]).get("connection") == "close"
+            unread = message["status"] == HTTPStatus.UNAUTHORIZED
         if not closing or message["type"] != "http.response.body" or message.get("more_body"):
             await send(message)
             return
         await send({**message, "more_body": True})
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_S):
-                while (await receive()).get("more_body"):
-                    pass
+        if unread:
+            await asyncio.sleep(LINGER_UNREAD_S)
+        else:
+            await _drop(receive)
         await send({"type": "http.response.body", "body": b""})
 
     return send_and_linger
+
+
+async def _drop(receive: Receive) -> None:
+    """Reads the rest of a body, as long as it may take."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while (await receive()).get("more_body"):
+                pass
 
 
 def is_known(given: bytes, keys: Iterable[bytes]) -> bool:

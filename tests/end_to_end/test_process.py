@@ -8,8 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -131,15 +129,6 @@ def test_with_keys_set_a_right_one_is_needed(guarded: Any, png: bytes, headers: 
     response = httpx.post(f"{guarded.url}/segment", files={"file": png}, headers=headers, timeout=60)
     assert response.status_code == status
     assert response.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
-
-
-def test_a_client_that_sends_everything_before_it_reads_gets_the_401(guarded: Any):
-    """As Python's urllib and requests do."""
-    request = urllib.request.Request(f"{guarded.url}/segment", bytes(20_000_000), {"Content-Type": "image/png"})
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request)
-    with caught.value as answer:
-        assert answer.code == 401
 
 
 def test_logs_are_json_lines_with_the_request_id_and_without_keys(guarded: Any, png: bytes, wait_until: WaitUntil):
