@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 Planes = NDArray[np.float32]
-Label = NDArray[np.bool_]
+Label = NDArray[np.uint8]
 Random = np.random.Generator
 
 # Pixels between the points of the displacement grid. With the default deviation the strain is that of the U-Net paper's
@@ -68,8 +68,7 @@ class Warp:
 
     def label(self, window: Label) -> Label:
         """The window, H x W -> S x S, the nearest pixels."""
-        crop = cv2.remap(window.view(np.uint8), self.x, self.y, cv2.INTER_NEAREST, borderMode=_BORDER)
-        return crop.view(np.bool_)
+        return cv2.remap(window, self.x, self.y, cv2.INTER_NEAREST, borderMode=_BORDER)  # type: ignore[return-value]
 
 
 _BORDER = cv2.BORDER_REFLECT_101

@@ -27,7 +27,7 @@ ALIKE = np.ones((1, 1, 1), np.float32)  # weights, where all pixels count alike
 class SampleStream(Dataset[Batch]):
     """Position -> (input C x S x S, target 1 x S x S, weights of its pixels 1 x S x S or 1 x 1 x 1), all float32.
 
-    Each image once a pass, each pass in a new order.
+    The target holds class indices, of one class 1 = foreground. Each image once a pass, each pass in a new order.
     """
 
     def __init__(self, samples: list[Sample], recipe: Recipe, seed: int) -> None:
@@ -37,7 +37,7 @@ class SampleStream(Dataset[Batch]):
         self._pixels = [recipe.preprocessing.arrange(sample.pixels) for sample in samples]
         self._affines = [recipe.preprocessing.affine(pixels) for pixels in self._pixels]
         weight = recipe.border_weight
-        self._weights = [border_weights(sample.label, weight) for sample in samples] if weight else None
+        self._weights = [border_weights(sample.foreground, weight) for sample in samples] if weight else None
 
     def __getitem__(self, position: int) -> Batch:
         turn, place = divmod(position, len(self.samples))

@@ -2,7 +2,9 @@
 
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -16,6 +18,7 @@ PANELS: dict[str, dict[str, str]] = {
     "Training loss": {"loss": "loss"},
     "Learning rate": {"learning_rate": "learning rate"},
     "Objects kept apart (higher is better)": {"v_rand": "V_rand", "v_info": "V_info"},
+    "Classes (pixel error: lower is better)": {"mean_dice": "mean Dice", "pixel_error": "pixel error"},
     "Pixels (pixel error: lower is better)": {"dice": "Dice", "iou": "IoU", "pixel_error": "pixel error"},
 }
 
@@ -36,9 +39,13 @@ class Chart:
     words: str
 
 
-def draw_charts(history: History, kept: int) -> list[Chart]:
-    """A chart for each panel whose columns the history has, the step whose weights were kept marked."""
-    panels = {title: columns for title, columns in PANELS.items() if columns.keys() <= history[0].keys()}
+def draw_charts(history: History, kept: int, labels: Mapping[int, str] = MappingProxyType({})) -> list[Chart]:
+    """A chart for each panel whose columns the history has, the step whose weights were kept marked.
+
+    `labels`: of a net of several classes their names, for a panel each.
+    """
+    classes = {f"{name} (higher is better)": {f"dice_{i}": "Dice", f"iou_{i}": "IoU"} for i, name in labels.items()}
+    panels = {title: columns for title, columns in (PANELS | classes).items() if columns.keys() <= history[0].keys()}
     return [Chart(title, _svg(history, columns, kept), _words(history, columns)) for title, columns in panels.items()]
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from model.folder import images_in
 from model.images import ImageError, decode_pages
 from model.preprocessing import Pixels
-from training.labels import Encoding, LabelError, LabelFormat, LabelPage, decode_labels, to_foreground
+from training.label_scheme import MASKS, LabelScheme
+from training.labels import Encoding, LabelError, LabelPage, decode_labels, read_label
 
 Page = TypeVar("Page")
 
@@ -24,7 +25,8 @@ LABEL_FOLDERS = ("label", "labels", "masks")
 
 LAYOUT = """expected layout:
   DIR/image/0.png 1.png ...   PNG, TIFF (stacks too), JPEG, BMP or WebP; 8 or 16 bits
-  DIR/label/0.png 1.png ...   the same names and sizes; 255 (or 1) = foreground, 0 = background
+  DIR/label/0.png 1.png ...   the same names and sizes; 255 (or 1) = foreground, 0 = background;
+                              with --classes K: 0 to K-1
 No data at hand? Make some and train on it:
   python -m training.synthetic --out data/train --count 24
   python -m training.run --data data/train --out runs/first"""
@@ -36,19 +38,24 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image with its label: pixels H x W or H x W x C, and H x W bool, True = foreground.
+    """One image with its label: pixels H x W or H x W x C, and H x W class indices, of one class 1 = foreground.
 
     `label_file` is "4.png", or "volume.tif[2]" for a page; it and `encoding` say where a label was read, if anywhere.
     """
 
     name: str
     pixels: Pixels
-    label: NDArray[np.bool_]
+    label: NDArray[np.uint8]
     label_file: str = ""
     encoding: Encoding | None = None
 
+    @property
+    def foreground(self) -> NDArray[np.bool_]:
+        """H x W, True = of any class but 0, the background."""
+        return self.label > 0
 
-def load_samples(folder: Path, label_format: LabelFormat = "mask") -> list[Sample]:
+
+def load_samples(folder: Path, scheme: LabelScheme = MASKS) -> list[Sample]:
     """All pairs of a folder, in natural order (2 before 10). Raises DataError, which names every file at fault."""
     image_folder, label_folder = _find_folders(folder)
     problems: list[str] = []
@@ -58,13 +65,13 @@ def load_samples(folder: Path, label_format: LabelFormat = "mask") -> list[Sampl
     samples: list[Sample] = []
     for stem in images:
         if stem in labels:
-            samples += _load_pair(images[stem], labels[stem], label_format, problems)
+            samples += _load_pair(images[stem], labels[stem], scheme, problems)
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise DataError(f"{count} with the data in {folder}:\n  " + "\n  ".join(problems))
     if not samples:
         raise DataError(f"no images in {image_folder}\n{LAYOUT}")
-    _check_both_sides(samples, label_folder)
+    _check_sides(samples, label_folder, scheme.classes)
     return samples
 
 
@@ -117,7 +124,7 @@ def _files(folder: Path, problems: list[str]) -> dict[str, Path]:
     return files
 
 
-def _load_pair(image_file: Path, label_file: Path, label_format: LabelFormat, problems: list[str]) -> list[Sample]:
+def _load_pair(image_file: Path, label_file: Path, scheme: LabelScheme, problems: list[str]) -> list[Sample]:
     """A sample a page, up to the first page that adds to the problems."""
     images, labels = _decode(image_file, decode_pages, problems), _decode(label_file, decode_labels, problems)
     if not images or not labels:
@@ -130,7 +137,7 @@ def _load_pair(image_file: Path, label_file: Path, label_format: LabelFormat, pr
         suffix = f"[{page}]" if len(images) > 1 else ""
         wrong = _misfit(pixels, stored, f"{image_file}{suffix}", f"{label_file.name}{suffix}")
         try:
-            label, encoding = to_foreground(stored, label_format)
+            label, encoding = read_label(stored, scheme)
             samples.append(Sample(image_file.stem + suffix, pixels, label, label_file.name + suffix, encoding))
         except LabelError as error:
             wrong.append(f"{label_file}{suffix}: {error}")
@@ -158,9 +165,12 @@ def _misfit(pixels: Pixels, stored: LabelPage, image_name: str, label_name: str)
     return [f"{image_name}: {sizes[0]} pixels, its label {label_name} has {sizes[1]}"]
 
 
-def _check_both_sides(samples: list[Sample], label_folder: Path) -> None:
+def _check_sides(samples: list[Sample], label_folder: Path, classes: int) -> None:
     """Raises DataError if there is nothing to tell apart."""
-    if not any(sample.label.any() for sample in samples):
-        raise DataError(f"no label in {label_folder} has any foreground; pixels of both kinds are expected")
-    if all(sample.label.all() for sample in samples):
-        raise DataError(f"no label in {label_folder} has any background; pixels of both kinds are expected")
+    found = set[int]().union(*(np.unique(sample.label).tolist() for sample in samples))
+    if len(found) > 1:
+        return
+    if classes > 1:
+        raise DataError(f"the labels in {label_folder} have no class but {found.pop()}; pixels of others are expected")
+    missing = "background" if found == {1} else "foreground"
+    raise DataError(f"no label in {label_folder} has any {missing}; pixels of both kinds are expected")

@@ -1,6 +1,6 @@
 """The same images as another microscope or another hand might have taken them: how far weights can be trusted there.
 
-Each takes an image and its label and gives both, changed: pixels H x W or H x W x C of the same type, label bool.
+Each takes an image and its label and gives both, changed: pixels H x W or H x W x C of the same type, label uint8.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from functools import partial
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from model.preprocessing import FULL_SCALE, Pixels
 from training.data import Sample
@@ -33,8 +34,8 @@ def _resized(factor: float, sample: Sample) -> Sample:
     size = tuple(max(1, round(side * factor)) for side in sample.label.shape[::-1])
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     pixels: Pixels = cv2.resize(sample.pixels, size, interpolation=how)  # type: ignore[assignment]
-    label = cv2.resize(sample.label.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
-    return replace(sample, pixels=pixels, label=label.view(np.bool_))
+    label: NDArray[np.uint8] = cv2.resize(sample.label, size, interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[assignment]
+    return replace(sample, pixels=pixels, label=label)
 
 
 DISTORTIONS: dict[str, Distortion] = {

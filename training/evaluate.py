@@ -3,23 +3,37 @@
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.engines.choice import ENGINES, PRECISIONS
 from model.engines.engine import EngineError
 from model.engines.tta import COUNTS
 from model.images import SUFFIXES, decode_image, encode_png
-from model.preprocessing import FULL_SCALE
+from model.preprocessing import FULL_SCALE, Preprocessing
 from model.segmenter import Segmenter
-from model.weights_file import WeightsError, load_weights, save_weights
+from model.unet import UNetConfig
+from model.weights_file import Description, WeightsError, load_weights, save_weights
 from training.data import DataError, Sample, load_samples
 from training.distortions import DISTORTIONS
-from training.evaluation import Evaluation, Picture, Predictor, evaluate_predictions, picture, predictor
-from training.labels import LABEL_FORMATS
+from training.evaluation import (
+    ClassEvaluation,
+    Evaluation,
+    Picture,
+    Predictor,
+    Scoring,
+    evaluate_net,
+    evaluate_predictions,
+    picture,
+)
+from training.label_scheme import LABEL_FORMATS, LabelScheme, parse_colour
 from training.scores import Probabilities
+from training.tables import class_table, confusion_table, robustness_table, threshold_table
 
 SHEET_ROWS = 6
 
@@ -30,16 +44,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.calibrate:
             load_weights(arguments.calibrate).build_net()  # says now what is wrong with it
-        samples = _chosen(load_samples(arguments.data, arguments.label_format), arguments.only)
-        if arguments.probabilities:
-            predict, threshold = _stored_predictions(arguments.probabilities), 0.5
-        else:
-            segmenter = _segmenter(arguments)
-            predict, threshold = predictor(segmenter), segmenter.description.threshold
+        score, description = _scoring(arguments)
+        scheme = LabelScheme(arguments.label_format, description.architecture.classes, tuple(arguments.colours))
+        samples = _chosen(load_samples(arguments.data, scheme), arguments.only)
         if arguments.distorted:
-            print(_robustness(predict, threshold, samples))
+            print(_robustness(score, description, samples))
         else:
-            print(_scores(arguments, predict, threshold, samples))
+            print(_scores(arguments, score, description, samples))
     except (DataError, WeightsError, EngineError, ValueError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
@@ -60,6 +71,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with image/ and label/")
     parser.add_argument("--label-format", choices=LABEL_FORMATS, default="mask", help="see training.run --help")
+    parser.add_argument(
+        "--colours", nargs="+", type=parse_colour, default=(), metavar="COLOUR", help="see training.run --help"
+    )
     parser.add_argument("--only", metavar="NAME", nargs="+", help="score these images alone")
     parser.add_argument("--engine", choices=ENGINES, default="auto")
     parser.add_argument("--device", default="auto")
@@ -82,12 +96,19 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def _segmenter(arguments: argparse.Namespace) -> Segmenter:
+def _scoring(arguments: argparse.Namespace) -> tuple[Scoring, Description]:
+    """What scores samples, and of what; stored probabilities are of one class, at threshold 0.5.
+
+    Raises DataError, WeightsError, EngineError, ValueError.
+    """
+    if arguments.probabilities:
+        stored = Description(name="stored", architecture=UNetConfig(), preprocessing=Preprocessing())
+        return partial(evaluate_predictions, _stored_predictions(arguments.probabilities), stored.threshold), stored
     how = {name: getattr(arguments, name) for name in ("engine", "device", "precision", "tta")}
     segmenter = Segmenter.load(arguments.weights, **how)
-    if segmenter.description.architecture.classes > 1:
-        raise DataError("scores are for nets of one class; these weights have more")
-    return segmenter
+    if arguments.calibrate and segmenter.description.architecture.classes > 1:
+        raise DataError("--calibrate is for nets of one class; these weights are of several and have no threshold")
+    return partial(evaluate_net, segmenter), segmenter.description
 
 
 def _stored_predictions(folder: Path) -> Predictor:
@@ -105,25 +126,29 @@ def _stored_predictions(folder: Path) -> Predictor:
     return predict
 
 
-def _scores(arguments: argparse.Namespace, predict: Predictor, threshold: float, samples: list[Sample]) -> str:
+def _scores(arguments: argparse.Namespace, score: Scoring, description: Description, samples: list[Sample]) -> str:
     """The table or the JSON; writes the sheet and the calibrated weights."""
     rows: list[Picture] = []
     with tqdm(total=len(samples), unit="image", disable=None) as bar:
 
-        def seen(sample: Sample, probabilities: Probabilities) -> None:
+        def seen(sample: Sample, found: NDArray[Any]) -> None:
             bar.update()
             if arguments.sheet and len(rows) < SHEET_ROWS:
-                rows.append(picture(sample.pixels, sample.label, probabilities))
+                rows.append(picture(sample, found, description.architecture.classes))
 
-        evaluation = evaluate_predictions(predict, threshold, samples, seen)
+        evaluation = score(samples, seen)
     if arguments.sheet:
         arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
         arguments.sheet.write_bytes(encode_png(_stack(rows)))
-    if arguments.calibrate:
-        calibrate(arguments.calibrate, evaluation, arguments.tta)
     if evaluation.warning:
         print(f"evaluate: warning: {evaluation.warning}", file=sys.stderr)
-    return json.dumps(evaluation.to_json(threshold), indent=1) if arguments.json else _table(evaluation, threshold)
+    if isinstance(evaluation, ClassEvaluation):
+        table, told = class_table(evaluation, description.labels), evaluation.to_json()
+    else:
+        if arguments.calibrate:
+            calibrate(arguments.calibrate, evaluation, arguments.tta)
+        table, told = threshold_table(evaluation, description.threshold), evaluation.to_json(description.threshold)
+    return json.dumps(told, indent=1) if arguments.json else table
 
 
 def calibrate(path: Path, evaluation: Evaluation, tta: int) -> None:
@@ -134,15 +159,15 @@ def calibrate(path: Path, evaluation: Evaluation, tta: int) -> None:
     save_weights(path, weights.tensors, weights.description.model_copy(update=update))
 
 
-def _robustness(predict: Predictor, threshold: float, samples: list[Sample]) -> str:
-    """A row a distortion, at the threshold that is stored and at the best one for it."""
-    lines = [f"{'images':>16} {'V_rand':>8} {'V_info':>8} {'Dice':>8}   at {threshold:g}; V_rand at the best threshold"]
-    for kind, distort in {"as they are": lambda sample: sample, **DISTORTIONS}.items():
-        evaluation = evaluate_predictions(predict, threshold, [distort(sample) for sample in samples])
-        mean, best = evaluation.mean(threshold), evaluation.best_threshold
-        at_best = f"{evaluation.mean(best).v_rand:.4f} at {best:g}"
-        lines.append(f"{kind:>16} {mean.v_rand:8.4f} {mean.v_info:8.4f} {mean.dice:8.4f}   {at_best}")
-    return "\n".join(lines)
+def _robustness(score: Scoring, description: Description, samples: list[Sample]) -> str:
+    """A row a distortion."""
+    kinds = {"as they are": lambda sample: sample, **DISTORTIONS}
+    evaluations = {kind: score([distort(sample) for sample in samples]) for kind, distort in kinds.items()}
+    totals = {kind: found.total for kind, found in evaluations.items() if isinstance(found, ClassEvaluation)}
+    if totals:
+        return confusion_table("images", totals, description.labels)
+    at_thresholds = {kind: found for kind, found in evaluations.items() if isinstance(found, Evaluation)}
+    return robustness_table(at_thresholds, description.threshold)
 
 
 def _chosen(samples: list[Sample], names: list[str] | None) -> list[Sample]:
@@ -157,18 +182,6 @@ def _chosen(samples: list[Sample], names: list[str] | None) -> list[Sample]:
 def _stack(rows: list[Picture]) -> Picture:
     width = max(row.shape[1] for row in rows)
     return np.vstack([np.pad(row, ((0, 4), (0, width - row.shape[1]))) for row in rows])
-
-
-def _table(evaluation: Evaluation, stored: float) -> str:
-    best = evaluation.best_threshold
-    names = f"{'image':>16} {'V_rand':>8} {'V_info':>8} {'Dice':>8} {'IoU':>8} {'pixel error':>12}"
-    lines = [f"{names}   at threshold {stored:g}"]
-    entries = {name: scores[stored] for name, scores in evaluation.images.items()}
-    entries["mean"] = evaluation.mean(stored)
-    entries[f"mean at {best:g}"] = evaluation.mean(best)
-    for name, s in entries.items():
-        lines.append(f"{name:>16} {s.v_rand:8.4f} {s.v_info:8.4f} {s.dice:8.4f} {s.iou:8.4f} {s.pixel_error:12.4f}")
-    return "\n".join([*lines, f"best threshold: {best:g}"])
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from model.segmenter import TILE, ImageTask
 from model.unet import UNet
 from model.weights_file import BUNDLED, Weights, load_weights
+from training import losses
 from training.data import DataError, Sample
 
 # Images looked at for their contrast, and the side of the window taken from each, pixels.
@@ -27,8 +27,9 @@ def initial_weights(arguments: argparse.Namespace, samples: list[Sample]) -> Wei
     for option in ("width", "channels"):
         if getattr(arguments, option) is not None:
             raise DataError(f"--{option} does not go with --init: the net is that of the weights, {weights.label}")
-    if weights.description.architecture.classes > 1:
-        raise DataError(f"{weights.label} has several classes; training is for one")
+    classes = weights.description.architecture.classes
+    if classes != arguments.scheme.classes:
+        raise DataError(f"{weights.label} is of {classes} class(es), --classes of {arguments.scheme.classes}")
     if weights.description.preprocessing.channels == "stored":
         _check_channels(weights, samples)
     return in_contrast_of(weights, samples)
@@ -64,6 +65,7 @@ def _loss(weights: Weights, samples: list[Sample]) -> float:
 def _loss_of(net: UNet, weights: Weights, sample: Sample) -> float:
     height, width = (min(side, _WINDOW) for side in sample.label.shape)
     task = ImageTask(sample.pixels[:height, :width], weights.description, TILE)
-    logits = net(torch.from_numpy(task.cut(task.tiles[0])[None]))[0, 0, :height, :width]
-    label = torch.from_numpy(sample.label[:height, :width].astype(np.float32))
-    return float(nn.functional.binary_cross_entropy_with_logits(logits, label))
+    logits = net(torch.from_numpy(task.cut(task.tiles[0])[None]))[:, :, :height, :width]
+    label = torch.from_numpy(sample.label[None, None, :height, :width].astype(np.float32))
+    loss = losses.bce if net.config.classes == 1 else losses.cross_entropy
+    return float(loss(logits, label, torch.ones(())))

@@ -1,13 +1,14 @@
 """What the images and labels of a training are, in a few plain lines, with warnings for what looks wrong."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from training.data import Sample
+from training.label_scheme import name_classes
 from training.labels import BORDER, Encoding
 
 # A foreground is a net if it covers at most half of the label, this share of it is one piece, half as thick as the
@@ -24,18 +25,24 @@ _CLOSE_TO_HALF = 0.35
 _NAMES_SHOWN = 6
 
 
-def inspect(samples: list[Sample]) -> list[str]:
-    """Lines about images and labels, then warnings. Samples whose labels were read from no file are left out."""
+def inspect(samples: list[Sample], names: Sequence[str] = ()) -> list[str]:
+    """Lines about images and labels, then warnings. Samples whose labels were read from no file are left out.
+
+    `names`: of several classes, see `name_classes`.
+    """
     read = [(sample, sample.encoding) for sample in samples if sample.encoding]
     if not read:
         return []
     samples, encodings = [sample for sample, _ in read], [encoding for _, encoding in read]
-    return [_images(samples), *_labels(samples, encodings), *_warnings(samples, encodings)]
+    classes = encodings[0].scheme.classes
+    if classes == 1:
+        return [_images(samples), *_labels(samples, encodings), *_warnings(samples, encodings)]
+    return [_images(samples), *_classes(samples, encodings, name_classes(classes, names))]
 
 
 def background_is_borders(samples: list[Sample]) -> bool:
     """Whether most labels' background is a thin net between their objects, such as membranes."""
-    return 2 * sum(is_net(~sample.label) for sample in samples) > len(samples)
+    return 2 * sum(is_net(~sample.foreground) for sample in samples) > len(samples)
 
 
 def _images(samples: list[Sample]) -> str:
@@ -50,21 +57,42 @@ def _images(samples: list[Sample]) -> str:
 
 def _labels(samples: list[Sample], encodings: list[Encoding]) -> list[str]:
     first = encodings[0]
-    if first.label_format == "instances":
+    if first.scheme.format == "instances":
         bits = " and ".join(str(bits) for bits in sorted({encoding.bits for encoding in encodings}))
         objects = _range([encoding.objects for encoding in encodings])
         stored = f"instance ids ({bits} bits), {objects} objects each"
         stored += f", borders of {BORDER} pixels between those that touch"
     else:
         stored = _tally([_values(encoding) for encoding in encodings if encoding.highest] or ["0 alone"])
-        stored += ", inverted (0 is foreground)" if first.label_format == "inverted" else ""
+        stored += ", inverted (0 is foreground)" if first.scheme.format == "inverted" else ""
     shares = [round(100 * float(sample.label.mean())) for sample in samples]
     lowest_to_highest = f" ({min(shares)}% to {max(shares)}%)" if min(shares) < max(shares) else ""
     lines = [f"labels: {_count(samples)}, {stored}, {np.mean(shares):.0f}% foreground{lowest_to_highest}"]
-    if palettes := [sample for sample, encoding in zip(samples, encodings, strict=True) if encoding.palette]:
-        side = "foreground" if first.label_format == "inverted" else "background"
-        lines.append(f"labels: {_count(palettes)} with a palette: index 0 is {side}")
+    return lines + _palettes(samples, encodings, "foreground" if first.scheme.format == "inverted" else "background")
+
+
+def _palettes(samples: list[Sample], encodings: list[Encoding], first: str) -> list[str]:
+    palettes = [sample for sample, encoding in zip(samples, encodings, strict=True) if encoding.palette]
+    return [f"labels: {_count(palettes)} with a palette: index 0 is {first}"] if palettes else []
+
+
+def _classes(samples: list[Sample], encodings: list[Encoding], names: dict[int, str]) -> list[str]:
+    """Lines, then warnings, about labels of several classes."""
+    counts = {sample.label_file: np.bincount(sample.label.ravel(), minlength=len(names)) for sample in samples}
+    total = np.sum([*counts.values()], axis=0)
+    listed = ", ".join(f"{name} {_percent(total[index] / total.sum())}" for index, name in names.items())
+    by_colour = " by colour" if encodings[0].scheme.colours else ""
+    lines = [f"labels: {_count(samples)}, {len(names)} classes{by_colour}: {listed}"]
+    lines += _palettes(samples, encodings, names[0])
+    if missing := [name for index, name in names.items() if not total[index]]:
+        lines.append(f"warning: no label has any {_names(missing)}")
+    if alone := [name for name, count in counts.items() if np.count_nonzero(count) == 1]:
+        lines.append(f"warning: {_names(alone)} {'is' if len(alone) == 1 else 'are'} of one class alone")
     return lines
+
+
+def _percent(share: float) -> str:
+    return "under 1%" if 0 < share < 0.01 else f"{share:.0%}"
 
 
 def _values(encoding: Encoding) -> str:
@@ -79,10 +107,10 @@ def _warnings(samples: list[Sample], encodings: list[Encoding]) -> list[str]:
         for names, side in ((empty, "foreground"), (full, "background"))
         if names
     ]
-    if encodings[0].label_format == "instances":
+    if encodings[0].scheme.format == "instances":
         warnings += _instance_warnings(samples, encodings)
     else:
-        warnings += _inversion_warnings(samples, inverted=encodings[0].label_format == "inverted")
+        warnings += _inversion_warnings(samples, inverted=encodings[0].scheme.format == "inverted")
     return warnings
 
 
@@ -98,7 +126,7 @@ def _instance_warnings(samples: list[Sample], encodings: list[Encoding]) -> list
 
 def _inversion_warnings(samples: list[Sample], *, inverted: bool) -> list[str]:
     """For labels that look inverted, all of them or a few."""
-    nets = [sample for sample in samples if is_net(sample.label)]
+    nets = [sample for sample in samples if is_net(sample.foreground)]
     warnings = []
     if 2 * len(nets) > len(samples):
         warnings.append(

@@ -19,11 +19,14 @@ from model.segmenter import Segmenter
 from model.weights_file import Description, Objects, Weights, WeightsError
 from training import memory, pace
 from training.data import DataError, Sample, split_samples
+from training.evaluation import ClassEvaluation, Evaluation
 from training.initial import initial_weights
 from training.inspection import background_is_borders
+from training.label_scheme import name_classes
 from training.machine import Machine
 from training.memory import TooLittleMemory
-from training.recipe import FINE_TUNING_RATE, RECIPES, Recipe
+from training.options import check_options, first_problem, make_recipe
+from training.recipe import Recipe
 from training.report import write_report
 from training.run_folder import RunFolder
 from training.trainer import Limits, Trainer, TrainingError
@@ -53,18 +56,17 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
     device = choose_device(arguments.device)
     init = initial_weights(arguments, samples)
     state = _checkpoint(arguments.out) if arguments.resume else None
-    recipe = _recipe(arguments, samples, init)
+    recipe = make_recipe(arguments, samples, init)
     training, validation = split_samples(samples, recipe.validation_fraction)
-    _check_options(arguments, validation)
+    check_options(arguments, validation)
     machine = Machine(device, arguments.workers, _parts(recipe, training, device, state), arguments.compile)
     if arguments.minutes:
         steps, every = _length(state) if state else pace.plan(recipe, machine, arguments.minutes, training, validation)
         recipe = recipe.model_copy(update={"steps": steps, "epochs": None, "check_every": every})
     images = {"training": len(training), "validation": len(validation)}
-    objects = init.description.objects if init else "interiors" if background_is_borders(samples) else "regions"
     trainer = Trainer(
         recipe,
-        _description(arguments, recipe, images, objects, init),
+        _description(arguments, recipe, images, _objects(arguments, samples, init), init),
         training,
         validation,
         RunFolder(arguments.out, resume=arguments.resume),
@@ -88,13 +90,16 @@ def finish(arguments: argparse.Namespace, trainer: Trainer) -> str:
     if trainer.ended == "out of time" and not arguments.resume:
         lines.append("this machine was slower than when its pace was measured; the next --minutes measures it anew")
         pace.forget(trainer.recipe, trainer.machine, trainer.stream.samples)
+    several = trainer.recipe.net.classes > 1
     if best.scores:
-        reached = f"V_rand {best.score:.4f} on the held-out images"
+        measure = (ClassEvaluation if several else Evaluation).MEASURE
+        reached = f"{measure} {best.score:.4f} on the held-out images"
     elif trainer.recipe.select == "training_loss":
         reached = f"loss {-best.score:.4f}"
     else:
         reached = "no images held out, so nothing is known of how good they are"
-    lines.append(f"kept: the weights of step {best.step}, {reached}; threshold {best.threshold:.3g}")
+    threshold = "" if several else f"; threshold {best.threshold:.3g}"
+    lines.append(f"kept: the weights of step {best.step}, {reached}{threshold}")
     weights = trainer.folder.weights
     trainer.folder.write_config(_config(arguments, trainer) | {"ended": trainer.ended})
     return "\n".join([*lines, f"weights: {weights}", f"serve them: SEGMENT_WEIGHTS={weights} python -m app"])
@@ -106,14 +111,6 @@ def report(trainer: Trainer) -> Path:
         Segmenter.load(trainer.folder.weights, device=str(trainer.machine.device)) if trainer.validation else None
     )
     return write_report(trainer.folder, trainer.validation, segmenter)
-
-
-def _check_options(arguments: argparse.Namespace, validation: list[Sample]) -> None:
-    """Raises DataError for options that would be ignored."""
-    if validation and arguments.threshold is not None:
-        raise DataError("--threshold is for --val-fraction 0: with held-out images the best one is found and stored")
-    if not validation and arguments.patience is not None:
-        raise DataError("--patience needs held-out images to tell whether the weights get better; see --val-fraction")
 
 
 def _parts(recipe: Recipe, training: list[Sample], device: torch.device, state: State | None) -> int:
@@ -133,43 +130,6 @@ def _length(state: State) -> tuple[int, int]:
     """(steps, steps between checks) that the checkpoint's training was planned with."""
     recipe = json.loads(state["recipe"])
     return state["steps"], recipe["check_every"]
-
-
-def _recipe(arguments: argparse.Namespace, samples: list[Sample], init: Weights | None) -> Recipe:
-    """The named recipe with the command line's changes, checked. Raises DataError."""
-    changed = RECIPES[arguments.recipe].model_dump()
-    if init:
-        changed["net"] = init.description.architecture.model_dump()
-        changed["preprocessing"] = init.description.preprocessing.model_dump()
-        changed["learning_rate"] = min(changed["learning_rate"], FINE_TUNING_RATE)
-        changed["threshold"] = init.description.threshold
-    else:
-        channels = arguments.channels or ("rgb" if any(_coloured(sample) for sample in samples) else "grey")
-        changed["preprocessing"]["channels"] = channels
-        changed["net"]["in_channels"] = 3 if channels == "rgb" else 1
-    if arguments.width is not None:
-        changed["net"]["width"] = arguments.width
-    options = {"batch": "batch", "crop": "crop", "learning_rate": "learning_rate", "threshold": "threshold"}
-    for option, field in (options | {"val_fraction": "validation_fraction"}).items():
-        if getattr(arguments, option) is not None:
-            changed[field] = getattr(arguments, option)
-    if arguments.steps or arguments.epochs:
-        changed |= {"steps": arguments.steps, "epochs": arguments.epochs}
-    try:
-        return Recipe.model_validate(changed)
-    except ValidationError as error:
-        raise DataError(_first_problem(error)) from error
-
-
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}, not {first['input']!r}" if place else first["msg"]
-
-
-def _coloured(sample: Sample) -> bool:
-    pixels = sample.pixels
-    return pixels.ndim == 3 and bool((pixels[:, :, :1] != pixels[:, :, 1:3]).any())
 
 
 def _input_size(recipe: Recipe, training: list[Sample]) -> tuple[int, int]:
@@ -193,6 +153,14 @@ def _checkpoint(path: Path) -> State:
     return state
 
 
+def _objects(arguments: argparse.Namespace, samples: list[Sample], init: Weights | None) -> Objects:
+    """What the service is to count: as asked for, as the weights to start from say, or what the labels look like."""
+    known: Objects | None = arguments.objects or (init.description.objects if init else None)
+    if known:
+        return known
+    return "interiors" if arguments.scheme.classes == 1 and background_is_borders(samples) else "regions"
+
+
 def _description(
     arguments: argparse.Namespace, recipe: Recipe, images: dict[str, int], objects: Objects, init: Weights | None
 ) -> Description:
@@ -205,21 +173,19 @@ def _description(
         "recipe": recipe.model_dump(mode="json"),
         "seed": arguments.seed,
     }
-    labels = {0: "background", 255: "foreground"} if not init else init.description.labels
-    if arguments.labels:
-        labels = {0: arguments.labels[0], 255: arguments.labels[1]}
+    known = init.description.labels if init and not arguments.labels else None
     try:
         return Description(
             name=arguments.name,
             architecture=recipe.net,
             preprocessing=recipe.preprocessing,
             threshold=recipe.threshold,
-            objects=arguments.objects or objects,
-            labels=labels,
+            objects=objects,
+            labels=known or name_classes(recipe.net.classes, arguments.labels),
             provenance=provenance | ({"init": init.label} if init else {}),
         )
     except ValidationError as error:
-        raise DataError(_first_problem(error)) from error
+        raise DataError(first_problem(error)) from error
 
 
 def _config(arguments: argparse.Namespace, trainer: Trainer) -> dict[str, Any]:
@@ -228,6 +194,7 @@ def _config(arguments: argparse.Namespace, trainer: Trainer) -> dict[str, Any]:
         "command": shlex.join(["python", "-m", "training.run", *sys.argv[1:]]),
         "device": str(trainer.machine.device),
         "label_format": arguments.label_format,
+        "colours": arguments.scheme.colours,
         "parts": trainer.machine.parts,
         "steps": trainer.steps,
         "training_images": [sample.name for sample in trainer.stream.samples],

@@ -1,11 +1,12 @@
-"""Label files: how their pixels say what is foreground.
+"""Label files: how their pixels say what is foreground, or of which class.
 
 Shape letters: H height, W width.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import Literal, get_args
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,10 +15,7 @@ from PIL import Image
 
 from model.images import ImageError, decode_pages, read_header
 from model.preprocessing import Pixels
-
-LabelFormat = Literal["mask", "inverted", "instances"]
-
-LABEL_FORMATS: tuple[LabelFormat, ...] = get_args(LabelFormat)
+from training.label_scheme import MASKS, MOST_CLASSES, Colour, LabelScheme
 
 # Pixels, in all, between two objects that touch: one taken from either side.
 BORDER = 2
@@ -27,23 +25,29 @@ _VALUES_SHOWN = 6
 
 
 class LabelError(ValueError):
-    """A label whose pixels do not say what is foreground. The message names the values; the caller knows the file."""
+    """A label whose pixels do not say what they are of. The message names the values; the caller knows the file."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelPage:
-    """One page of a label file as stored: H x W or H x W x C, uint8 or uint16; of a palette image the indices."""
+    """One page of a label file: pixels H x W or H x W x C, uint8 or uint16.
+
+    `indices`: H x W, of an image with a palette that says more than grey levels.
+    """
 
     pixels: Pixels
-    palette: bool
+    indices: NDArray[np.uint8] | None
     lossy: bool
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What was found in a label: its highest value, and how many objects, of which some may be lost to borders."""
+    """What was found in a label: its highest value, and how many objects, of which some may be lost to borders.
 
-    label_format: LabelFormat
+    `palette`: whether values are indices of one.
+    """
+
+    scheme: LabelScheme
     bits: int
     palette: bool
     highest: int
@@ -55,30 +59,34 @@ def decode_labels(data: bytes) -> list[LabelPage]:
     """Every page of a label file. Raises ImageError, UnsupportedImage."""
     kind, pages = read_header(data).format, decode_pages(data)
     indices = _palette_indices(data, kind, len(pages)) if kind in ("PNG", "TIFF", "BMP") else [None] * len(pages)
-    return [
-        LabelPage(pixels if stored is None else stored, palette=stored is not None, lossy=kind == "JPEG")
-        for pixels, stored in zip(pages, indices, strict=True)
-    ]
+    return [LabelPage(*page, lossy=kind == "JPEG") for page in zip(pages, indices, strict=True)]
 
 
-def to_foreground(
-    page: LabelPage, label_format: LabelFormat = "mask", border: int = BORDER
-) -> tuple[NDArray[np.bool_], Encoding]:
-    """H x W bool, True = foreground, and what was found. Raises LabelError if the page does not fit the format.
+def read_label(
+    page: LabelPage, scheme: LabelScheme = MASKS, border: int = BORDER
+) -> tuple[NDArray[np.uint8], Encoding]:
+    """H x W class indices, of one class 1 = foreground, and what was found. Raises LabelError if the page does not fit.
 
     "mask": 0 is background and 1, 255 or 65535 foreground (of a palette, index 0 and any other one); "inverted": the
     other way round; "instances": 0 is background and each other value an object, see `separate` for `border`.
     """
-    values = _single_channel(page.pixels)
-    encoding = Encoding(label_format, 8 * values.itemsize, page.palette, int(values.max()))
-    if label_format != "instances":
-        _check_mask(values, page)
-        return (values == 0) if label_format == "inverted" else (values > 0), encoding
-    if page.lossy:
-        raise LabelError("JPEG does not keep the ids of objects; PNG or TIFF is expected")
-    foreground = separate(values, border)
-    objects, left = (int(np.count_nonzero(np.unique(ids))) for ids in (values, values[foreground]))
-    return foreground, Encoding(label_format, encoding.bits, page.palette, encoding.highest, objects, objects - left)
+    if page.lossy and (scheme.classes > 1 or scheme.format == "instances"):
+        kept = "classes" if scheme.classes > 1 else "ids of objects"
+        raise LabelError(f"JPEG does not keep the {kept}; PNG or TIFF is expected")
+    if scheme.colours:
+        label = _classes_by_colour(page.pixels, scheme.colours)
+        return label, Encoding(scheme, 8, False, int(label.max()))
+    values, palette = _single_channel(page.pixels if page.indices is None else page.indices), page.indices is not None
+    encoding = Encoding(scheme, 8 * values.itemsize, palette, int(values.max()))
+    if scheme.format == "instances":
+        foreground = separate(values, border)
+        objects, left = (int(np.count_nonzero(np.unique(ids))) for ids in (values, values[foreground]))
+        return foreground.view(np.uint8), replace(encoding, objects=objects, lost=objects - left)
+    if scheme.classes > 1:
+        _check_classes(values, scheme.classes)
+        return values.astype(np.uint8), encoding
+    _check_mask(values, page)
+    return ((values == 0) if scheme.format == "inverted" else (values > 0)).view(np.uint8), encoding
 
 
 def separate(ids: Pixels, border: int = BORDER) -> NDArray[np.bool_]:
@@ -126,30 +134,68 @@ def _single_channel(pixels: Pixels) -> Pixels:
     """H x W x C -> H x W, if nothing is lost by it. Raises LabelError."""
     if pixels.ndim == 2:
         return pixels
-    grey = pixels[:, :, 0]
-    if any((pixels[:, :, channel] != grey).any() for channel in (1, 2)):
-        raise LabelError("a label in colours; one channel, or three equal ones, are expected")
+    colours = _opaque(pixels)
+    grey = colours[:, :, 0]
+    if (colours != colours[:, :, :1]).any():
+        raise LabelError(
+            "a label in colours; one channel, or three equal ones, are expected, or `--colours`, one for each class"
+        )
+    return grey
+
+
+def _opaque(pixels: Pixels) -> Pixels:
+    """H x W x 3 or 4 -> H x W x 3. Raises LabelError if a pixel is more transparent than others."""
     if pixels.shape[2] == 4 and (pixels[:, :, 3] != pixels[0, 0, 3]).any():
         raise LabelError("a label of varying transparency; no alpha channel, or a constant one, is expected")
-    return grey
+    return pixels[:, :, :3]
+
+
+def _classes_by_colour(pixels: Pixels, colours: tuple[Colour, ...]) -> NDArray[np.uint8]:
+    """H x W or H x W x C, 8 bits -> H x W: the place of each pixel's colour. Raises LabelError for other colours."""
+    if pixels.dtype != np.uint8:
+        raise LabelError("a label of 16 bits; colours are of 8 bits a channel")
+    rgb = np.dstack([pixels] * 3) if pixels.ndim == 2 else _opaque(pixels)
+    label, known = np.zeros(rgb.shape[:2], np.uint8), np.zeros(rgb.shape[:2], np.bool_)
+    for index, colour in enumerate(colours):
+        here = (rgb == np.array(colour, np.uint8)).all(axis=2)
+        label[here], known[here] = index, True
+    if not known.all():
+        found, expected = _listed(map(_hex, np.unique(rgb[~known], axis=0))), _listed(map(_hex, colours))
+        raise LabelError(f"a label with the colours {found}, which no class has; {expected} are expected")
+    return label
+
+
+def _hex(colour: Iterable[int]) -> str:
+    return "#" + "".join(f"{channel:02x}" for channel in colour)
+
+
+def _listed(items: Iterable[object]) -> str:
+    texts = list(map(str, items))
+    return ", ".join(texts[:_VALUES_SHOWN]) + (", ..." if len(texts) > _VALUES_SHOWN else "")
+
+
+def _check_classes(values: Pixels, classes: int) -> None:
+    """Raises LabelError for values past the last class."""
+    found = np.unique(values)
+    if found[-1] >= classes:
+        raise LabelError(f"a label with the values {_listed(found)}; 0 to {classes - 1} are expected")
 
 
 def _check_mask(values: Pixels, page: LabelPage) -> None:
     """Raises LabelError unless there are no values but 0 and one that stands for the other side."""
     found = np.unique(values)
-    if np.count_nonzero(found) <= 1 and (page.palette or found[-1] in _MASK_VALUES):
+    if np.count_nonzero(found) <= 1 and (page.indices is not None or found[-1] in _MASK_VALUES):
         return
-    shown = ", ".join(map(str, found[:_VALUES_SHOWN])) + (", ..." if len(found) > _VALUES_SHOWN else "")
-    expected = "index 0 and one other" if page.palette else "0 and 255 (or 0 and 1, or 0 and 65535)"
-    raise LabelError(
-        f"a label with the {'palette indices' if page.palette else 'values'} {shown}; {expected} are expected"
-        + _hint(len(found), page)
-    )
+    kind, expected = "values", "0 and 255 (or 0 and 1, or 0 and 65535)"
+    if page.indices is not None:
+        kind, expected = "palette indices", "index 0 and one other"
+    raise LabelError(f"a label with the {kind} {_listed(found)}; {expected} are expected{_hint(found, page)}")
 
 
-def _hint(values: int, page: LabelPage) -> str:
+def _hint(found: NDArray[Any], page: LabelPage) -> str:
     if page.lossy:
         return "; JPEG blurs a label's values, PNG and TIFF keep them"
-    if values > 2:
-        return "; if they are ids of objects, `--label-format instances` turns them into objects with borders"
+    if len(found) > 2:
+        classes = f"; if they are classes: `--classes {found[-1] + 1}`" if found[-1] < MOST_CLASSES else ""
+        return "; if they are ids of objects, `--label-format instances` turns them into objects with borders" + classes
     return ""

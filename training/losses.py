@@ -1,4 +1,4 @@
-"""Losses on logits N x 1 x H x W and targets of the same shape, 0 or 1, both float.
+"""Losses on logits N x K x H x W and targets N x 1 x H x W: 0 or 1 for one class (K = 1), else class indices; float.
 
 `weights`, N x 1 x H x W or what broadcasts to it, is how much each pixel counts in the cross-entropy.
 """
@@ -30,6 +30,18 @@ def bce_background_dice(logits: Tensor, targets: Tensor, weights: Tensor) -> Ten
     return bce(logits, targets, weights) + _dice_loss(1 - logits.sigmoid(), 1 - targets)
 
 
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Of several classes, the mean over all pixels."""
+    return (F.cross_entropy(logits, targets[:, 0].long(), reduction="none")[:, None] * weights).mean()
+
+
+def cross_entropy_dice(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy plus the mean soft Dice loss of all classes, the background among them, as `bce_dice`."""
+    p = logits.softmax(dim=1).unbind(dim=1)
+    dice = [_dice_loss(of_class, (targets[:, 0] == index).float()) for index, of_class in enumerate(p)]
+    return cross_entropy(logits, targets, weights) + torch.stack(dice).mean()
+
+
 def _dice_loss(p: Tensor, targets: Tensor) -> Tensor:
     overlap = 2 * (p * targets).sum()
     total = (p * p).sum() + (targets * targets).sum()
@@ -37,5 +49,8 @@ def _dice_loss(p: Tensor, targets: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    loss.__name__: loss for loss in (bce, bce_dice, bce_background_dice)
+    loss.__name__: loss for loss in (bce, bce_dice, bce_background_dice, cross_entropy, cross_entropy_dice)
 }
+
+# What a loss of one class becomes for several.
+OF_SEVERAL_CLASSES = {"bce": "cross_entropy", "bce_dice": "cross_entropy_dice"}

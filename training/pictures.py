@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.images import encode_png
+from model.outputs.colours import colour
 from model.preprocessing import Pixels
+from training.class_scores import ClassMap
 from training.data import Sample
 from training.scores import Label, Probabilities
 
@@ -30,23 +32,45 @@ DIMMED = 0.5  # brightness of the image under them, for they are to stand out
 
 @dataclass(frozen=True)
 class Pictures:
-    """Data URIs of PNG pictures, all of one size."""
+    """Data URIs of PNG pictures, all of one size. `found`: the probabilities, or the classes of a net of several."""
 
     image: str
     label: str
-    probability: str
+    found: str
     errors: str
 
 
 def draw_pictures(sample: Sample, probabilities: Probabilities, threshold: float) -> Pictures:
     """`probabilities`: H x W float32 in 0..1. White is foreground, in the label as in the probabilities."""
     image = stretched(shrunk(sample.pixels))
+    label, foreground = sample.foreground, probabilities > threshold
     return Pictures(
         image=_data_uri(image),
-        label=_data_uri(shrunk(_white_where(sample.label))),
-        probability=_data_uri(np.rint(shrunk(probabilities) * 255).astype(np.uint8)),
-        errors=_data_uri(_coloured_errors(image, sample.label, probabilities > threshold)),
+        label=_data_uri(shrunk(_white_where(label))),
+        found=_data_uri(np.rint(shrunk(probabilities) * 255).astype(np.uint8)),
+        errors=_data_uri(_coloured_errors(image, foreground & ~label, label & ~foreground)),
     )
+
+
+def draw_class_pictures(sample: Sample, found: ClassMap) -> Pictures:
+    """`found`: H x W class indices. Classes have their colours, the background is black; all errors look alike."""
+    image = stretched(shrunk(sample.pixels))
+    nothing = np.zeros_like(found, np.bool_)
+    return Pictures(
+        image=_data_uri(image),
+        label=_data_uri(shrunk(_in_colours(sample.label))),
+        found=_data_uri(shrunk(_in_colours(found))),
+        errors=_data_uri(_coloured_errors(image, found != sample.label, nothing)),
+    )
+
+
+def class_colour(index: int) -> tuple[int, int, int]:
+    """RGB; black for the background."""
+    return colour(index) if index else (0, 0, 0)
+
+
+def _in_colours(classes: ClassMap) -> Picture:
+    return np.array([class_colour(index) for index in range(256)], np.uint8)[classes]
 
 
 def shrunk(pixels: Grid) -> Grid:
@@ -69,15 +93,15 @@ def stretched(pixels: Pixels) -> Picture:
     return picture
 
 
-def _coloured_errors(image: Picture, label: Label, foreground: Label) -> Picture:
-    """The image in dark grey, the wrong pixels of H x W bool `foreground` coloured over it: h x w x 3 uint8."""
+def _coloured_errors(image: Picture, wrong_foreground: Label, wrong_background: Label) -> Picture:
+    """The image in dark grey, the wrong pixels, H x W bool, coloured over it: h x w x 3 uint8."""
     grey = image.mean(axis=2) if image.ndim == 3 else image.astype(np.float64)
     picture: NDArray[np.float64] = np.repeat(DIMMED * grey[:, :, None], 3, axis=2)
-    for wrong, colour in ((foreground & ~label, WRONG_FOREGROUND), (label & ~foreground, WRONG_BACKGROUND)):
+    for wrong, rgb in ((wrong_foreground, WRONG_FOREGROUND), (wrong_background, WRONG_BACKGROUND)):
         # a line one pixel wide may split a cell: in a shrunk picture it covers little, and shall still be seen
         share = shrunk(_white_where(wrong)).astype(np.float64) / 255
         opacity = np.minimum(1, 3 * share)[:, :, None]
-        picture = (1 - opacity) * picture + opacity * np.array(colour)
+        picture = (1 - opacity) * picture + opacity * np.array(rgb)
     coloured: Picture = np.rint(picture).astype(np.uint8)
     return coloured
 

@@ -17,10 +17,10 @@ class Recipe(BaseModel):
     `augmentation`: None for the tutorial's flips of whole images.
     `crop`: side of the training crops in pixels, None for whole images. `ema_decay`: of the averaged weights once the
     training is long enough (see `training.learner`), None for none.
-    `select`: which weights are kept, those of the best validation score (V_rand) or of the lowest loss of a training
-    batch.
+    `select`: which weights are kept, those of the best validation score (V_rand; of several classes the mean Dice) or
+    of the lowest loss of a training batch.
     `check_every`: steps between validations, checkpoints and pictures; None for once an epoch.
-    `threshold`: the one stored when there is no validation to find a better one.
+    `threshold`: the one stored when there is no validation to find a better one; of several classes without meaning.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,7 +32,7 @@ class Recipe(BaseModel):
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     schedule: Literal["one_cycle", "constant"]
-    loss: Literal["bce", "bce_dice", "bce_background_dice"]
+    loss: Literal["bce", "bce_dice", "bce_background_dice", "cross_entropy", "cross_entropy_dice"]
     border_weight: float = Field(0, ge=0)
     augmentation: Augmentation | None
     crop: int | None = Field(ge=16)

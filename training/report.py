@@ -14,63 +14,37 @@ import jinja2
 
 from model.engines.engine import EngineError
 from model.segmenter import Segmenter
-from model.weights_file import Description, WeightsError, load_weights
-from training.charts import History, draw_charts
+from model.weights_file import WeightsError, load_weights
+from training.charts import draw_charts
+from training.class_scores import Confusion
 from training.data import DataError, Sample, load_samples
-from training.evaluation import Evaluation, evaluate
-from training.pictures import WRONG_BACKGROUND, WRONG_FOREGROUND, Pictures, draw_pictures
+from training.doubts import find_warnings
+from training.evaluation import ClassEvaluation, Evaluation, evaluate_net
+from training.facts import Facts
+from training.label_scheme import LabelScheme
+from training.pictures import (
+    WRONG_BACKGROUND,
+    WRONG_FOREGROUND,
+    Pictures,
+    class_colour,
+    draw_class_pictures,
+    draw_pictures,
+)
 from training.run_folder import HISTORY, RunFolder, read_history
 from training.scores import THRESHOLDS, Scores
 
-TEMPLATE = "report.html.jinja"
+TEMPLATE, CLASS_TEMPLATE = "report.html.jinja", "class_report.html.jinja"
 
 SHOWN_AT_EACH_END = 2  # best and worst images with pictures
-FEW_IMAGES = 3  # fewer held-out ones than this say little
-NOTABLE = 0.005  # difference of V_rand worth a warning
-NOTHING = 0.01  # V_info up to which nothing is told apart
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a training left, but for pictures. `evaluation`: of the kept weights, None without held-out images.
-
-    `weights`: where they lie. `kept`: the step they are of; `steps`: how many were asked for.
-    """
-
-    config: dict[str, Any]
-    history: History
-    description: Description
-    weights: Path
-    kept: int
-    steps: int
-    evaluation: Evaluation | None
-
-    @property
-    def last(self) -> int:
-        """The last step that was checked."""
-        return int(self.history[-1]["step"])
-
-    @property
-    def seconds(self) -> float:
-        """How long it trained, to the last check."""
-        return self.history[-1]["seconds"]
-
-    @property
-    def ranked(self) -> list[tuple[str, Scores]]:
-        """Held-out images with their scores at the stored threshold, the worst V_rand first."""
-        if self.evaluation is None:
-            return []
-        scores = [(name, at[self.description.threshold]) for name, at in self.evaluation.images.items()]
-        return sorted(scores, key=lambda entry: entry[1].v_rand)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A held-out image with pictures. `rank`: 1 for the worst V_rand."""
+    """A held-out image with pictures. `rank`: 1 for the worst."""
 
     rank: int
     name: str
-    scores: Scores
+    scores: Scores | Confusion
     pictures: Pictures
 
 
@@ -95,7 +69,7 @@ def write_report(folder: RunFolder, samples: list[Sample], segmenter: Segmenter 
         weights=folder.weights,
         kept=int(str(reached["step"])),
         steps=int(str(reached["steps"])),
-        evaluation=evaluate(segmenter, samples) if segmenter and samples else None,
+        evaluation=evaluate_net(segmenter, samples) if segmenter and samples else None,
     )
     shown = show_extremes(facts, samples, segmenter) if segmenter else []
     folder.report.write_text(render(facts, shown), encoding="utf-8")
@@ -105,15 +79,19 @@ def write_report(folder: RunFolder, samples: list[Sample], segmenter: Segmenter 
 def show_extremes(facts: Facts, samples: list[Sample], segmenter: Segmenter) -> list[Shown]:
     """The worst images and the best, worst first. Runs the net on them again, rather than keep all probabilities."""
     by_name = {sample.name: sample for sample in samples}
-    ranked = [(rank, name, scores) for rank, (name, scores) in enumerate(facts.ranked, start=1)]
+    ranked = list(enumerate(facts.ranked, start=1))
     if len(ranked) > 2 * SHOWN_AT_EACH_END:
         ranked = ranked[:SHOWN_AT_EACH_END] + ranked[-SHOWN_AT_EACH_END:]
     shown = []
-    for rank, name, scores in ranked:
-        probabilities = segmenter.probabilities(by_name[name].pixels)[0]
-        pictures = draw_pictures(by_name[name], probabilities, facts.description.threshold)
-        shown.append(Shown(rank, name, scores, pictures))
+    for rank, (name, scores) in ranked:
+        shown.append(Shown(rank, name, scores, _draw(by_name[name], segmenter)))
     return shown
+
+
+def _draw(sample: Sample, segmenter: Segmenter) -> Pictures:
+    if segmenter.description.architecture.classes > 1:
+        return draw_class_pictures(sample, segmenter.mask(sample.pixels))
+    return draw_pictures(sample, segmenter.probabilities(sample.pixels)[0], segmenter.description.threshold)
 
 
 def render(facts: Facts, shown: list[Shown]) -> str:
@@ -126,71 +104,27 @@ def render(facts: Facts, shown: list[Shown]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"score": "{:.4f}".format, "duration": duration, "rgb": "rgb{}".format}
-    threshold = facts.description.threshold
-    evaluation = facts.evaluation
-    return environment.get_template(TEMPLATE).render(
+    several = facts.description.architecture.classes > 1
+    return environment.get_template(CLASS_TEMPLATE if several else TEMPLATE).render(
         facts=facts,
         warnings=find_warnings(facts),
-        charts=draw_charts(facts.history, facts.kept),
-        mean=evaluation and evaluation.mean(threshold),
-        at_thresholds={t: evaluation.mean(t) for t in sorted({*THRESHOLDS, threshold})} if evaluation else {},
+        charts=draw_charts(facts.history, facts.kept, facts.description.labels),
         shown=shown,
         serve=f"SEGMENT_WEIGHTS={shlex.quote(str(facts.weights))} python -m app",
         recipe=flattened(facts.config.get("recipe", {})),
         wrong_foreground=WRONG_FOREGROUND,
         wrong_background=WRONG_BACKGROUND,
+        colour=class_colour,
+        **_means(facts.evaluation, facts.description.threshold),
     )
 
 
-def find_warnings(facts: Facts) -> list[str]:
-    """What a reader should know before trusting the result, a sentence or two each."""
-    found = []
-    first, last = facts.history[0], facts.history[-1]
-    if facts.last < facts.steps:
-        why = {
-            "out of time": "its time was up. More --minutes give better weights.",
-            "no longer better": "V_rand was no longer getting better.",
-        }.get(facts.config.get("ended", ""), "The same command with --resume goes on from there.")
-        found.append(f"The training was stopped, its last check was at step {facts.last} of {facts.steps}: {why}")
-    if last["loss"] >= first["loss"] and len(facts.history) > 1:
-        found.append(
-            f"The training loss did not fall: {first['loss']:.4g} at step {first['step']:.0f}, {last['loss']:.4g} at "
-            f"step {facts.last}. Do the labels belong to the images?"
-        )
-    return found + (_doubts(facts, facts.evaluation) if facts.evaluation else [NOT_MEASURED])
-
-
-NOT_MEASURED = (
-    "No images were held out, so nothing was measured: how well the weights do on new images is unknown. "
-    "--val-fraction 0.2 holds out a fifth."
-)
-
-
-def _doubts(facts: Facts, evaluation: Evaluation) -> list[str]:
-    """What is doubtful about the scores themselves."""
-    found = []
-    stored, best = facts.description.threshold, evaluation.best_threshold
-    count = len(evaluation.images)
-    if count < FEW_IMAGES:
-        found.append(
-            f"Only {count} image{' was' if count == 1 else 's were'} held out: on others the scores may differ much."
-        )
-    if evaluation.warning:
-        found.append(f"{evaluation.warning[0].upper()}{evaluation.warning[1:]}.")
-    elif evaluation.mean(stored).v_info <= NOTHING:
-        found.append("V_info is 0: the weights tell no objects apart yet. A longer training may; so may more images.")
-    if best in (THRESHOLDS[0], THRESHOLDS[-1]):
-        found.append(
-            f"V_rand is highest at {best:g}, the edge of the thresholds tried: the probabilities lean to one side. "
-            "Longer training, or more images, should bring the best threshold towards 0.5."
-        )
-    gain = evaluation.mean(best).v_rand - evaluation.mean(stored).v_rand
-    if gain > NOTABLE:
-        found.append(
-            f"At threshold {best:g} V_rand would be higher by {gain:.3f} than at the stored one, {stored:.3g}. "
-            "A request may name its own threshold."
-        )
-    return found
+def _means(evaluation: Evaluation | ClassEvaluation | None, stored: float) -> dict[str, Any]:
+    """What the templates say of all images: `total`; of one class `mean`, and `at_thresholds`."""
+    if isinstance(evaluation, Evaluation):
+        at_thresholds = {t: evaluation.mean(t) for t in sorted({*THRESHOLDS, stored})}
+        return {"mean": at_thresholds[stored], "at_thresholds": at_thresholds}
+    return {"total": evaluation and evaluation.total, "mean": None}
 
 
 def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -234,7 +168,9 @@ def _held_out(data: Path, config: dict[str, Any]) -> list[Sample]:
     names = config.get("validation_images")
     if not names:
         return []
-    found = {sample.name: sample for sample in load_samples(data, config.get("label_format", "mask"))}
+    colours = tuple((red, green, blue) for red, green, blue in config.get("colours", ()))
+    scheme = LabelScheme(config.get("label_format", "mask"), config["recipe"]["net"]["classes"], colours)
+    found = {sample.name: sample for sample in load_samples(data, scheme)}
     missing = [name for name in names if name not in found]
     if missing:
         raise DataError(f"{data} lacks held-out images of this training: {', '.join(missing)}")

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from training.data import DataError, load_samples
 from training.inspection import inspect
-from training.labels import LABEL_FORMATS
+from training.label_scheme import LABEL_FORMATS, LabelScheme, name_classes, parse_colour
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code: 0, 1 if training failed, 2 for bad input, 130 after Ctrl-C."""
     arguments = parse(argv)
     try:
-        samples = load_samples(arguments.data, arguments.label_format)
-        print(*inspect(samples), sep="\n", flush=True)
+        samples = load_samples(arguments.data, arguments.scheme)
+        print(*inspect(samples, arguments.labels), sep="\n", flush=True)
         # only now, since torch takes seconds to import and bad data should not
         from training import job
 
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """The command line; `scheme` is how the labels are to be read."""
     parser = argparse.ArgumentParser(
         prog="python -m training.run", description="Train a U-Net on a folder of images and labels."
     )
@@ -47,8 +47,36 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     _add_recipe(parser)
     _add_machine(parser)
     parser.add_argument("--name", default="unet", help="the name the weights are served under")
+    _add_labels(parser)
+    arguments = parser.parse_args(argv)
+    try:
+        classes = arguments.classes or max(1, len(arguments.colours))
+        arguments.scheme = LabelScheme(arguments.label_format, classes, tuple(arguments.colours))
+        name_classes(classes, arguments.labels)  # says now, before the data are read, if they are too many or too few
+    except ValueError as error:
+        parser.error(str(error))
+    if classes > 1 and arguments.objects == "interiors":
+        parser.error("--objects interiors is for one class: borders are a class of their own among several")
+    return arguments
+
+
+def _add_labels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label-format", choices=LABEL_FORMATS, default="mask", help="how the label files are to be read (see README)"
+    )
+    parser.add_argument(
+        "--classes",
+        type=_positive(int),
+        metavar="K",
+        help="labels of 0 to K-1, 0 being the background (default: 1, foreground and background)",
+    )
+    parser.add_argument(
+        "--colours",
+        nargs="+",
+        type=parse_colour,
+        default=(),
+        metavar="COLOUR",
+        help="the colours of classes 0, 1, 2 ... in labels that have them: '#000000' '#ff0000', or names",
     )
     parser.add_argument(
         "--objects",
@@ -56,8 +84,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="what the service counts as objects: regions of foreground, or interiors grown until borders are lines "
         "(default: interiors if the labels' background is a thin net)",
     )
-    parser.add_argument("--labels", nargs=2, metavar=("BACKGROUND", "FOREGROUND"), help="what the mask's values mean")
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="what the mask's values are called, from the background on",
+    )
 
 
 def _add_length(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,8 @@ from model.images import encode_png
 CELL_DIAMETER = 56  # pixels, on average
 MEMBRANE = 5  # pixels
 
+CLASSES = ("background", "cell", "nucleus")
+
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code (0, or 2 after one line on stderr)."""
@@ -25,6 +27,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--size", type=int, default=512, help="side in pixels (default: 512)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--classes",
+        type=int,
+        choices=(1, 3),
+        default=1,
+        help="1: cells, 255, and membranes, 0 (the default); 3: background 0, cell 1, nucleus 2",
+    )
     arguments = parser.parse_args(argv)
     if arguments.count < 1 or arguments.size < 32:
         print("synthetic: --count must be at least 1 and --size at least 32", file=sys.stderr)
@@ -33,9 +42,9 @@ def main(argv: list[str] | None = None) -> int:
         for part in ("image", "label"):
             (arguments.out / part).mkdir(parents=True)
         for index in tqdm(range(arguments.count), unit="image", disable=None):
-            image, label = cells(arguments.size, np.random.default_rng([arguments.seed, index]))
+            image, label = draw(arguments.size, np.random.default_rng([arguments.seed, index]), arguments.classes)
             (arguments.out / "image" / f"{index}.png").write_bytes(encode_png(image))
-            (arguments.out / "label" / f"{index}.png").write_bytes(encode_png(label.astype(np.uint8) * np.uint8(255)))
+            (arguments.out / "label" / f"{index}.png").write_bytes(encode_png(label))
     except FileExistsError as error:
         print(f"synthetic: {error.filename} is there already; nothing is overwritten", file=sys.stderr)
         return 2
@@ -43,7 +52,31 @@ def main(argv: list[str] | None = None) -> int:
         print(f"synthetic: {error}", file=sys.stderr)
         return 2
     print(f"{arguments.count} images of {arguments.size} x {arguments.size} in {arguments.out}")
+    if arguments.classes > 1:
+        print(f"train on them with --classes {arguments.classes} --labels {' '.join(CLASSES)}")
     return 0
+
+
+def draw(side: int, rng: np.random.Generator, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """An image, S x S uint8, and its label as it is stored: 0 and 255 of one class, or the places in `CLASSES`."""
+    image, interior = cells(side, rng)
+    if classes == 1:
+        return image, interior.view(np.uint8) * np.uint8(255)
+    nuclei = _cores(interior)
+    opacity = 0.85 * cv2.GaussianBlur(nuclei.astype(np.float32), (0, 0), 1)
+    return (image + opacity * (np.float32(250) - image)).astype(np.uint8), interior.view(np.uint8) + nuclei.view(
+        np.uint8
+    )
+
+
+def _cores(interior: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """S x S bool: the middle of each cell that is wide enough."""
+    count, regions = cv2.connectedComponents(interior.view(np.uint8), connectivity=4)
+    bodies, deepest = np.asarray(regions, np.int32), np.zeros(count, np.float32)
+    depth = cv2.distanceTransform(interior.view(np.uint8), cv2.DIST_L2, 5)
+    np.maximum.at(deepest, bodies, depth)
+    cores: NDArray[np.bool_] = interior & (depth > np.maximum(0.45 * deepest, 4)[bodies])
+    return cores
 
 
 def cells(side: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

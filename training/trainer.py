@@ -19,7 +19,7 @@ from model.segmenter import Segmenter
 from model.weights_file import Description, Weights, save_weights
 from training.batches import Batch, SampleStream, make_loader
 from training.data import DataError, Sample
-from training.evaluation import Evaluation, evaluate, picture
+from training.evaluation import ClassEvaluation, Evaluation, evaluate_net, picture
 from training.learner import Learner
 from training.machine import Machine
 from training.recipe import Recipe
@@ -35,7 +35,7 @@ class TrainingError(RuntimeError):
 
 @dataclass
 class Best:
-    """The weights kept so far. `score`: higher is better (V_rand, minus the loss, or the step)."""
+    """The weights kept so far. `score`: higher is better (V_rand or mean Dice, minus the loss, or the step)."""
 
     score: float = -math.inf
     step: int = 0
@@ -160,10 +160,11 @@ class Trainer:
         # without held-out images, one to train on still shows whether anything is found
         evaluation = self._evaluate(self.validation or self.stream.samples[:1])
         if self.validation:
-            scores = {**vars(evaluation.mean(evaluation.best_threshold)), "threshold": evaluation.best_threshold}
+            scores = evaluation.summary()
             row |= scores
-            if self.recipe.select == "validation" and scores["v_rand"] > self.best.score:
-                self._keep(Best(scores["v_rand"], self.step, scores["threshold"], {**scores}), self.learner.averaged)
+            if self.recipe.select == "validation" and evaluation.measure > self.best.score:
+                threshold = scores.get("threshold", self.recipe.threshold)
+                self._keep(Best(evaluation.measure, self.step, threshold, {**scores}), self.learner.averaged)
         elif self.recipe.select == "validation":
             # nothing to choose by: the schedule is made so that the last weights are the best
             self._keep(Best(self.step, self.step, self.recipe.threshold), self.learner.averaged)
@@ -173,18 +174,18 @@ class Trainer:
         warning = f"\nwarning: {evaluation.warning}" if evaluation.warning else ""
         return f"step {self.step}/{self.steps}  {shown}{warning}"
 
-    def _evaluate(self, samples: list[Sample]) -> Evaluation:
+    def _evaluate(self, samples: list[Sample]) -> Evaluation | ClassEvaluation:
         """Raises TrainingError if the weights or what they give are not numbers."""
         tensors = self.learner.averaged.state_dict()
         weights = Weights(self.description, tensors, sha256="")
         engine = TorchEngine(weights.build_net(), str(self.machine.device), threshold=self.description.threshold)
 
-        def show(sample: Sample, probabilities: Any) -> None:
+        def show(sample: Sample, found: Any) -> None:
             if sample in samples[:PICTURES]:
-                shown = picture(sample.pixels, sample.label, probabilities)
-                self.folder.show(self.step, f"image, label, probability/{sample.name}", shown)
+                shown = picture(sample, found, self.recipe.net.classes)
+                self.folder.show(self.step, f"image, label, found/{sample.name}", shown)
 
-        evaluation = evaluate(Segmenter(weights, engine), samples, show)
+        evaluation = evaluate_net(Segmenter(weights, engine), samples, show)
         if evaluation.broken or not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise TrainingError(self._no_numbers("the net's weights or predictions are not numbers"))
         return evaluation

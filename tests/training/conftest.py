@@ -21,6 +21,14 @@ def cells_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def classes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five images of 64 x 64 with labels of three classes."""
+    folder = tmp_path_factory.mktemp("data") / "classes"
+    assert synthetic.main(["--out", str(folder), "--count", "5", "--size", "64", "--classes", "3"]) == 0
+    return folder
+
+
 @pytest.fixture
 def write_pair() -> WritePair:
     """Writes an image and its label into the layout that training expects."""
@@ -38,6 +46,15 @@ def trained(cells_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The folder of a short training with the default recipe."""
     out = tmp_path_factory.mktemp("runs") / "default"
     assert run.main(["--data", str(cells_folder), "--out", str(out), *SHORT, "--name", "cells"]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def trained_classes(classes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short training of three classes."""
+    out = tmp_path_factory.mktemp("runs") / "classes"
+    options = ["--data", str(classes_folder), "--out", str(out), *SHORT, "--crop", "32", "--val-fraction", "0.4"]
+    assert run.main([*options, "--classes", "3", "--labels", "background", "cell", "nucleus"]) == 0
     return out
 
 

@@ -8,7 +8,7 @@ from training.augment import Augmentation, Label, Planes, Random, draw_warp, fli
 def _blobs(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """An image that is its own label, so that the two can be compared after a warp."""
     y, x = np.mgrid[:height, :width]
-    label = (np.sin(x / 7) + np.cos(y / 9)) > 0
+    label = ((np.sin(x / 7) + np.cos(y / 9)) > 0).astype(np.uint8)
     return label[None].astype(np.float32), label
 
 
@@ -90,7 +90,7 @@ def test_without_strength_only_turns_and_mirrors_are_left():
     for seed in range(10):
         assert np.allclose(photometric(planes, NONE, np.random.default_rng(seed)), planes, atol=1e-5)
     ramp = np.broadcast_to(np.linspace(0, 1, 65, dtype=np.float32), (1, 65, 65))
-    crop, _ = warped_crop(ramp, ramp[0] > 0.5, 33, NONE, np.random.default_rng(3))
+    crop, _ = warped_crop(ramp, (ramp[0] > 0.5).astype(np.uint8), 33, NONE, np.random.default_rng(3))
     steepness = np.hypot(*np.gradient(crop[0])[:2])[1:-1, 1:-1]
     straight = np.isclose(steepness, 1 / 64, rtol=1e-2)  # but where the image is mirrored at its edge
     assert straight.mean() > 0.9, "neither stretched nor bent"
@@ -108,6 +108,14 @@ def test_a_crop_is_cut_from_a_window_as_from_the_whole_image():
 
 
 def test_images_wider_than_opencv_can_warp_are_cropped():
-    label = np.zeros((8, 40000), bool)
+    label = np.zeros((8, 40000), np.uint8)
     warp = draw_warp(8, 40000, 32, Augmentation(), np.random.default_rng(0))
     assert warp.label(label[warp.rows, warp.columns]).shape == (32, 32)
+
+
+def test_a_warp_keeps_classes_and_makes_none_between_them():
+    label = (_blobs(200, 200)[1] * 2 + _blobs(200, 200)[1].T) % np.uint8(4)
+    for seed in range(5):
+        _, target = warped_crop(label[None].astype(np.float32), label, 64, Augmentation(), np.random.default_rng(seed))
+        assert target.dtype == np.uint8
+        assert set(np.unique(target)) <= set(np.unique(label))

@@ -20,3 +20,11 @@ def test_wide_gaps_and_single_objects_count_as_everything_else():
     assert border_weights(label, strength=8)[4, 50] == pytest.approx(1, abs=1e-3)
     label[:, 90:] = False
     assert (border_weights(label, strength=8) == 1).all()
+
+
+def test_objects_of_two_classes_that_touch_are_one():
+    label = np.zeros((9, 40), np.uint8)
+    label[:, 10:14], label[:, 14:20] = 1, 2
+    assert border_weights(label > 0, strength=8)[4, 22] == pytest.approx(1, abs=1e-3)
+    label[:, 25:30] = 2
+    assert border_weights(label > 0, strength=8)[4, 22] > 4

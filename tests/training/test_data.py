@@ -7,6 +7,7 @@ import pytest
 
 from training import run
 from training.data import DataError, Sample, load_samples, split_samples
+from training.label_scheme import LabelScheme
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)
 HALF = np.repeat(np.array([[0], [255]], np.uint8), 4, axis=0) * np.ones((1, 8), np.uint8)
@@ -18,11 +19,12 @@ def test_pairs_come_in_natural_order(tmp_path, write_pair):
     assert [sample.name for sample in load_samples(tmp_path)] == ["9", "10", "s2", "s11"]
 
 
-def test_a_pair_is_the_files_pixels_and_a_boolean_label(tmp_path, write_pair):
+def test_a_pair_is_the_files_pixels_and_a_label_of_0_and_1(tmp_path, write_pair):
     write_pair(tmp_path, "0", GREY, HALF)
     (sample,) = load_samples(tmp_path)
     assert (sample.pixels == GREY).all()
-    assert sample.label.dtype == bool
+    assert sample.label.dtype == np.uint8
+    assert (sample.foreground == (HALF == 255)).all()
     assert (sample.label == (HALF == 255)).all()
 
 
@@ -83,7 +85,7 @@ def test_a_missing_folder_is_answered_with_the_layout_and_a_way_to_get_data(tmp_
 
 
 def _samples(count: int) -> list[Sample]:
-    return [Sample(str(index), GREY, HALF > 0) for index in range(count)]
+    return [Sample(str(index), GREY, HALF) for index in range(count)]
 
 
 def test_the_last_samples_are_held_out_in_one_piece():
@@ -187,7 +189,7 @@ def test_stacks_of_different_length_do_not_pair(tmp_path):
 
 def test_inverted_labels_are_turned_round(tmp_path, write_pair):
     write_pair(tmp_path, "0", GREY, HALF)
-    (sample,) = load_samples(tmp_path, "inverted")
+    (sample,) = load_samples(tmp_path, LabelScheme("inverted"))
     assert (sample.label == (HALF == 0)).all()
     assert sample.label_file == "0.png"
 
@@ -197,7 +199,7 @@ def test_instances_of_a_16_bit_stack_become_objects_with_borders(tmp_path):
     for part, page in (("image", GREY), ("label", ids)):
         (tmp_path / part).mkdir()
         assert cv2.imwritemulti(str(tmp_path / part / "volume.tif"), [page, page])
-    for sample in load_samples(tmp_path, "instances"):
+    for sample in load_samples(tmp_path, LabelScheme("instances")):
         assert sample.label[0].tolist() == [True] * 3 + [False] * 2 + [True] * 3
 
 
@@ -231,3 +233,20 @@ def test_the_command_says_what_it_found_before_anything_else(tmp_path, write_pai
     said = capsys.readouterr()
     assert said.out.startswith("images: 1 file, 8 x 8, 8 bits, grey\nlabels: 1 file, instance ids (16 bits), 2 objects")
     assert "too few" in said.err
+
+
+def test_labels_of_several_classes_are_checked_all_at_once(tmp_path, write_pair):
+    for stem, highest in (("0", 2), ("1", 3), ("2", 9)):
+        write_pair(tmp_path, stem, GREY, np.minimum(GREY, highest).astype(np.uint8))
+    with pytest.raises(DataError) as caught:
+        load_samples(tmp_path, LabelScheme(classes=3))
+    assert "2 problems" in str(caught.value)
+    assert "1.png: a label with the values 0, 1, 2, 3; 0 to 2 are expected" in str(caught.value)
+    assert "2.png: a label with the values 0, 1, 2, 3, 4, 5, ...;" in str(caught.value)
+
+
+def test_labels_of_one_class_alone_are_refused(tmp_path, write_pair):
+    for stem in "01":
+        write_pair(tmp_path, stem, GREY, np.full((8, 8), 2, np.uint8))
+    with pytest.raises(DataError, match="no class but 2; pixels of others are expected"):
+        load_samples(tmp_path, LabelScheme(classes=3))

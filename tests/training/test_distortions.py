@@ -10,7 +10,7 @@ def _sample(dtype: type, channels: int) -> Sample:
     rng = np.random.default_rng(0)
     shape = (40, 60, channels) if channels > 1 else (40, 60)
     pixels: Pixels = rng.integers(0, np.iinfo(dtype).max, shape).astype(dtype)
-    return Sample("one", pixels, rng.random((40, 60)) > 0.5)
+    return Sample("one", pixels, rng.integers(0, 3, (40, 60), np.uint8))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -22,7 +22,8 @@ def test_type_and_fit_of_image_and_label_are_kept(kind, dtype, channels):
     assert changed.pixels.dtype == dtype
     assert changed.pixels.ndim == sample.pixels.ndim
     assert changed.pixels.shape[:2] == changed.label.shape
-    assert changed.label.dtype == np.bool_
+    assert changed.label.dtype == np.uint8
+    assert set(np.unique(changed.label)) == {0, 1, 2}
     assert changed.name == "one"
 
 

@@ -7,9 +7,11 @@ from model.images import decode_image, encode_png, to_probability_image
 from model.segmenter import Segmenter
 from model.weights_file import load_weights
 from training import evaluate
+from training.class_scores import Confusion
 from training.data import load_samples
 from training.distortions import DISTORTIONS
 from training.evaluation import evaluate_predictions
+from training.label_scheme import LabelScheme
 from training.scores import score
 
 
@@ -19,7 +21,7 @@ def test_json_is_the_scores_of_the_segmenters_probabilities(trained, cells_folde
     told = json.loads(capsys.readouterr().out)
     segmenter = Segmenter.load(weights)
     samples = load_samples(cells_folder)
-    expected = [score(segmenter.probabilities(s.pixels)[0], s.label, 0.3) for s in samples]
+    expected = [score(segmenter.probabilities(s.pixels)[0], s.foreground, 0.3) for s in samples]
     for sample, scores in zip(samples, expected, strict=True):
         assert told["images"][sample.name]["0.3"] == pytest.approx(vars(scores))
     assert told["mean"]["0.3"]["v_rand"] == pytest.approx(sum(s.v_rand for s in expected) / len(expected))
@@ -34,7 +36,7 @@ def test_tta_is_scored_as_it_is_served(trained, cells_folder, capsys):
     told = json.loads(capsys.readouterr().out)["images"]["1"]["0.3"]
     [sample] = [sample for sample in load_samples(cells_folder) if sample.name == "1"]
     probabilities = Segmenter.load(weights, tta=4).probabilities(sample.pixels)[0]
-    assert told == pytest.approx(vars(score(probabilities, sample.label, 0.3)))
+    assert told == pytest.approx(vars(score(probabilities, sample.foreground, 0.3)))
 
 
 def test_table_and_sheet_of_chosen_images(trained, cells_folder, tmp_path, capsys):
@@ -106,3 +108,48 @@ def test_predictions_that_are_plainly_wrong_are_said(cells_folder, value, said):
     samples = load_samples(cells_folder)[:2]
     evaluation = evaluate_predictions(lambda sample: np.full(sample.label.shape, value, np.float32), 0.5, samples)
     assert said in evaluation.warning
+
+
+THREE = ("background", "cell", "nucleus")
+
+
+def test_of_several_classes_json_has_each_classs_scores(trained_classes, classes_folder, capsys):
+    weights = trained_classes / "weights.safetensors"
+    assert evaluate.main(["--weights", str(weights), "--data", str(classes_folder), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    segmenter, total = Segmenter.load(weights), Confusion(np.zeros((3, 3), np.int64))
+    for sample in load_samples(classes_folder, LabelScheme(classes=3)):
+        confusion = Confusion.of(segmenter.mask(sample.pixels), sample.label, 3)
+        assert told["images"][sample.name] == pytest.approx(confusion.scores())
+        total += confusion
+    assert told["all"] == pytest.approx(total.scores())
+    assert told["all"].keys() >= {"mean_dice", "pixel_error", "dice_0", "iou_0", "dice_2", "iou_2"}
+
+
+def test_of_several_classes_the_table_names_them_and_the_sheet_shows_them(
+    trained_classes, classes_folder, tmp_path, capsys
+):
+    given = [
+        "--weights",
+        str(trained_classes / "weights.safetensors"),
+        "--data",
+        str(classes_folder),
+        "--only",
+        "1",
+        "3",
+    ]
+    assert evaluate.main([*given, "--sheet", str(tmp_path / "sheet.png")]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["image", "mean", "Dice", "pixel", "error", *THREE]
+    assert [row.split()[0] for row in rows] == ["1", "3", "all", "class", *THREE]
+    sheet = decode_image((tmp_path / "sheet.png").read_bytes())
+    assert set(np.unique(sheet[:64, 64:])) >= {0, 127, 255}
+    assert evaluate.main([*given, "--distorted"]) == 0
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row[:16].strip() for row in rows] == ["as they are", *DISTORTIONS]
+
+
+def test_of_several_classes_there_is_no_threshold_to_calibrate(trained_classes, classes_folder, capsys):
+    weights = str(trained_classes / "weights.safetensors")
+    assert evaluate.main(["--weights", weights, "--calibrate", weights, "--data", str(classes_folder)]) == 2
+    assert "--calibrate is for nets of one class" in capsys.readouterr().err

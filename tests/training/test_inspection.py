@@ -9,6 +9,7 @@ from PIL import Image
 
 from training.data import Sample, load_samples
 from training.inspection import background_is_borders, inspect
+from training.label_scheme import LabelScheme
 from training.synthetic import cells
 
 SECTIONS = Path(__file__).parents[3] / "shared" / "isbi2012" / "train"
@@ -56,7 +57,7 @@ def test_what_index_0_of_a_palette_means_is_said(tmp_path, write_pair, label_for
     picture = Image.frombytes("P", (8, 8), _label(4, 1).tobytes())
     picture.putpalette([0, 0, 0, 200, 0, 0])
     picture.save(tmp_path / "label/1.png")
-    _, labels, palettes = inspect(load_samples(tmp_path, label_format))
+    _, labels, palettes = inspect(load_samples(tmp_path, LabelScheme(label_format)))
     assert "0/255 (1) and palette indices (1)" in labels
     assert ("inverted (0 is foreground)" in labels) == (label_format == "inverted")
     assert palettes == f"labels: 1 file with a palette: index 0 is {side}"
@@ -67,7 +68,7 @@ def test_instances_are_counted(tmp_path, write_pair):
     ids[:, :3], ids[:4, 3:6] = 1, 900
     write_pair(tmp_path, "0", GREY, ids)
     write_pair(tmp_path, "1", GREY, np.where(ids == 1, ids, 0).astype(np.uint16))
-    _, labels = inspect(load_samples(tmp_path, "instances"))
+    _, labels = inspect(load_samples(tmp_path, LabelScheme("instances")))
     assert labels == (
         "labels: 2 files, instance ids (16 bits), 1 to 2 objects each, borders of 2 pixels between those that touch, "
         "41% foreground (38% to 44%)"
@@ -76,14 +77,16 @@ def test_instances_are_counted(tmp_path, write_pair):
 
 def test_masks_that_are_read_as_instances_are_suspected(tmp_path, write_pair):
     write_pair(tmp_path, "0", GREY, _label(4))
-    assert inspect(load_samples(tmp_path, "instances"))[-1].endswith("for labels of two values: --label-format mask")
+    assert inspect(load_samples(tmp_path, LabelScheme("instances")))[-1].endswith(
+        "for labels of two values: --label-format mask"
+    )
 
 
 def test_objects_lost_to_borders_are_said(tmp_path, write_pair):
     ids = np.full((8, 8), 2, np.uint8)
     ids[3, 3] = 5
     write_pair(tmp_path, "0", GREY, ids)
-    assert inspect(load_samples(tmp_path, "instances"))[-1] == (
+    assert inspect(load_samples(tmp_path, LabelScheme("instances")))[-1] == (
         "warning: 1 object(s) are too small to be left beside their borders: 0.png"
     )
 
@@ -100,7 +103,7 @@ def test_labels_of_one_side_are_named(tmp_path, write_pair):
 @pytest.mark.skipif(not SECTIONS.is_dir(), reason="needs the ISBI 2012 sections beside the project")
 def test_real_sections_are_not_suspected_unless_inverted():
     assert len(inspect(load_samples(SECTIONS))) == 2
-    (warning,) = inspect(load_samples(SECTIONS, "inverted"))[2:]
+    (warning,) = inspect(load_samples(SECTIONS, LabelScheme("inverted")))[2:]
     assert "thin net around islands of background" in warning
     assert warning.endswith("--label-format mask")
 
@@ -112,9 +115,9 @@ def test_synthetic_cells_are_not_suspected_unless_inverted(tmp_path, write_pair,
         write_pair(tmp_path, str(index), image, label.astype(np.uint8))
     assert len(inspect(load_samples(tmp_path))) == 2
     assert background_is_borders(load_samples(tmp_path))
-    assert inspect(load_samples(tmp_path, "inverted"))[-1].endswith("--label-format mask")
+    assert inspect(load_samples(tmp_path, LabelScheme("inverted")))[-1].endswith("--label-format mask")
     for index, sample in enumerate(load_samples(tmp_path)):
-        write_pair(tmp_path, str(index), sample.pixels, (~sample.label).astype(np.uint8))
+        write_pair(tmp_path, str(index), sample.pixels, 1 - sample.label)
     assert inspect(load_samples(tmp_path))[-1].endswith("--label-format inverted")
 
 
@@ -145,4 +148,28 @@ def test_long_lists_are_cut(tmp_path, write_pair):
 
 
 def test_samples_that_come_from_no_file_are_left_out():
-    assert inspect([Sample("0", GREY, GREY > 9)]) == []
+    assert inspect([Sample("0", GREY, GREY)]) == []
+
+
+def test_classes_are_listed_with_their_shares(tmp_path, write_pair):
+    label = np.repeat(np.array([0, 1, 2, 2], np.uint8), 2)[:, None] * np.ones((1, 8), np.uint8)
+    write_pair(tmp_path, "0", GREY, label)
+    write_pair(tmp_path, "1", GREY, label)
+    samples = load_samples(tmp_path, LabelScheme(classes=3))
+    assert inspect(samples, ["background", "nucleus", "border"])[1:] == [
+        "labels: 2 files, 3 classes: background 25%, nucleus 25%, border 50%"
+    ]
+    assert inspect(samples)[1].endswith("background 25%, class 1 25%, class 2 50%")
+
+
+def test_classes_that_never_appear_and_labels_of_one_class_alone_are_warned_of(tmp_path, write_pair):
+    colours = np.zeros((8, 8, 3), np.uint8)
+    write_pair(tmp_path, "0", GREY, colours)
+    colours[0, 0] = 255
+    write_pair(tmp_path, "1", GREY, colours)
+    scheme = LabelScheme(classes=3, colours=((0, 0, 0), (255, 0, 0), (255, 255, 255)))
+    assert inspect(load_samples(tmp_path, scheme))[1:] == [
+        "labels: 2 files, 3 classes by colour: background 99%, class 1 0%, class 2 under 1%",
+        "warning: no label has any class 1",
+        "warning: 0.png is of one class alone",
+    ]

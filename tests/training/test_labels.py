@@ -9,7 +9,8 @@ from PIL import Image
 from skimage.measure import label as connected_components
 
 from model.images import ImageError, encode_png
-from training.labels import LabelError, decode_labels, separate, to_foreground
+from training.label_scheme import LabelScheme
+from training.labels import LabelError, decode_labels, read_label, separate
 
 KINDS = ("PNG", "TIFF", "BMP")
 SIDES = np.zeros((6, 8), np.uint8)
@@ -32,7 +33,12 @@ def _palette(indices, colours: list[int]) -> Image.Image:
 
 def _read(data: bytes, label_format="mask"):
     (page,) = decode_labels(data)
-    return to_foreground(page, label_format)
+    return read_label(page, LabelScheme(label_format))
+
+
+def _read_classes(data: bytes, colours=()):
+    (page,) = decode_labels(data)
+    return read_label(page, LabelScheme(classes=3, colours=colours))
 
 
 @pytest.mark.parametrize(
@@ -55,9 +61,73 @@ def _read(data: bytes, label_format="mask"):
 def test_masks_of_every_kind_mean_the_same(data):
     for label_format, expected in (("mask", SIDES == 1), ("inverted", SIDES == 0)):
         foreground, encoding = _read(data, label_format)
-        assert foreground.dtype == bool
+        assert foreground.dtype == np.uint8
         assert (foreground == expected).all()
-        assert encoding.label_format == label_format
+        assert encoding.scheme.format == label_format
+
+
+CLASSES = np.arange(48, dtype=np.uint8).reshape(6, 8) % np.uint8(3)
+COLOURS = ((0, 0, 0), (255, 0, 0), (0, 90, 200))
+IN_COLOURS = np.array(COLOURS, np.uint8)[CLASSES]
+GREYS = np.array([0, 128, 255], np.uint8)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(encode_png(CLASSES), id="8 bits"),
+        pytest.param(encode_png(CLASSES.astype(np.uint16)), id="16 bits"),
+        pytest.param(encode_png(np.dstack([CLASSES] * 3)), id="equal channels"),
+        *(
+            pytest.param(_stored(_palette(CLASSES, [9, 9, 0, *RED_ON_BLACK]), kind), id=f"palette {kind}")
+            for kind in KINDS
+        ),
+    ],
+)
+def test_classes_are_the_values_or_a_palettes_indices(data):
+    label, encoding = _read_classes(data)
+    assert label.dtype == np.uint8
+    assert (label == CLASSES).all()
+    assert encoding.highest == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "colours"),
+    [
+        pytest.param(encode_png(IN_COLOURS), COLOURS, id="RGB"),
+        pytest.param(_stored(Image.fromarray(np.dstack([IN_COLOURS, CLASSES * 0 + 7]))), COLOURS, id="RGBA"),
+        pytest.param(_stored(_palette(2 - CLASSES, [*COLOURS[2], *COLOURS[1], *COLOURS[0]])), COLOURS, id="palette"),
+        pytest.param(encode_png(GREYS[CLASSES]), tuple((grey,) * 3 for grey in GREYS.tolist()), id="grey levels"),
+    ],
+)
+def test_classes_are_told_apart_by_colour(data, colours):
+    label, _ = _read_classes(data, colours)
+    assert (label == CLASSES).all()
+
+
+@pytest.mark.parametrize(
+    ("data", "colours", "said"),
+    [
+        (encode_png(CLASSES * np.uint8(2)), (), "values 0, 2, 4; 0 to 2 are expected"),
+        (encode_png(IN_COLOURS), (), "a label in colours; .*`--colours`"),
+        (_stored(Image.fromarray(CLASSES), "JPEG"), (), "JPEG does not keep the classes; PNG or TIFF"),
+        (
+            encode_png(IN_COLOURS + np.uint8(1) * (CLASSES == 1)[..., None]),
+            COLOURS,
+            "the colours #000101, which no class has; #000000, #ff0000, #005ac8 are expected",
+        ),
+        (encode_png(IN_COLOURS.astype(np.uint16)), COLOURS, "16 bits; colours are of 8"),
+        (_stored(Image.fromarray(np.dstack([IN_COLOURS, CLASSES]))), COLOURS, "varying transparency"),
+    ],
+)
+def test_labels_that_fit_no_class_are_refused(data, colours, said):
+    with pytest.raises(LabelError, match=said):
+        _read_classes(data, colours)
+
+
+def test_masks_of_more_values_may_be_classes():
+    with pytest.raises(LabelError, match="if they are classes: `--classes 3`"):
+        _read(encode_png(CLASSES))
 
 
 def test_what_was_found_is_told():
@@ -76,7 +146,7 @@ def test_a_label_may_be_of_one_side_alone(value, side):
 def test_the_indices_of_a_palette_stack_are_read_page_by_page():
     first, second = _palette(SIDES, RED_ON_BLACK), _palette(1 - SIDES, RED_ON_BLACK)
     pages = decode_labels(_stored(first, "TIFF", save_all=True, append_images=[second]))
-    assert [to_foreground(page)[0][0, 0] for page in pages] == [True, False]
+    assert [read_label(page)[0][0, 0] for page in pages] == [True, False]
 
 
 COLOURED = np.dstack([SIDES, 1 - SIDES, SIDES]) * np.uint8(255)

@@ -19,10 +19,22 @@ from model.unet import UNetConfig
 from model.weights_file import Description
 from training import report, run
 from training.charts import draw_charts
+from training.class_scores import Confusion
 from training.data import DataError, Sample, load_samples
-from training.evaluation import Evaluation, evaluate
-from training.pictures import WRONG_BACKGROUND, WRONG_FOREGROUND, draw_pictures, shrunk, stretched
-from training.report import Facts, duration, find_warnings, render, write_report
+from training.doubts import find_warnings
+from training.evaluation import ClassEvaluation, Evaluation, evaluate, evaluate_classes
+from training.facts import Facts
+from training.label_scheme import LabelScheme
+from training.pictures import (
+    WRONG_BACKGROUND,
+    WRONG_FOREGROUND,
+    class_colour,
+    draw_class_pictures,
+    draw_pictures,
+    shrunk,
+    stretched,
+)
+from training.report import duration, render, write_report
 from training.run_folder import RunFolder, read_history
 from training.scores import THRESHOLDS, Scores
 
@@ -134,7 +146,7 @@ def test_pictures_decode_and_have_alternative_texts(folder, cells_folder):
 
 
 def test_names_are_escaped_wherever_they_come_from():
-    shown = Sample(NASTY, np.zeros((20, 30), np.uint8), np.ones((20, 30), bool))
+    shown = Sample(NASTY, np.zeros((20, 30), np.uint8), np.ones((20, 30), np.uint8))
     scores = evaluation(0.9)
     nasty = facts(
         evaluation=Evaluation({NASTY: scores.images["a"]}),
@@ -151,7 +163,7 @@ def test_names_are_escaped_wherever_they_come_from():
 def test_worst_image_first_and_both_ends_have_pictures(cells_folder, folder):
     samples = load_samples(cells_folder)
     scored = facts(evaluation=evaluate(Segmenter.load(folder.weights), samples))
-    v_rands = [scores.v_rand for _, scores in scored.ranked]
+    v_rands = [vars(scores)["v_rand"] for _, scores in scored.ranked]
     assert v_rands == sorted(v_rands)
     shown = report.show_extremes(scored, samples, Segmenter.load(folder.weights))
     assert [entry.rank for entry in shown] == [1, 2, 5, 6]
@@ -235,8 +247,8 @@ def test_pictures_of_any_image_keep_proportions_and_fill_the_contrast(shape, dty
 
 
 def test_errors_are_coloured_and_everything_right_is_grey():
-    label = np.zeros((10, 30), bool)
-    label[:, :20] = True
+    label = np.zeros((10, 30), np.uint8)
+    label[:, :20] = 1
     probabilities = np.zeros((10, 30), np.float32)
     probabilities[:, 10:] = 0.7
     pictures = draw_pictures(Sample("x", np.full((10, 30, 3), 80, np.uint8), label), probabilities, 0.5)
@@ -248,7 +260,7 @@ def test_errors_are_coloured_and_everything_right_is_grey():
 
 
 def test_a_line_of_one_pixel_is_still_seen_in_a_picture_a_third_as_large():
-    label = np.ones((1536, 1536), bool)
+    label = np.ones((1536, 1536), np.uint8)
     probabilities = np.ones((1536, 1536), np.float32)
     probabilities[700] = 0
     pictures = draw_pictures(Sample("x", np.zeros((1536, 1536), np.uint8), label), probabilities, 0.5)
@@ -309,3 +321,46 @@ def test_of_a_step_checked_twice_the_later_row_counts(tmp_path):
 def test_no_history_is_an_error_of_the_data(tmp_path):
     with pytest.raises(DataError, match=r"history\.csv"):
         read_history(tmp_path / "history.csv")
+
+
+def test_of_several_classes_the_page_has_each_classs_scores_and_colours(trained_classes, classes_folder, tmp_path):
+    shutil.copytree(trained_classes, tmp_path / "run")
+    assert report.main(["--out", str(tmp_path / "run"), "--data", str(classes_folder)]) == 0
+    page = Page((tmp_path / "run/report.html").read_text())
+    total = evaluate_classes(
+        Segmenter.load(tmp_path / "run/weights.safetensors"), load_samples(classes_folder, LabelScheme(classes=3))[-2:]
+    ).total
+    assert f"Mean Dice {total.mean_dice:.4f} on 2 held-out images" in page.text
+    for index, name in enumerate(("background", "cell", "nucleus")):
+        assert f"{name}{total.dice(index):.4f}{total.iou(index):.4f}" in page.text
+        assert f"{name} (higher is better)" in page.text
+    assert "0 = background, 1 = cell, 2 = nucleus" in page.text
+    assert "V_rand" not in page.text.partition("How it was made")[0]
+    assert "hreshold" not in page.text.partition("How it was made")[0]
+    assert len(page.all("img")) == 2 * 4
+
+
+def test_of_several_classes_without_held_out_images_it_says_that_nothing_was_measured(trained_classes, tmp_path):
+    shutil.copytree(trained_classes, tmp_path / "run")
+    page = Page(write_report(RunFolder(tmp_path / "run", resume=True), []).read_text())
+    assert "Trained, but not measured" in page.text
+    assert "the class that is most probable" in page.text
+
+
+def test_classes_are_drawn_in_their_colours_and_only_errors_are_coloured_in_the_image():
+    label = np.repeat(np.arange(3, dtype=np.uint8), 10)[None] * np.ones((10, 1), np.uint8)
+    found = np.where(label == 2, 1, label).astype(np.uint8)
+    pictures = draw_class_pictures(Sample("x", np.full((10, 30), 80, np.uint8), label), found)
+    drawn, errors = (decode_image(base64.b64decode(uri.partition(",")[2])) for uri in (pictures.label, pictures.errors))
+    for index in range(3):
+        assert (drawn[label == index] == class_colour(index)).all()
+    assert class_colour(0) == (0, 0, 0)
+    assert (errors[:, 20:] == WRONG_FOREGROUND).all()
+    assert (errors[:, :20] == errors[:, :20, :1]).all()
+
+
+def test_a_class_that_no_held_out_label_has_is_warned_of():
+    description = facts().description.model_copy(update={"labels": {0: "background", 1: "cell", 2: "nucleus"}})
+    confusion = Confusion.of(np.array([[0, 1]], np.uint8), np.array([[0, 1]], np.uint8), 3)
+    told = find_warnings(facts(description=description, evaluation=ClassEvaluation(dict.fromkeys("abc", confusion))))
+    assert told == ["No held-out label has any nucleus: how well that is found is unknown."]

@@ -1,0 +1,61 @@
+"""The command line's options, checked, and the recipe they make of a named one."""
+
+import argparse
+
+from pydantic import ValidationError
+
+from model.weights_file import Weights
+from training.data import DataError, Sample
+from training.losses import OF_SEVERAL_CLASSES
+from training.recipe import FINE_TUNING_RATE, RECIPES, Recipe
+
+
+def check_options(arguments: argparse.Namespace, validation: list[Sample]) -> None:
+    """Raises DataError for options that would be ignored."""
+    if arguments.scheme.classes > 1 and arguments.threshold is not None:
+        raise DataError("--threshold is for one class: of several the most probable one is taken")
+    if validation and arguments.threshold is not None:
+        raise DataError("--threshold is for --val-fraction 0: with held-out images the best one is found and stored")
+    if not validation and arguments.patience is not None:
+        raise DataError("--patience needs held-out images to tell whether the weights get better; see --val-fraction")
+
+
+def make_recipe(arguments: argparse.Namespace, samples: list[Sample], init: Weights | None) -> Recipe:
+    """The named recipe with the command line's changes, checked. Raises DataError."""
+    changed = RECIPES[arguments.recipe].model_dump()
+    if init:
+        changed["net"] = init.description.architecture.model_dump()
+        changed["preprocessing"] = init.description.preprocessing.model_dump()
+        changed["learning_rate"] = min(changed["learning_rate"], FINE_TUNING_RATE)
+        changed["threshold"] = init.description.threshold
+    else:
+        channels = arguments.channels or ("rgb" if any(_coloured(sample) for sample in samples) else "grey")
+        changed["preprocessing"]["channels"] = channels
+        changed["net"]["in_channels"] = 3 if channels == "rgb" else 1
+        changed["net"]["classes"] = arguments.scheme.classes
+    if arguments.scheme.classes > 1:
+        changed["loss"] = OF_SEVERAL_CLASSES[changed["loss"]]
+    if arguments.width is not None:
+        changed["net"]["width"] = arguments.width
+    options = {"batch": "batch", "crop": "crop", "learning_rate": "learning_rate", "threshold": "threshold"}
+    for option, field in (options | {"val_fraction": "validation_fraction"}).items():
+        if getattr(arguments, option) is not None:
+            changed[field] = getattr(arguments, option)
+    if arguments.steps or arguments.epochs:
+        changed |= {"steps": arguments.steps, "epochs": arguments.epochs}
+    try:
+        return Recipe.model_validate(changed)
+    except ValidationError as error:
+        raise DataError(first_problem(error)) from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """The place, what is wrong and the value."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}, not {first['input']!r}" if place else first["msg"]
+
+
+def _coloured(sample: Sample) -> bool:
+    pixels = sample.pixels
+    return pixels.ndim == 3 and bool((pixels[:, :, :1] != pixels[:, :, 1:3]).any())
