@@ -10,10 +10,10 @@ BIN := $(VENV)/bin
 IMAGE := unet-segmentation-service
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train test lint types imports format lock image clean
+.PHONY: help serve train test lint types imports format screenshots lock image clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=python3.12  the interpreter for $(VENV)          ARGS='-k tiles'  more arguments for train, test and image"
 	@echo "  TORCH_BUILD=cpu|cuda, TORCH_INDEX=URL  the build of torch; by default found out, see requirements/install_torch.py"
@@ -40,6 +40,9 @@ imports: $(VENV)/.dev ## which package may import which
 format: $(VENV)/.dev ## rewrite the code in the project's format
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
+
+screenshots: $(VENV)/.dev ## pictures of the page into docs/screenshots (needs chromium)
+	@$(BIN)/python -m tests.end_to_end.screenshots
 
 image: ## build the container image, see the head of the Dockerfile
 	docker build --tag $(IMAGE) $(ARGS) .

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app import __version__
+from app import __version__, page
 from app.admission import Admission, RequestLog
 from app.problems import install_problem_handlers
 from app.routes import router
@@ -42,6 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPIOffline(title="U-Net segmentation", version=__version__, lifespan=lifespan)
     app.state.service = service
     app.include_router(router)
+    app.include_router(page.router)
     install_problem_handlers(app)
     app.add_middleware(Admission, service=service)
     app.add_middleware(RequestLog, metrics=service.metrics)  # added last, so outermost

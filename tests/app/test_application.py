@@ -107,11 +107,6 @@ def test_probes_answer(client: TestClient):
     assert client.get("/readyz").json() == {"status": "ready"}
 
 
-def test_the_root_leads_to_the_docs(client: TestClient):
-    response = client.get("/", follow_redirects=False)
-    assert (response.status_code, response.headers["location"]) == (307, "/docs")
-
-
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])
 def test_api_pages_need_nothing_from_elsewhere(client: TestClient, page: str):
     html = client.get(page).text

@@ -1,0 +1,85 @@
+// The service's calls. Addresses are relative, so that the page works behind a path prefix.
+
+const KEY = "segment-key"; // in sessionStorage: gone with the tab
+
+/** What went wrong, in words for the person; `status` is 0 if no answer came, `retryAfter` is in seconds. */
+export class Problem extends Error {
+  constructor(status, detail, retryAfter = 0) {
+    super(detail);
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+export function setKey(key) {
+  sessionStorage.setItem(KEY, key);
+}
+
+/** What `GET /model` says; waits while the service starts. Throws Problem. */
+export async function describeModel() {
+  for (;;) {
+    const response = await fetch("model").catch(() => null);
+    if (response?.ok) return response.json();
+    if (response?.status !== 503) throw await problemOf(response?.status ?? 0, response ? await response.text() : "");
+    await pause(2);
+  }
+}
+
+export function pause(seconds) {
+  return new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+}
+
+/**
+ * Sends an image with these parameters; gives `{ blob, name }`, `name` being the file name that the service proposes.
+ * `onUpload` is called with the share that is sent, 0..1; `signal` ends it. Throws Problem.
+ */
+export function segment(file, parameters, { onUpload = () => {}, signal = null } = {}) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest(); // fetch tells nothing of an upload's progress
+    request.open("POST", `segment?${new URLSearchParams(parameters)}`);
+    request.responseType = "blob";
+    const key = sessionStorage.getItem(KEY);
+    if (key) request.setRequestHeader("X-API-Key", headerValue(key));
+    request.upload.addEventListener("progress", (event) => onUpload(event.loaded / event.total));
+    request.upload.addEventListener("load", () => onUpload(1));
+    signal?.addEventListener("abort", () => request.abort());
+    request.addEventListener("abort", () => reject(new Problem(0, "Given up.")));
+    request.addEventListener("error", async () => reject(await problemOf(0, "")));
+    request.addEventListener("load", async () => {
+      if (request.status === 200) resolve({ blob: request.response, name: nameIn(request, file) });
+      else reject(await problemOf(request.status, await request.response.text(), request));
+    });
+    const form = new FormData();
+    form.append("file", file, file.name);
+    request.send(form);
+  });
+}
+
+/** A header holds Latin letters only; a key with others is none that the service knows. */
+function headerValue(key) {
+  return /^[\x20-\xff]*$/.test(key) ? key : "?";
+}
+
+function nameIn(request, file) {
+  const disposition = request.getResponseHeader("Content-Disposition") ?? "";
+  return disposition.match(/filename="([^"]+)"/)?.[1] ?? file.name;
+}
+
+async function problemOf(status, body, request = null) {
+  const retryAfter = Number(request?.getResponseHeader("Retry-After")) || 0;
+  return new Problem(status, detailIn(body) ?? plainWords(status), retryAfter);
+}
+
+function detailIn(body) {
+  try {
+    return JSON.parse(body).detail;
+  } catch {
+    return null; // not the service's own words: a proxy's page, say
+  }
+}
+
+function plainWords(status) {
+  if (status === 0) return "The server cannot be reached, or it cut the connection.";
+  if (status === 413) return "The file is larger than the server accepts.";
+  return `The server answered with an error (${status}).`;
+}

@@ -1,0 +1,68 @@
+// A button for each output of the service.
+
+import { segment } from "./api.js";
+
+const OUTPUTS = [
+  ["mask", "Mask", "PNG"],
+  ["probability", "Probability", "PNG, 16 bits"],
+  ["instances", "Instances", "PNG, 16 bits"],
+  ["overlay", "Overlay", "PNG, RGB"],
+  ["geojson", "GeoJSON", "for QuPath"],
+  ["coco", "COCO", "JSON"],
+];
+
+/** `[parameters, title, format]` of each button: with several classes, one probability for each. */
+function choices(labels, classes) {
+  if (classes === 1) return OUTPUTS.map(([output, title, format]) => [{ output }, title, format]);
+  return OUTPUTS.flatMap(([output, title, format]) => {
+    if (output !== "probability") return [[{ output }, title, format]];
+    return Array.from({ length: classes }, (_, index) => [
+      { output, class: index },
+      `Probability of ${labels[index] ?? index}`,
+      format,
+    ]);
+  });
+}
+
+/** Fills `frame`. `current()` gives the entry and the threshold, null for the stored one; `onProblem(problem or null)`. */
+export function makeDownloads(frame, { labels, classes, current, onProblem }) {
+  for (const [parameters, title, format] of choices(labels, classes)) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.output = parameters.output;
+    button.append(title, small(format));
+    button.addEventListener("click", async () => {
+      const { entry, threshold } = current();
+      button.disabled = true;
+      onProblem(null);
+      try {
+        save(await fileOf(entry, parameters, parameters.output === "probability" ? null : threshold));
+      } catch (problem) {
+        onProblem(problem);
+      }
+      button.disabled = false;
+    });
+    frame.append(button);
+  }
+}
+
+/** The bytes that curl gets: those that came already, or by a request of their own. */
+async function fileOf(entry, parameters, threshold) {
+  const wanted = threshold === null ? parameters : { ...parameters, threshold };
+  const query = (each) => String(new URLSearchParams(each));
+  return query(wanted) === query(entry.parameters) ? entry.result : segment(entry.file, wanted);
+}
+
+function small(text) {
+  const element = document.createElement("small");
+  element.textContent = text;
+  return element;
+}
+
+function save({ blob, name }) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser reads it after the click
+}

@@ -1,0 +1,60 @@
+// What is shown of an image file: by the browser's own decoder where it is right, else by the worker.
+
+import { ask } from "./decoder.js";
+import { readHeader } from "./png.js";
+import { stepFor } from "./raster.js";
+
+// A canvas of this size works in every browser; what is larger is shown with fewer pixels, and computed with all.
+const LIMITS = { most: 2 ** 24, side: 8192 };
+const THUMBNAIL = { most: 200 ** 2, side: 400 };
+
+/** A page as a canvas, no larger than the limits. `key` names the file for the worker. Throws if it cannot be shown. */
+export async function loadPicture(key, file, index) {
+  return load(key, file, index, LIMITS);
+}
+
+/** Likewise, small. */
+export async function loadThumbnail(key, file) {
+  return load(key, file, 0, THUMBNAIL);
+}
+
+/** The result's values for a page, as `worker.js` gives them, no larger than the limits. */
+export function loadValues(key, blob, index) {
+  return ask("values", { key, blob, index, ...LIMITS });
+}
+
+async function load(key, file, index, limits) {
+  if (await isForWorker(file)) {
+    const { width, height, data } = await ask("picture", { key, blob: file, index, ...limits });
+    return toCanvas(new ImageData(data, width, height));
+  }
+  // as stored, like the mask: a rotation written into the file is not applied
+  const bitmap = await createImageBitmap(file, { imageOrientation: "none" });
+  const step = stepFor(bitmap.width, bitmap.height, limits.most, limits.side);
+  const canvas = emptyCanvas(Math.ceil(bitmap.width / step), Math.ceil(bitmap.height / step));
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  bitmap.close();
+  return canvas;
+}
+
+/** TIFF, and 16-bit PNG, of which a browser would show the upper 8 bits alone: black, for many cameras. */
+async function isForWorker(file) {
+  const bytes = new Uint8Array(await file.slice(0, 33).arrayBuffer());
+  const header = readHeader(bytes);
+  if (header) return header.depth === 16 && !header.interlaced;
+  const start = String.fromCharCode(...bytes.subarray(0, 2));
+  return start === "II" || start === "MM";
+}
+
+export function emptyCanvas(width, height) {
+  const canvas = document.createElement("canvas");
+  canvas.width = width;
+  canvas.height = height;
+  return canvas;
+}
+
+function toCanvas(pixels) {
+  const canvas = emptyCanvas(pixels.width, pixels.height);
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  return canvas;
+}

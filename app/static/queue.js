@@ -1,0 +1,91 @@
+// The images and their requests: one request an image, a few at a time.
+
+import { pause, Problem, segment } from "./api.js";
+import { findFault } from "./check.js";
+
+const AT_ONCE = 2; // one is sent while another is computed
+const LONGEST_WAIT = 30; // seconds, between tries while the service is overloaded
+const TRIES = 20;
+
+let made = 0;
+
+/** An image on its way; `state` is waiting, uploading, computing, busy, done or failed. */
+class Entry {
+  id = ++made;
+  state = "waiting";
+  sent = 0; // share of the file
+  problem = null;
+  parameters = null; // of the request
+  result = null; // `{ blob, name }`
+  leaving = new AbortController();
+
+  constructor(file) {
+    this.file = file;
+  }
+}
+
+export class Queue {
+  #running = 0;
+
+  /** `parameters`: of the requests, may be a promise; `onChange` is called with the entry that changed. */
+  constructor(parameters, onChange) {
+    this.entries = [];
+    this.parameters = parameters;
+    this.onChange = onChange;
+  }
+
+  add(file) {
+    const entry = new Entry(file);
+    this.entries.push(entry);
+    this.onChange(entry);
+    this.#next();
+    return entry;
+  }
+
+  retry(entry) {
+    this.#set(entry, { state: "waiting", problem: null });
+    this.#next();
+  }
+
+  /** Forgets an entry, and gives up its request. */
+  remove(entry) {
+    this.entries.splice(this.entries.indexOf(entry), 1);
+    entry.leaving.abort();
+  }
+
+  async #next() {
+    const entry = this.entries.find(({ state }) => state === "waiting");
+    if (!entry || this.#running >= AT_ONCE) return;
+    this.#running++;
+    this.#set(entry, { state: "uploading", sent: 0 });
+    try {
+      const result = await this.#send(entry);
+      this.#set(entry, { state: "done", result });
+    } catch (problem) {
+      this.#set(entry, { state: "failed", problem });
+    }
+    this.#running--;
+    this.#next();
+  }
+
+  async #send(entry) {
+    const fault = await findFault(entry.file);
+    if (fault) throw new Problem(400, fault);
+    const parameters = (entry.parameters = await this.parameters);
+    const onUpload = (sent) => this.#set(entry, { state: sent < 1 ? "uploading" : "computing", sent });
+    for (let tries = 1; ; tries++) {
+      try {
+        return await segment(entry.file, parameters, { onUpload, signal: entry.leaving.signal });
+      } catch (problem) {
+        if (problem.status !== 503 || tries === TRIES || entry.leaving.signal.aborted) throw problem;
+        this.#set(entry, { state: "busy" });
+        await pause(Math.min(Math.max(1, problem.retryAfter), LONGEST_WAIT));
+      }
+    }
+  }
+
+  #set(entry, changes) {
+    Object.assign(entry, changes);
+    if (this.entries.includes(entry)) this.onChange(entry);
+  }
+}

@@ -1,0 +1,66 @@
+// The chosen image: its pages, the mask at the threshold, and the objects in it.
+
+import { ask } from "./decoder.js";
+import { levelOf, Mask } from "./mask.js";
+import { loadPicture, loadValues } from "./picture.js";
+
+const REST_MS = 150; // after the slider's last move, before objects are looked for
+
+export class Scene {
+  #shown = null; // `{ entry, index, values, mask }`
+  #loads = 0; // the last one's number, to drop what comes too late of others
+  #counts = 0;
+  #timer = 0;
+
+  /** `threshold`: null for a net of several classes. `onPage` and `onAreas` are told what is there. */
+  constructor(viewer, { threshold, onPage, onAreas }) {
+    Object.assign(this, { viewer, onPage, onAreas });
+    this.level = threshold === null ? null : levelOf(threshold);
+  }
+
+  /** Shows a page of an entry that is done. What comes too late, since another one was chosen, is dropped. */
+  async show(entry, index) {
+    const load = ++this.#loads;
+    const [{ pages }, values, image] = await Promise.all([
+      ask("pages", { key: resultKey(entry), blob: entry.result.blob }),
+      loadValues(resultKey(entry), entry.result.blob, index),
+      loadPicture(`${entry.id}-image`, entry.file, index).catch(() => null),
+    ]);
+    if (load !== this.#loads) return;
+    const mask = new Mask(values.width, values.height);
+    this.#shown = { entry, index, values, mask };
+    mask.paint(values.data, this.level);
+    this.viewer.show({ image, ...mask.layers }, values.size);
+    this.onPage({ pages, index, size: values.size, isShrunk: values.width < values.size.width, hasPicture: image !== null });
+    this.#count();
+  }
+
+  clear() {
+    this.#loads++;
+    this.#counts++;
+    clearTimeout(this.#timer);
+    this.#shown = null;
+  }
+
+  set threshold(threshold) {
+    this.level = levelOf(threshold);
+    if (!this.#shown) return;
+    const { values, mask } = this.#shown;
+    mask.paint(values.data, this.level);
+    this.viewer.draw();
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#count(), REST_MS);
+  }
+
+  async #count() {
+    const count = ++this.#counts;
+    const { entry, index } = this.#shown;
+    const counted = { key: resultKey(entry), blob: entry.result.blob, index, level: this.level };
+    const { areas, pixels } = await ask("areas", counted);
+    if (count === this.#counts) this.onAreas(areas, pixels);
+  }
+}
+
+function resultKey(entry) {
+  return `${entry.id}-result`;
+}

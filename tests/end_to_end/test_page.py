@@ -1,0 +1,168 @@
+"""The page in a real browser: headless Chromium, driven by Playwright."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+
+from model.images import encode_png, encode_tiff
+from model.preprocessing import Pixels, Preprocessing
+from model.unet import UNet, UNetConfig
+from model.weights_file import Description, save_weights
+from tests.end_to_end.browser import (
+    EXAMPLE,
+    ask,
+    expect_figures,
+    expect_objects,
+    give,
+    read_mask,
+    slide,
+    tinted,
+    to_png,
+)
+
+OpenPage = Callable[..., Page]
+
+
+def test_the_example_shows_its_mask_and_the_slider_changes_it_with_no_new_request(server: Any, open_page: OpenPage):
+    page = open_page(server.url)
+    page.click("#example")
+    expect_figures(page, read_mask(ask(server.url, EXAMPLE)))
+    slide(page, "opacity", 100)
+    before = tinted(page)
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    slide(page, "threshold", 0.7)
+    assert 0.01 < tinted(page) < before - 0.01
+    expect_figures(page, read_mask(ask(server.url, EXAMPLE, threshold=0.7)))
+    page.click("#reset")
+    assert tinted(page) == before
+    assert requests == []
+    assert (
+        page.locator("#histogram").get_attribute("aria-label") == f"Histogram of areas. {page.inner_text('#summary')}"
+    )
+
+
+def test_what_is_downloaded_is_what_other_clients_get(server: Any, open_page: OpenPage, png: bytes):
+    def ask(output: str, **parameters: float) -> bytes:
+        named = {"file": ("cells.png", png)}
+        return httpx.post(
+            f"{server.url}/segment", params={"output": output, **parameters}, files=named, timeout=60
+        ).content
+
+    def download(output: str) -> tuple[bytes, str]:
+        with page.expect_download() as started:
+            page.click(f"[data-output={output}]")
+        return started.value.path().read_bytes(), started.value.suggested_filename
+
+    page = open_page(server.url)
+    give(page, ("cells.png", png))
+    for output in ("mask", "probability", "instances", "overlay"):
+        assert download(output) == (ask(output), f"cells_{output}.png")
+    assert download("geojson") == (ask("geojson"), "cells_geojson.geojson")
+    slide(page, "threshold", 0.45)
+    assert ask("mask", threshold=0.45) != ask("mask")
+    assert download("mask") == (ask("mask", threshold=0.45), "cells_mask.png")
+    assert download("coco") == (ask("coco", threshold=0.45), "cells_coco.json")
+
+
+def test_files_that_are_no_images_or_refused_are_told_in_plain_words(server: Any, open_page: OpenPage):
+    page = open_page(server.url, refused=True)
+    large = encode_png(np.zeros((1000, 1200), np.uint8))
+    give(page, ("notes.png", b"no image"), ("cut.png", EXAMPLE[:5000]), ("large.png", large), ("good.png", EXAMPLE))
+    states = page.locator("#images .state")
+    expect(states.nth(0)).to_contain_text("not an image")
+    expect(states.nth(1)).to_have_text("The PNG file is broken or truncated.")
+    expect(states.nth(2)).to_have_text("The image has 1200 x 1000 pixels, more than 1000000 in all.")
+    expect(states.nth(3)).to_have_text("Done")
+    expect(page.locator("#message")).to_contain_text("not an image")  # the first one is chosen
+    expect(page.locator("#panel")).to_be_hidden()
+    page.get_by_role("button", name="Remove notes.png").click()
+    expect(page.locator("#message")).to_contain_text("truncated")
+    page.get_by_role("button", name="good.png Done").click()
+    expect_objects(page)
+
+
+def test_no_request_is_made_for_what_is_no_image(server: Any, open_page: OpenPage):
+    page = open_page(server.url)  # not even the browser's own line about a refused request
+    give(page, ("notes.png", b"no image"), ("empty.tif", b""))
+    expect(page.locator("#images .state").nth(1)).to_have_text("The file is empty.")
+
+
+def test_the_pages_of_a_stack_are_turned_by_a_slider(server: Any, open_page: OpenPage, pixels: Pixels):
+    pages = [pixels, 255 - pixels, pixels[::-1] // 2]
+    page = open_page(server.url)
+    give(page, ("stack.tif", encode_tiff([each.copy() for each in pages])))
+    expect(page.locator("#caption")).to_have_text("stack.tif · 70 × 150, 3 pages")
+    for number, each in enumerate(pages, start=1):
+        slide(page, "page", number)
+        expect(page.locator("#page-number")).to_have_text(f"{number} of 3")
+        expect_figures(page, read_mask(ask(server.url, to_png(each))))
+    assert not page.locator("#note").is_visible()  # the image is shown, too
+
+
+def test_pasted_and_dropped_images_are_taken(server: Any, open_page: OpenPage):
+    page = open_page(server.url)
+    give = """async ([kind, field]) => {
+        const files = new DataTransfer();
+        const image = await (await fetch("static/example.png")).blob();
+        files.items.add(new File([image], kind + ".png", { type: "image/png" }));
+        const Kind = kind === "paste" ? ClipboardEvent : DragEvent;
+        document.body.dispatchEvent(new Kind(kind, { [field]: files, bubbles: true }));
+    }"""
+    page.evaluate(give, ["paste", "clipboardData"])
+    page.evaluate(give, ["drop", "dataTransfer"])
+    expect(page.locator("#images .name")).to_have_text(["paste.png", "drop.png"])
+    expect(page.locator("#images .state")).to_have_text(["Done", "Done"])
+
+
+def test_the_key_is_asked_for_where_one_is_needed(serve: Callable[..., Any], open_page: OpenPage):
+    page = open_page(serve(api_keys="first,second").url, refused=True)
+    page.click("#example")
+    for key in ("wrong", "schlüssel", "κλειδί", "second"):
+        page.get_by_label("Key", exact=True).fill(key)
+        page.keyboard.press("Enter")
+    expect(page.locator("#images .state")).to_have_text("Done")
+    expect_objects(page)
+
+
+@pytest.fixture
+def classes_path(tmp_path: Path) -> Path:
+    """A net of three classes."""
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(1)
+        net = UNet(UNetConfig(width=4, depth=2, classes=3)).eval()
+    labels = {0: "background", 1: "nucleus", 2: "membrane"}
+    description = Description(name="three", architecture=net.config, preprocessing=Preprocessing(), labels=labels)
+    path = tmp_path / "three.safetensors"
+    save_weights(path, net.state_dict(), description)
+    return path
+
+
+def test_several_classes_have_colours_and_a_legend_and_no_threshold(
+    serve: Callable[..., Any], open_page: OpenPage, classes_path: Path, pixels: Pixels
+):
+    url = serve(weights=classes_path).url
+    page = open_page(url)
+    give(page, ("x.png", to_png(pixels)))
+    expect_figures(page, read_mask(ask(url, to_png(pixels))))
+    expect(page.locator("#legend li")).to_have_text(["nucleus", "membrane"])
+    expect(page.locator("#threshold")).to_be_hidden()
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Probability of membrane").click()
+    assert (
+        started.value.path().read_bytes() == ask(url, to_png(pixels), **{"output": "probability", "class": 2}).content
+    )
+
+
+def test_the_footer_says_what_serves_and_leads_to_the_api(server: Any, open_page: OpenPage):
+    page = open_page(server.url)
+    model = httpx.get(f"{server.url}/model").json()
+    expect(page.locator("#model")).to_have_text(re.compile(f"small-net .*{model['engine']} on cpu, fp32"))
+    assert page.get_by_role("link", name="API").get_attribute("href") == "docs"

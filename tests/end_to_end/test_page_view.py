@@ -1,0 +1,149 @@
+"""How the page shows images, in a real browser; and its scripts that read and count them."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from model.images import encode_tiff
+from model.preprocessing import Pixels
+from tests.end_to_end.browser import (
+    ask,
+    expect_figures,
+    expect_objects,
+    give,
+    is_grey,
+    read_canvas,
+    read_mask,
+    slide,
+    to_png,
+)
+
+OpenPage = Callable[..., Page]
+
+
+def test_sixteen_bits_are_stretched_to_be_seen(server: Any, open_page: OpenPage, pixels: Pixels):
+    dark = pixels.astype(np.uint16) + 300  # as of a camera that uses few of its bits
+    tiff = io.BytesIO()
+    Image.fromarray(dark).save(tiff, "TIFF", compression="tiff_adobe_deflate")
+    page = open_page(server.url)
+    give(page, ("dark.png", to_png(dark)), ("dark.tif", tiff.getvalue()), ("light.png", to_png(pixels)))
+    page.uncheck("#outlines")
+    slide(page, "opacity", 0)
+    seen = []
+    for name in ("dark.png", "dark.tif", "light.png"):
+        page.get_by_role("button", name=f"{name} Done").click()
+        expect(page.locator("#caption")).to_contain_text(f"{name} · 70 × 150")
+        seen.append(read_canvas(page).astype(int))
+    assert seen[0].max() == 255
+    assert np.abs(seen[0] - seen[1]).max() == 0
+    assert np.abs(seen[0] - seen[2]).max() <= 1
+
+
+def test_an_image_wider_than_a_canvas_is_shown_smaller_and_counted_whole(server: Any, open_page: OpenPage):
+    wide = np.random.default_rng(0).integers(0, 256, (10, 9_000), np.uint8)
+    page = open_page(server.url)
+    give(page, ("wide.png", to_png(wide)))
+    expect(page.locator("#note")).to_contain_text("fewer pixels")
+    # of noise, some pixels lie within the rounding of 16 bits about the threshold
+    probability = read_mask(ask(server.url, to_png(wide), output="probability"))
+    expect_figures(page, (probability >= round(0.4 * 65535)).view(np.uint8))
+
+
+def test_keys_zoom_move_and_hide_the_mask(server: Any, open_page: OpenPage):
+    page = open_page(server.url)
+    page.click("#example")
+    expect_objects(page)
+    page.focus("#canvas")
+    whole = read_canvas(page)
+    page.keyboard.press("+")
+    zoomed = read_canvas(page)
+    page.keyboard.press("ArrowDown")
+    moved = read_canvas(page)
+    page.keyboard.press("0")
+    assert np.array_equal(read_canvas(page), whole)
+    assert not np.array_equal(zoomed, whole)
+    assert not np.array_equal(moved, zoomed)
+    page.keyboard.down("Space")
+    assert is_grey(read_canvas(page))
+    page.keyboard.up("Space")
+    assert np.array_equal(read_canvas(page), whole)
+
+
+def test_side_by_side_and_blinking_compare_the_image_with_its_mask(
+    server: Any, open_page: OpenPage, wait_until: Callable[[Callable[[], object]], None]
+):
+    page = open_page(server.url)
+    page.click("#example")
+    expect_objects(page)
+    page.get_by_text("Side by side").click()
+    drawn = read_canvas(page)
+    half = drawn.shape[1] // 2
+    assert is_grey(drawn[:, :half])
+    assert not is_grey(drawn[:, half:])
+    page.get_by_text("Blink").click()
+    wait_until(lambda: not is_grey(read_canvas(page)))
+    wait_until(lambda: is_grey(read_canvas(page)))
+
+
+def test_a_narrow_screen_needs_no_sideways_scrolling(server: Any, open_page: OpenPage, pixels: Pixels):
+    page = open_page(server.url, width=390)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    give(page, ("a-name-without-end-" * 9 + ".tif", encode_tiff([pixels, pixels])), ("no image.png", b"nothing"))
+    expect_objects(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    for control in ("#threshold", "#opacity", "#zoom-in", "[data-output=coco]"):
+        box = page.locator(control).bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+
+
+def test_the_colours_follow_the_button_and_stay(server: Any, open_page: OpenPage):
+    page = open_page(server.url)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.get_by_role("button", name="Dark colours").click()
+    dark = page.evaluate(ground)
+    page.reload()
+    assert page.evaluate(ground) == dark != light
+
+
+def test_png_files_are_read_with_all_their_bits_whatever_their_filter(server: Any, open_page: OpenPage):
+    page = open_page(server.url)
+    read = """async (bytes) => {
+        const { decodePng } = await import(new URL("static/png.js", document.baseURI));
+        return [...(await decodePng(Uint8Array.from(bytes))).data];
+    }"""
+    random = np.random.default_rng(0)
+    filters = (
+        cv2.IMWRITE_PNG_FILTER_NONE,
+        cv2.IMWRITE_PNG_FILTER_SUB,
+        cv2.IMWRITE_PNG_FILTER_UP,
+        cv2.IMWRITE_PNG_FILTER_AVG,
+        cv2.IMWRITE_PNG_FILTER_PAETH,
+    )
+    for dtype in (np.uint8, np.uint16):
+        for shape in ((13, 17), (13, 17, 3)):
+            stored = random.integers(0, np.iinfo(dtype).max, shape, dtype)
+            for each in filters:
+                _, encoded = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_FILTER, each])
+                expected = stored[..., ::-1] if stored.ndim == 3 else stored
+                assert page.evaluate(read, encoded.tolist()) == expected.ravel().tolist()
+
+
+def test_objects_are_those_that_opencv_finds(server: Any, open_page: OpenPage):
+    page = open_page(server.url)
+    read = """async ([values, width]) => {
+        const { areasOf } = await import(new URL("static/regions.js", document.baseURI));
+        return [...areasOf(Uint8Array.from(values), width)];
+    }"""
+    random = np.random.default_rng(0)
+    for share in (0.1, 0.5, 0.6, 1):
+        mask = (random.random((40, 51)) < share).astype(np.uint8)
+        areas = cv2.connectedComponentsWithStats(mask, connectivity=4)[2][1:, cv2.CC_STAT_AREA]
+        assert sorted(page.evaluate(read, [mask.ravel().tolist(), 51])) == sorted(areas.tolist())
