@@ -137,9 +137,19 @@ def test_a_right_key_comes_in_by_either_header(make_app: Callable[..., FastAPI],
     assert answer.status == 400
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/segment", "/v2/models/small-net/infer", "/v2/models/small-net/versions/1/infer", "/v2/models/unknown/infer"],
+)
+@pytest.mark.parametrize("ending", ["", "\n"])  # the router takes a line feed after a path for nothing
+def test_no_path_to_what_costs_gets_past(make_app: Callable[..., FastAPI], path: str, ending: str):
+    answer = _post(make_app(api_keys="right"), {"Content-Type": "image/png"}, path=path + ending)
+    assert answer.status == 401
+
+
 def test_keys_guard_no_more_than_what_costs(make_app: Callable[..., FastAPI]):
     app = make_app(api_keys="right")
-    for path in ("/healthz", "/readyz", "/metrics", "/model"):
+    for path in ("/healthz", "/readyz", "/metrics", "/model", "/v2", "/v2/health/ready", "/v2/models/small-net"):
         assert _post(app, path=path).status == 405  # known, open, and not for POST
 
 
