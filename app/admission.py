@@ -16,10 +16,11 @@ from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.metrics import Metrics
-from app.problems import Problem, ProblemResponse, not_ready_problem, overload_problem
+from app.problems import Problem, not_ready_problem, overload_problem, path_of, problem_response
 from app.scheduler import Overloaded
 from app.service import Service
 
@@ -34,11 +35,13 @@ CLIENT_CLOSED = 499
 # How long a client that was refused before its body was read may go on sending it, seconds.
 LINGER_S, LINGER_UNREAD_S = 2.0, 0.5
 
-# The calls that cost something: what admission is about.
-GUARDED = ("/segment",)
+# The routes of the calls that cost something: what admission is about. Their patterns are made as the router makes its
+# own, or a path that both read differently (one that ends with a line feed) would get past.
+_COSTLY = ("/segment", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
+GUARDED = {route: compile_path(route)[0] for route in _COSTLY}
 
 # Machines ask for these every few seconds: logged at debug alone.
-PROBES = ("/healthz", "/readyz", "/metrics")
+PROBES = ("/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready")
 
 
 class RequestLog:
@@ -73,10 +76,11 @@ class RequestLog:
                 problem = Problem(
                     HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed on this request; its log says why."
                 )
-                await ProblemResponse(problem, request_id)(scope, receive, send_with_id)
+                await problem_response(problem, scope)(scope, receive, send_with_id)
         finally:
-            path = scope["path"]
-            route = path if path in GUARDED else getattr(scope.get("route"), "path", "other")
+            path = path_of(scope)
+            # one that was refused never came to the router; and never the path, which clients make up
+            route = guarded_route(path) or getattr(scope.get("route"), "path", "other")
             self.metrics.requests.labels(scope["method"], route, status).inc()
             fields = {
                 "request_id": request_id,
@@ -97,14 +101,14 @@ class Admission:
         self.limit = service.settings.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] not in GUARDED:
+        if scope["type"] != "http" or not guarded_route(path_of(scope)):
             await self.app(scope, receive, send)
             return
         send = _lingering(receive, send)
         try:
             self._check(Headers(scope=scope))
         except Problem as problem:
-            await ProblemResponse(problem, scope["state"]["request_id"])(scope, receive, send)
+            await problem_response(problem, scope)(scope, receive, send)
             return
         await self.app(scope, self._limited(receive), send)
 
@@ -148,6 +152,11 @@ class Admission:
 
     def _reject(self, reason: str) -> None:
         self.service.metrics.rejected.labels(reason).inc()
+
+
+def guarded_route(path: str) -> str | None:
+    """The route, among those that are guarded, that a path leads to."""
+    return next((route for route, pattern in GUARDED.items() if pattern.match(path)), None)
 
 
 def _lingering(receive: Receive, send: Send) -> Send:

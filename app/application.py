@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 
 from app import __version__, page
 from app.admission import Admission, RequestLog
+from app.open_inference.routes import router as open_inference
 from app.problems import install_problem_handlers
 from app.routes import router
 from app.service import Service, read_weights
@@ -43,6 +44,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     app.include_router(router)
     app.include_router(page.router)
+    app.include_router(open_inference)
     install_problem_handlers(app)
     app.add_middleware(Admission, service=service)
     app.add_middleware(RequestLog, metrics=service.metrics)  # added last, so outermost

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -16,35 +17,78 @@ from app.scheduler import Overloaded
 from app.service import Service
 from app.upload import Upload
 from model.outputs.output import File, OutputError, Wanted, renderer, to_file
-from model.preprocessing import Pixels
-from model.segmenter import ImageTask
+from model.preprocessing import Pixels, Values
+from model.segmenter import ImageTask, Render
 
 T = TypeVar("T")
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
-class Result:
-    """The answer's file, and how long each stage took, seconds: decode, queue, infer, encode."""
+class Result(Generic[T]):
+    """The answer, and how long each stage took, seconds: decode, queue, infer, encode."""
 
-    file: File
+    answer: T
     stages: dict[str, float]
 
 
-async def segment(request: Request, service: Service, upload: Upload, wanted: Wanted) -> Result:
+@asynccontextmanager
+async def deadline(service: Service) -> AsyncIterator[None]:
+    """Gives up what is in it after SEGMENT_DEADLINE_S. Raises Problem, 504."""
+    try:
+        async with asyncio.timeout(service.settings.deadline_s):
+            yield
+    except TimeoutError as error:
+        detail = f"Not done within {service.settings.deadline_s:g} s."
+        raise Problem(HTTPStatus.GATEWAY_TIMEOUT, detail) from error
+
+
+def headers(service: Service, result: Result[Any]) -> dict[str, str]:
+    """What an answer tells of how it was made: the weights, and where the time went."""
+    timing = ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in result.stages.items())
+    return {"X-Model": service.weights.label, "Server-Timing": timing}
+
+
+async def segment(request: Request, service: Service, upload: Upload, wanted: Wanted) -> Result[File]:
     """The file that is wanted; the upload's bytes are let go of. Raises Problem, ClientDisconnect."""
-    return await _unless_gone(request, _segment(service, upload, wanted))
+
+    def prepare() -> tuple[Sequence[Pixels], Sequence[ImageTask]]:
+        return _prepare(service, upload.take(), wanted)
+
+    def encode(images: Sequence[Pixels], tasks: Sequence[ImageTask]) -> File:
+        return _encode(service, wanted, images, tasks, upload.stem)
+
+    return await run(request, service, prepare, encode)
 
 
-async def _segment(service: Service, upload: Upload, wanted: Wanted) -> Result:
+async def run(
+    request: Request,
+    service: Service,
+    prepare: Callable[[], tuple[Kept, Sequence[ImageTask]]],
+    encode: Callable[[Kept, Sequence[ImageTask]], T],
+) -> Result[T]:
+    """The way of a request whose body has been read: `prepare` makes it tasks, the engine runs them, `encode` answers.
+
+    Both run off the event loop; what `prepare` gives besides the tasks is kept for `encode`. Raises what they raise,
+    Problem and ClientDisconnect.
+    """
+    return await _unless_gone(request, _run(service, prepare, encode))
+
+
+async def _run(
+    service: Service,
+    prepare: Callable[[], tuple[Kept, Sequence[ImageTask]]],
+    encode: Callable[[Kept, Sequence[ImageTask]], T],
+) -> Result[T]:
     decoding = time.perf_counter()
     try:
-        images, tasks = await service.in_pool(_prepare, service, upload.take(), wanted)
+        kept, tasks = await service.in_pool(prepare)
         job = await service.scheduler.run(*tasks)
     except Overloaded as error:
         service.metrics.rejected.labels("overload").inc()
         raise overload_problem(error.retry_after_s) from error
     inferred = time.perf_counter()
-    file = await service.in_pool(_encode, service, wanted, images, tasks, upload.stem)
+    answer = await service.in_pool(encode, kept, tasks)
     started = job.started or inferred
     stages = {
         "decode": job.submitted - decoding,
@@ -54,7 +98,7 @@ async def _segment(service: Service, upload: Upload, wanted: Wanted) -> Result:
     }
     for stage, seconds in stages.items():
         service.metrics.stages.labels(stage).observe(seconds)
-    return Result(file, stages)
+    return Result(answer, stages)
 
 
 def _prepare(service: Service, data: bytes, wanted: Wanted) -> tuple[Sequence[Pixels], Sequence[ImageTask]]:
@@ -62,9 +106,13 @@ def _prepare(service: Service, data: bytes, wanted: Wanted) -> tuple[Sequence[Pi
     header = measure(data, service.settings.max_pixels)
     with service.scheduler.room(header.pixels):
         images = decode(data, header)
-    render = renderer(wanted, service.weights.description)
+    return images, make_tasks(service, images, renderer(wanted, service.weights.description))
+
+
+def make_tasks(service: Service, images: Sequence[Values], render: Render) -> list[ImageTask]:
+    """A task for each image. Raises Problem, 422, if the net takes no such images."""
     try:
-        return images, [service.segmenter.task(image, render) for image in images]
+        return [service.segmenter.task(image, render) for image in images]
     except ValueError as error:
         channels = service.weights.description.architecture.in_channels
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The net takes images of {channels} channels.") from error

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 `application/problem+json`, one shape for all of them.
+"""Errors as RFC 9457 `application/problem+json`; under /v2 as the Open Inference Protocol has them, `{"error": ...}`.
 
 Texts are fixed or made of numbers: no exception string, path or address of the server gets into one.
 """
@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 
 class Problem(Exception):
@@ -36,6 +37,23 @@ class ProblemResponse(JSONResponse):
         super().__init__(content, int(problem.status), dict(problem.headers or {}))
 
 
+def problem_response(problem: Problem, scope: Scope) -> JSONResponse:
+    """The answer to a request that ends with a problem, in the shape that its path asks for."""
+    path = path_of(scope)
+    if path != "/v2" and not path.startswith("/v2/"):
+        return ProblemResponse(problem, scope["state"]["request_id"])
+    # the protocol knows 400 alone for all that is wrong with a request's content
+    unprocessable = problem.status == HTTPStatus.UNPROCESSABLE_ENTITY
+    status = HTTPStatus.BAD_REQUEST if unprocessable else problem.status
+    return JSONResponse({"error": problem.detail}, int(status), dict(problem.headers or {}))
+
+
+def path_of(scope: Scope) -> str:
+    """The path as the routes know it, without the prefix that a proxy has put before all of them."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 def not_ready_problem() -> Problem:
     """503 before the engine is warm, and while draining."""
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The service is starting or stopping.", {"Retry-After": "5"})
@@ -55,20 +73,18 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_bad_parameter)  # type: ignore[arg-type]
 
 
-def _respond(request: Request, problem: Problem) -> ProblemResponse:
-    return ProblemResponse(problem, request.scope["state"]["request_id"])
+async def _on_problem(request: Request, error: Problem) -> JSONResponse:
+    return problem_response(error, request.scope)
 
 
-async def _on_problem(request: Request, error: Problem) -> ProblemResponse:
-    return _respond(request, error)
-
-
-async def _on_http_exception(request: Request, error: HTTPException) -> ProblemResponse:
+async def _on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
     status = HTTPStatus(error.status_code)
-    return _respond(request, Problem(status, status.description or status.phrase, error.headers))
+    problem = Problem(status, status.description or status.phrase, error.headers)
+    return problem_response(problem, request.scope)
 
 
-async def _on_bad_parameter(request: Request, error: RequestValidationError) -> ProblemResponse:
+async def _on_bad_parameter(request: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     name = first["loc"][-1]
-    return _respond(request, Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"Parameter {name}: {first['msg']}."))
+    problem = Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"Parameter {name}: {first['msg']}.")
+    return problem_response(problem, request.scope)

@@ -1,6 +1,5 @@
 """The HTTP calls."""
 
-import asyncio
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app import pipeline
 from app.problems import Problem, not_ready_problem
-from app.service import Service
+from app.service import Service, service_of
 from app.upload import read_upload
 from model.outputs.output import Output, Wanted
 
@@ -89,23 +88,19 @@ async def segment(
     ] = 0,
 ) -> Response:
     """An image in, its mask out: a PNG as large as the image; for a TIFF of several pages, a TIFF of as many."""
-    service = _service(request)
+    service = service_of(request)
     _check_class(service, class_index)
     accepted = request.headers.get("accept", "")
     wanted = Wanted(output or _preferred(accepted), threshold, class_index, tiff=_prefers_tiff(accepted))
-    try:
-        async with asyncio.timeout(service.settings.deadline_s):
-            upload = await read_upload(request)
-            result = await pipeline.segment(request, service, upload, wanted)
-    except TimeoutError as error:
-        detail = f"Not done within {service.settings.deadline_s:g} s."
-        raise Problem(HTTPStatus.GATEWAY_TIMEOUT, detail) from error
+    async with pipeline.deadline(service):
+        upload = await read_upload(request)
+        result = await pipeline.segment(request, service, upload, wanted)
+    file = result.answer
     headers = {
-        "X-Model": service.weights.label,
-        "Server-Timing": ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in result.stages.items()),
-        "Content-Disposition": f'inline; filename="{upload.stem}_{wanted.output}{result.file.suffix}"',
+        **pipeline.headers(service, result),
+        "Content-Disposition": f'inline; filename="{upload.stem}_{wanted.output}{file.suffix}"',
     }
-    return Response(result.file.data, media_type=result.file.media_type, headers=headers)
+    return Response(file.data, media_type=file.media_type, headers=headers)
 
 
 def _check_class(service: Service, class_index: int) -> None:
@@ -129,7 +124,7 @@ def _prefers_tiff(accepted: str) -> bool:
 @router.get("/model")
 async def describe_model(request: Request) -> dict[str, Any]:
     """What is served: the weights, how they were made, and what runs them."""
-    service = _service(request)
+    service = service_of(request)
     if not service.ready:
         raise not_ready_problem()
     description, engine = service.weights.description, service.segmenter.engine
@@ -154,7 +149,7 @@ async def describe_model(request: Request) -> dict[str, Any]:
 @router.get("/healthz")
 async def healthz(request: Request) -> JSONResponse:
     """200 while the process can answer."""
-    if not _service(request).healthy:
+    if not service_of(request).healthy:
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The engine has stopped.")
     return JSONResponse({"status": "ok"})
 
@@ -163,7 +158,7 @@ async def healthz(request: Request) -> JSONResponse:
 @router.get("/readyz")
 async def readyz(request: Request) -> JSONResponse:
     """200 once the weights are loaded and warm; 503 before that and while draining."""
-    if not _service(request).ready:
+    if not service_of(request).ready:
         raise not_ready_problem()
     return JSONResponse({"status": "ready"})
 
@@ -171,9 +166,4 @@ async def readyz(request: Request) -> JSONResponse:
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Prometheus text."""
-    return Response(generate_latest(_service(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
+    return Response(generate_latest(service_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)

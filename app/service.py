@@ -12,6 +12,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 import torch
+from fastapi import Request
 
 from app.metrics import Metrics
 from app.scheduler import Scheduler
@@ -100,6 +101,12 @@ class Service:
         if self._scheduler:
             self._scheduler.close()
         self._pool.shutdown()
+
+
+def service_of(request: Request) -> Service:
+    """The service of the application that a request came to."""
+    service: Service = request.app.state.service
+    return service
 
 
 def warm_up(segmenter: Segmenter) -> None:

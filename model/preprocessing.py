@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+"""As image files store them."""
 
-FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
+Values: TypeAlias = Pixels | NDArray[np.float32]
+"""What a net can be given: stored pixels, or numbers of which 0..1 is the full range."""
+
+FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 
 # A flatter image than one grey level of 8 bits holds nothing but noise, which normalisation must not blow up.
 LEAST_CONTRAST = 1 / 255
@@ -26,9 +30,9 @@ class Affine:
     shift: NDArray[np.float32]
     scale: NDArray[np.float32]
 
-    def apply(self, pixels: Pixels) -> NDArray[np.float32]:
-        """H x W x C uint8 or uint16 -> C x H x W float32, contiguous."""
-        planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
+    def apply(self, pixels: Values) -> NDArray[np.float32]:
+        """H x W x C uint8, uint16 or float32 -> C x H x W float32, contiguous and a copy."""
+        planes: NDArray[np.float32] = pixels.transpose(2, 0, 1).astype(np.float32, order="C")
         planes -= self.shift[:, None, None]
         planes /= self.scale[:, None, None]
         return planes
@@ -49,7 +53,7 @@ class Preprocessing(BaseModel):
     scaling: Literal["unit", "raw"] = "unit"
     normalisation: Literal["none", "zscore"] = "none"
 
-    def arrange(self, image: Pixels) -> Pixels:
+    def arrange(self, image: Values) -> Values:
         """H x W or H x W x {1, 2, 3, 4, ...} -> H x W x C, the same type: the channels the net takes, RGB order."""
         if image.ndim == 2:
             image = image[:, :, None]
@@ -57,13 +61,13 @@ class Preprocessing(BaseModel):
             return image
         colour = image[:, :, :3] if image.shape[2] >= 3 else image[:, :, :1]
         if self.channels == "rgb":
-            return colour if colour.shape[2] == 3 else cast(Pixels, np.repeat(colour, 3, axis=2))
+            return colour if colour.shape[2] == 3 else cast(Values, np.repeat(colour, 3, axis=2))
         if colour.shape[2] == 1:
             return colour
-        grey: Pixels = cv2.cvtColor(np.ascontiguousarray(colour), cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
+        grey: Values = cv2.cvtColor(np.ascontiguousarray(colour), cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
         return grey[:, :, None]
 
-    def affine(self, image: Pixels) -> Affine:
+    def affine(self, image: Values) -> Affine:
         """The map for this image (H x W x C, from `arrange`); it depends on the whole image, so that tiles agree."""
         channels, full = image.shape[2], FULL_SCALE[image.dtype]
         if self.normalisation == "zscore":

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from model.engines.choice import bundled_weights, choose, make_engine
 from model.engines.engine import Array, Engine
 from model.engines.tta import TTAEngine
-from model.preprocessing import FULL_SCALE, Pixels
+from model.preprocessing import FULL_SCALE, Values
 from model.tiles import Tile, plan_tiles
 from model.weights_file import Description, Weights, load_weights
 
@@ -33,10 +33,15 @@ def as_they_are(probabilities: Array) -> Array:
 class ImageTask:
     """One image on its way through an engine: its tiles are cut, computed in any order, and pasted, each once."""
 
-    def __init__(self, image: Pixels, description: Description, tile: int, render: Render = as_they_are) -> None:
-        """`image`: H x W or H x W x C, uint8 or uint16, RGB order. Raises ValueError if the net takes no such image."""
+    def __init__(self, image: Values, description: Description, tile: int, render: Render = as_they_are) -> None:
+        """`image`: H x W or H x W x C, RGB order; uint8, uint16, or float32 of which 0..1 is the full range.
+
+        Raises ValueError if the net takes no such image.
+        """
         if image.dtype not in FULL_SCALE or image.ndim not in (2, 3) or image.size == 0:
-            raise ValueError(f"an image is H x W or H x W x C, uint8 or uint16, not {image.shape} {image.dtype}")
+            raise ValueError(
+                f"an image is H x W or H x W x C, uint8, uint16 or float32, not {image.shape} {image.dtype}"
+            )
         architecture, preprocessing = description.architecture, description.preprocessing
         self._pixels = preprocessing.arrange(image)
         height, width, channels = self._pixels.shape
@@ -56,7 +61,7 @@ class ImageTask:
         window = self._pixels[rows.start : rows.start + rows.size, columns.start : columns.start + columns.size]
         below, right = max(0, rows.start + rows.size - height), max(0, columns.start + columns.size - width)
         if below or right:
-            window = cast(Pixels, np.pad(window, ((0, below), (0, right), (0, 0)), mode="edge"))
+            window = cast(Values, np.pad(window, ((0, below), (0, right), (0, 0)), mode="edge"))
         return self._affine.apply(window)
 
     def paste(self, tile: Tile, probabilities: Array) -> None:
@@ -99,7 +104,7 @@ class Segmenter:
         weights = load_weights(path or bundled_weights(engine, device, precision))
         return cls(weights, make_engine(weights, choose(weights, engine, device, precision)), tile=tile, tta=tta)
 
-    def task(self, image: Pixels, render: Render = as_they_are) -> ImageTask:
+    def task(self, image: Values, render: Render = as_they_are) -> ImageTask:
         """The tiles of an image (see `ImageTask`), for callers that have tiles of several images to run."""
         return ImageTask(image, self.description, self._tile, render)
 
@@ -114,18 +119,18 @@ class Segmenter:
         for (task, tile), result in zip(batch, results, strict=True):
             task.paste(tile, result)
 
-    def render(self, image: Pixels, render: Render) -> NDArray[Any]:
-        """H x W or H x W x C, uint8 or uint16 -> (... x) H x W, as rendered. Raises ValueError: see `ImageTask`."""
+    def render(self, image: Values, render: Render) -> NDArray[Any]:
+        """An image as `ImageTask` takes it -> (... x) H x W, as rendered. Raises ValueError: see `ImageTask`."""
         task = self.task(image, render)
         for tile in task.tiles:
             self.run([(task, tile)])
         return task.result
 
-    def probabilities(self, image: Pixels) -> Array:
-        """H x W or H x W x C, uint8 or uint16 -> K x H x W float32 in 0..1. Raises ValueError: see `ImageTask`."""
+    def probabilities(self, image: Values) -> Array:
+        """An image as `ImageTask` takes it -> K x H x W float32 in 0..1. Raises ValueError: see `ImageTask`."""
         return self.render(image, as_they_are)
 
-    def mask(self, image: Pixels, threshold: float | None = None) -> NDArray[np.uint8]:
+    def mask(self, image: Values, threshold: float | None = None) -> NDArray[np.uint8]:
         """H x W uint8: 0 and 255, or the class index of a net of several. `threshold`: 0..1, or the stored one."""
         chosen = self.description.threshold if threshold is None else threshold
         return self.render(image, lambda probabilities: to_mask(probabilities, chosen))

@@ -71,7 +71,9 @@ class GatedEngine:
         return self._engine.run(batch, kept)
 
 
-def _save_random_net(path: Path, *, seed: int = 0, channels: str = "grey", **config: Any) -> Path:
+def _save_random_net(
+    path: Path, *, seed: int = 0, channels: str = "grey", normalisation: str = "none", **config: Any
+) -> Path:
     """Weights whose logits spread around 0, so that masks hold both values; the stored threshold is not a half."""
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
@@ -80,7 +82,7 @@ def _save_random_net(path: Path, *, seed: int = 0, channels: str = "grey", **con
         net.outc.conv.weight /= logits.std(dim=(0, 2, 3))[:, None, None, None]
         assert net.outc.conv.bias is not None
         net.outc.conv.bias -= net(torch.rand(1, net.config.in_channels, 96, 96)).mean(dim=(0, 2, 3))
-    preprocessing = Preprocessing.model_validate({"channels": channels})
+    preprocessing = Preprocessing.model_validate({"channels": channels, "normalisation": normalisation})
     description = Description(name=path.stem, architecture=net.config, preprocessing=preprocessing, threshold=0.4)
     save_weights(path, net.state_dict(), description)
     return path
@@ -110,6 +112,12 @@ def stored_channels_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A net that takes images of three channels and no others."""
     path = tmp_path_factory.mktemp("weights") / "three-channels.safetensors"
     return _save_random_net(path, channels="stored", in_channels=3)
+
+
+@pytest.fixture(scope="session")
+def zscore_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net of one grey channel whose input is z-scored."""
+    return _save_random_net(tmp_path_factory.mktemp("weights") / "zscore-net.safetensors", normalisation="zscore")
 
 
 @pytest.fixture(scope="session")

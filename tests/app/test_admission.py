@@ -51,6 +51,7 @@ def _post(
     receive: Any = _never,
     path: str = "/segment",
     answer: Answer | None = None,
+    root_path: str = "",
 ) -> Answer:
     answer = answer or Answer()
     scope = {
@@ -58,7 +59,7 @@ def _post(
         "method": "POST",
         "path": path,
         "raw_path": path.encode(),
-        "root_path": "",
+        "root_path": root_path,
         "query_string": b"",
         "headers": [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],
     }
@@ -119,6 +120,13 @@ def test_without_a_right_key_nothing_is_read(make_app: Callable[..., FastAPI], h
     assert "right" not in str(answer.messages)
 
 
+@pytest.mark.parametrize("path", ["/segment", "/v2/models/small-net/infer"])
+def test_a_prefix_of_a_proxy_gets_nobody_past(make_app: Callable[..., FastAPI], path: str):
+    answer = _post(make_app(api_keys="right,other"), path=f"/lab{path}", root_path="/lab")
+    assert answer.status == 401
+    assert ("error" in answer.problem) == path.startswith("/v2")
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -137,9 +145,19 @@ def test_a_right_key_comes_in_by_either_header(make_app: Callable[..., FastAPI],
     assert answer.status == 400
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/segment", "/v2/models/small-net/infer", "/v2/models/small-net/versions/1/infer", "/v2/models/unknown/infer"],
+)
+@pytest.mark.parametrize("ending", ["", "\n"])  # the router takes a line feed after a path for nothing
+def test_no_path_to_what_costs_gets_past(make_app: Callable[..., FastAPI], path: str, ending: str):
+    answer = _post(make_app(api_keys="right"), {"Content-Type": "image/png"}, path=path + ending)
+    assert answer.status == 401
+
+
 def test_keys_guard_no_more_than_what_costs(make_app: Callable[..., FastAPI]):
     app = make_app(api_keys="right")
-    for path in ("/healthz", "/readyz", "/metrics", "/model"):
+    for path in ("/healthz", "/readyz", "/metrics", "/model", "/v2", "/v2/health/ready", "/v2/models/small-net"):
         assert _post(app, path=path).status == 405  # known, open, and not for POST
 
 

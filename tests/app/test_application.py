@@ -120,7 +120,10 @@ def test_api_pages_need_nothing_from_elsewhere(client: TestClient, page: str):
 def test_openapi_describes_the_contract(client: TestClient):
     schema = client.get("/openapi.json").json()
     assert schema["info"]["version"] == __version__
-    assert schema["paths"].keys() == {"/segment", "/model", "/healthz", "/readyz", "/metrics"}
+    assert {path for path in schema["paths"] if not path.startswith("/v2")} == {
+        *("/segment", "/model", "/healthz", "/readyz", "/metrics")
+    }
+    assert "/v2/models/{name}/infer" in schema["paths"]
     segment = schema["paths"]["/segment"]["post"]
     assert {parameter["name"] for parameter in segment["parameters"]} == {"output", "threshold", "class"}
     assert {"multipart/form-data", "image/png", "image/tiff"} <= segment["requestBody"]["content"].keys()

@@ -67,6 +67,7 @@ def test_stored_channels_keep_their_order(make_image):
         ("raw", np.uint16, 65535, 255.0),
         ("raw", np.uint16, 7 * 257, 7.0),
         ("raw", np.uint16, 0, 0.0),
+        ("unit", np.float32, 0.25, 0.25),
     ],
 )
 def test_the_full_range_is_scaled_never_clipped(scaling, dtype, pixel, expected):
@@ -119,6 +120,16 @@ def test_the_map_of_an_image_is_the_same_for_each_part_of_it(make_image):
     image = Preprocessing(channels="rgb").arrange(make_image(40, 40, 3))
     affine = Preprocessing(channels="rgb", normalisation="zscore").affine(image)
     assert np.array_equal(affine.apply(image[7:20, 5:9]), affine.apply(image)[:, 7:20, 5:9])
+
+
+@pytest.mark.parametrize("made", [{"scaling": "unit"}, {"scaling": "raw"}, {"normalisation": "zscore"}], ids=str)
+def test_numbers_of_which_1_is_the_full_range_give_what_8_bits_give_and_are_left_alone(make_image, made):
+    image = make_image(20, 30, 1)
+    numbers = image / np.float32(255)
+    before = numbers.copy()
+    preprocessing = Preprocessing(**made)
+    assert np.allclose(net_input(preprocessing, numbers), net_input(preprocessing, image), rtol=1e-6, atol=1e-5)
+    assert np.array_equal(numbers, before)
 
 
 @pytest.mark.parametrize("normalisation", ["none", "zscore"])

@@ -124,6 +124,13 @@ def test_16_bits_give_exactly_what_the_same_8_bits_give(make_net, make_image, ma
     assert np.array_equal(segmenter.probabilities(image * np.uint16(257)), segmenter.probabilities(image))
 
 
+@pytest.mark.parametrize("channels", [0, 3])
+def test_numbers_give_what_the_same_8_bits_give(make_net, make_image, make_segmenter, channels):
+    segmenter = make_segmenter(make_net(in_channels=channels or 1, **SMALL), tile=TILE)
+    image = make_image(70, 90, channels)
+    assert difference(segmenter.probabilities(image / np.float32(255)), segmenter.probabilities(image)) <= 1e-5
+
+
 def test_zscored_16_bits_give_what_the_same_8_bits_give(make_net, make_image, make_segmenter):
     segmenter = make_segmenter(make_net(**SMALL), preprocessing={"normalisation": "zscore"})
     image = make_image(70, 90)
@@ -150,7 +157,7 @@ def test_an_image_of_other_channels_than_the_net_takes_is_refused_with_both_numb
 @pytest.mark.parametrize(
     "image",
     [
-        np.zeros((8, 8), np.float32),
+        np.zeros((8, 8), np.float64),
         np.zeros((8, 8), np.int16),
         np.zeros((8, 8), bool),
         np.zeros(8, np.uint8),
@@ -160,7 +167,7 @@ def test_an_image_of_other_channels_than_the_net_takes_is_refused_with_both_numb
     ],
 )
 def test_what_is_no_image_is_refused(make_net, make_segmenter, image):
-    with pytest.raises(ValueError, match="an image is H x W or H x W x C, uint8 or uint16, not"):
+    with pytest.raises(ValueError, match="an image is H x W or H x W x C, uint8, uint16 or float32, not"):
         make_segmenter(make_net(**SMALL)).probabilities(image)
 
 

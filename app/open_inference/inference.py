@@ -1,0 +1,130 @@
+"""An inference request to images and tasks, and their results to an answer.
+
+Shape letters: N images, C channels, K classes, H height, W width.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.decode import decode, measure
+from app.open_inference.compression import deflate, inflate
+from app.open_inference.metadata import VERSION
+from app.open_inference.pixels import to_images
+from app.open_inference.protocol import ImageInput, OutputName, PixelInput, bad_request, read_request
+from app.open_inference.tensors import MOST_JSON_VALUES, OutputTensor, read_files, read_pixels, to_binary, to_json
+from app.pipeline import make_tasks
+from app.service import Service
+from app.upload import Upload
+from model.images import MAX_PAGES, encode_png
+from model.preprocessing import Values
+from model.segmenter import ImageTask, Render, as_they_are, to_mask
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to answer with: the outputs that are wanted, and whether each is to be binary."""
+
+    id: str | None
+    wanted: Mapping[OutputName, bool]
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response's body and headers."""
+
+    data: bytes
+    media_type: str
+    headers: Mapping[str, str]
+
+
+def prepare(service: Service, upload: Upload, headers: Mapping[str, str]) -> tuple[Asked, list[ImageTask]]:
+    """A task for each image of a request; the upload's bytes are let go of. Raises Problem, Overloaded."""
+    body = inflate(upload.take(), headers.get("content-encoding", ""), service.settings.max_body_bytes)
+    request, binary = read_request(body, headers.get("inference-header-content-length"))
+    (tensor,) = request.inputs
+    if tensor.shape[0] > MAX_PAGES:
+        raise bad_request(f"More than {MAX_PAGES} images are not accepted at once.")
+    if isinstance(tensor, ImageInput):
+        images = _decode(service, read_files(tensor, binary))
+    else:
+        images = _convert(service, tensor, binary)
+    description, given = service.weights.description, request.parameters.threshold
+    asked = Asked(request.id, request.wanted, description.threshold if given is None else given)
+    _check_outputs(asked, images, description.architecture.classes)
+    return asked, make_tasks(service, images, _renderer(asked))
+
+
+def encode(service: Service, accepted_encoding: str, asked: Asked, tasks: Sequence[ImageTask]) -> Answer:
+    """The outputs that are wanted of the tasks' results."""
+    results = [task.result for task in tasks]
+    masks = [result if result.dtype == np.uint8 else to_mask(result, asked.threshold) for result in results]
+    described, binary = [], []
+    for name, as_binary in asked.wanted.items():
+        tensor = _tensor(name, results, masks)
+        head, data = to_binary(tensor) if as_binary else (to_json(tensor), [])
+        described.append(head)
+        binary += data
+    named = {"model_name": service.weights.description.name, "model_version": VERSION}
+    named |= {} if asked.id is None else {"id": asked.id}
+    text = b'%b,"outputs":[%b]}' % (json.dumps(named)[:-1].encode(), b",".join(described))
+    body, headers = deflate(b"".join([text, *binary]), accepted_encoding)
+    if not any(asked.wanted.values()):
+        return Answer(body, "application/json", headers)
+    return Answer(body, "application/octet-stream", headers | {"Inference-Header-Content-Length": str(len(text))})
+
+
+def _decode(service: Service, files: Sequence[bytes]) -> list[Values]:
+    headers = [measure(file, service.settings.max_pixels) for file in files]
+    if any(header.pages > 1 for header in headers):
+        raise bad_request("Each element of image is a file of one page.")
+    pixels = sum(header.pixels for header in headers)
+    _check_pixels(service, pixels)
+    with service.scheduler.room(pixels):
+        return [decode(file, header)[0] for file, header in zip(files, headers, strict=True)]
+
+
+def _convert(service: Service, tensor: PixelInput, binary: memoryview) -> list[Values]:
+    count, _, height, width = tensor.shape
+    _check_pixels(service, count * height * width)
+    with service.scheduler.room(count * height * width):
+        return to_images(read_pixels(tensor, binary), service.weights.description)
+
+
+def _check_pixels(service: Service, pixels: int) -> None:
+    most = service.settings.max_pixels
+    if pixels > most:
+        raise bad_request(f"The images have {pixels} pixels, more than {most} in all.")
+
+
+def _check_outputs(asked: Asked, images: Sequence[Values], classes: int) -> None:
+    """Raises Problem, 400, if an output would be no tensor, or JSON beyond all measure."""
+    tensors = [name for name in asked.wanted if name != "mask_png"]
+    if tensors and len({image.shape[:2] for image in images}) > 1:
+        raise bad_request("Images of several sizes make no tensor: ask for mask_png alone, or send one at a time.")
+    planes = {"mask": 1, "probability": classes}
+    in_json = sum(planes[name] for name in tensors if not asked.wanted[name])
+    if in_json * sum(image.shape[0] * image.shape[1] for image in images) > MOST_JSON_VALUES:
+        raise bad_request(f"JSON would hold more than {MOST_JSON_VALUES} values: ask for binary data.")
+
+
+def _renderer(asked: Asked) -> Render:
+    """The probabilities are kept only where they are wanted."""
+    if "probability" in asked.wanted:
+        return as_they_are
+    return lambda probabilities: to_mask(probabilities, asked.threshold)
+
+
+def _tensor(name: OutputName, results: Sequence[NDArray[Any]], masks: Sequence[NDArray[np.uint8]]) -> OutputTensor:
+    """An output. `results`: as rendered, `masks`: H x W; of N images."""
+    count = len(masks)
+    if name == "mask":
+        return OutputTensor(name, "UINT8", [count, 1, *masks[0].shape], masks)
+    if name == "probability":
+        return OutputTensor(name, "FP32", [count, *results[0].shape], results)
+    return OutputTensor(name, "BYTES", [count], [encode_png(mask) for mask in masks])

@@ -1,0 +1,106 @@
+"""The calls under /v2."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+
+from app import pipeline
+from app.open_inference import inference, metadata
+from app.open_inference.inference import Answer, Asked
+from app.problems import Problem, not_ready_problem
+from app.service import Service, service_of
+from app.upload import Upload
+from model.segmenter import ImageTask
+
+_INFER_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+
+async def _check_model(request: Request, name: Annotated[str, Path()]) -> None:
+    served = service_of(request).weights.description.name
+    if name != served or request.path_params.get("version", metadata.VERSION) != metadata.VERSION:
+        detail = f"There is no such model: {served} is served, in version {metadata.VERSION}."
+        raise Problem(HTTPStatus.NOT_FOUND, detail)
+
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"])
+_model = APIRouter(dependencies=[Depends(_check_model)])
+
+
+@router.get("")
+async def server_metadata() -> dict[str, Any]:
+    """The server's name, version and extensions."""
+    return metadata.server_metadata()
+
+
+@router.get("/health/live")
+async def server_live(request: Request) -> dict[str, bool]:
+    """200 while the process can answer."""
+    if not service_of(request).healthy:
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The engine has stopped.")
+    return {"live": True}
+
+
+@router.get("/health/ready")
+async def server_ready(request: Request) -> dict[str, bool]:
+    """200 once the weights are loaded and warm; 503 before that and while draining."""
+    _ready_service(request)
+    return {"ready": True}
+
+
+@_model.get("")
+async def model_metadata(request: Request) -> dict[str, Any]:
+    """The names, datatypes and shapes of inputs and outputs."""
+    return metadata.model_metadata(_ready_service(request))
+
+
+@_model.get("/config")
+async def model_config(request: Request) -> dict[str, Any]:
+    """The same as Triton's model configuration has it."""
+    return metadata.model_config(_ready_service(request))
+
+
+@_model.get("/ready")
+async def model_ready(request: Request, name: str) -> dict[str, Any]:
+    """As `/v2/health/ready`."""
+    _ready_service(request)
+    return {"name": name, "ready": True}
+
+
+@_model.post("/infer", response_class=Response, openapi_extra=_INFER_BODY)
+async def infer(request: Request) -> Response:
+    """Images or pixel values in; mask, probability and mask_png out, as JSON or binary tensors."""
+    service = service_of(request)
+
+    def prepare() -> tuple[Asked, Sequence[ImageTask]]:
+        return inference.prepare(service, upload, request.headers)
+
+    def encode(asked: Asked, tasks: Sequence[ImageTask]) -> Answer:
+        return inference.encode(service, request.headers.get("accept-encoding", ""), asked, tasks)
+
+    async with pipeline.deadline(service):
+        upload = Upload(b"".join([chunk async for chunk in request.stream()]), "image")
+        result = await pipeline.run(request, service, prepare, encode)
+    answer = result.answer
+    headers = {**pipeline.headers(service, result), **answer.headers}
+    return Response(answer.data, media_type=answer.media_type, headers=headers)
+
+
+router.include_router(_model, prefix="/models/{name}")
+router.include_router(_model, prefix="/models/{name}/versions/{version}", include_in_schema=False)
+
+
+def _ready_service(request: Request) -> Service:
+    service = service_of(request)
+    if not service.ready:
+        raise not_ready_problem()
+    return service
