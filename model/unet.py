@@ -3,7 +3,7 @@
 Shape letters: N images, C input channels, K classes, H height, W width, D channels of a feature map.
 """
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -37,12 +37,17 @@ class UNetConfig(BaseModel):
     halve_middle: bool = False
 
     @property
+    def stride(self) -> int:
+        """Pixels of the image, along a side, to a pixel of the deepest map."""
+        return int(2**self.depth)
+
+    @property
     def grid(self) -> int:
         """Images are padded to multiples of this many pixels, and tiles start at them.
 
         1 for aligned corners: there the original's own treatment of odd sizes is kept (padding inside the decoder).
         """
-        return 1 if self.upsampling == "bilinear_aligned" else 2**self.depth
+        return 1 if self.upsampling == "bilinear_aligned" else self.stride
 
     @property
     def halo(self) -> int:
@@ -56,8 +61,7 @@ class UNetConfig(BaseModel):
             spoiled = (spoiled + 1) // 2 + 2
         for _ in range(self.depth):
             spoiled = 2 * spoiled + (self.upsampling != "transposed") + 2
-        step: int = 2**self.depth
-        return -(-spoiled // step) * step
+        return -(-spoiled // self.stride) * self.stride
 
 
 class DoubleConv(nn.Module):
@@ -177,6 +181,30 @@ class UNet(nn.Module):
 
     def _padded(self, x: Tensor) -> Tensor:
         """Edge pixels repeated to the right and below, up to the grid and to at least one pixel at the bottom."""
-        smallest = 2**self.config.depth
+        smallest = self.config.stride
         rows, columns = (max(smallest, -(-size // self.config.grid) * self.config.grid) - size for size in x.shape[-2:])
         return F.pad(x, (0, columns, 0, rows), mode="replicate") if rows or columns else x
+
+
+class ProbabilityUNet(UNet):
+    """The net for other programs: N x C x H x W float in, N x K x H x W probabilities out.
+
+    Sigmoid of one class, softmax of several. Its tensors have the names of `UNet`'s, and it takes its configuration as
+    plain values, too: with a state dict this file is all that is needed.
+    """
+
+    def __init__(self, config: UNetConfig | dict[str, Any]) -> None:
+        super().__init__(UNetConfig.model_validate(config))
+
+    @classmethod
+    def of(cls, net: UNet) -> "ProbabilityUNet":
+        """A net that shares the tensors of another, in evaluation mode."""
+        with torch.device("meta"):
+            twin = cls(net.config)
+        twin.load_state_dict(net.state_dict(), assign=True)
+        return twin.eval()
+
+    def forward(self, x: Tensor, crops: list[Crop] | None = None) -> Tensor:
+        """`crops`: as in `UNet.forward`."""
+        logits = super().forward(x, crops)
+        return logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid()

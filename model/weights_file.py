@@ -6,6 +6,8 @@ again with which width, scaling or threshold a file was made. Nothing here unpic
 
 import hashlib
 import json
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -27,7 +29,13 @@ Objects: TypeAlias = Literal["regions", "interiors"]
 
 METADATA_KEY = "description"
 
-SUFFIXES = (".safetensors", ".xml")
+SUFFIXES = (".safetensors", ".xml", ".zip")
+
+# What the weights file is called in a package for other programs (a .zip).
+PACKAGED = "weights.safetensors"
+
+# Weights hardly shrink when they are zipped. What grows more than this is no weights, and may be larger than memory.
+MOST_GROWTH = 10
 
 BUNDLED = Path(__file__).parent / "weights" / "em-membranes.safetensors"
 BUNDLED_INT8 = BUNDLED.with_name("em-membranes-int8.xml")
@@ -106,11 +114,12 @@ def save_weights(path: Path, tensors: dict[str, Tensor], description: Descriptio
 def load_weights(path: Path = BUNDLED) -> Weights:
     """Reads and checks a weights file: description, names, shapes and finite values.
 
-    An .xml is what `training.export --to openvino` wrote; the .bin beside it is read, too. Raises WeightsError.
+    An .xml is what `training.export --to openvino` wrote; the .bin beside it is read, too. A .zip is a package of
+    `--to bioimageio`. Raises WeightsError.
     """
     if path.suffix == ".xml":
         return _load_graph(path)
-    data = _read(path)
+    data = read_bytes(path)
     try:
         tensors = load(data)
         metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {}
@@ -126,7 +135,7 @@ def load_weights(path: Path = BUNDLED) -> Weights:
 
 
 def _load_graph(path: Path) -> Weights:
-    xml, weights = _read(path), _read(path.with_suffix(".bin"))
+    xml, weights = read_bytes(path), read_bytes(path.with_suffix(".bin"))
     try:
         from model.engines.openvino import read_graph
     except ImportError as error:
@@ -144,13 +153,37 @@ def _load_graph(path: Path) -> Weights:
     return Weights(description, {}, hashlib.sha256(xml + weights).hexdigest(), graph)
 
 
-def _read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file; of a package (.zip), those of the weights file in it. Raises WeightsError."""
     try:
-        return path.read_bytes()
+        return _read_packaged(path) if path.suffix == ".zip" else path.read_bytes()
     except FileNotFoundError as error:
         raise WeightsError(f"weights {path}: no such file") from error
     except OSError as error:
         raise WeightsError(f"weights {path}: cannot be read ({error.strerror})") from error
+
+
+def _read_packaged(path: Path) -> bytes:
+    """One member, into memory: nothing is unpacked to disk, and nothing else in the package is looked at."""
+    try:
+        with zipfile.ZipFile(path) as package:
+            return package.read(_member(package, path))  # no more than its declared size, whatever is packed
+    except WeightsError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise WeightsError(f"weights {path}: broken or truncated, or not a package") from error
+
+
+def _member(package: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
+    """The weights file's entry, if its declared size is one that can be read into memory. Raises WeightsError."""
+    found = [member for member in package.infolist() if member.filename == PACKAGED]
+    if not found:
+        raise WeightsError(f"weights {path}: a package without {PACKAGED}, so not of training.export --to bioimageio")
+    if found[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise NotImplementedError("another compression")
+    if found[0].file_size > MOST_GROWTH * path.stat().st_size:
+        raise WeightsError(f"weights {path}: {PACKAGED} in it would grow to more than weights can")
+    return found[0]
 
 
 def _read_description(path: Path, text: str) -> Description:

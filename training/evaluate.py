@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parse(argv)
     try:
         if arguments.calibrate:
-            load_weights(arguments.calibrate).build_net()  # says now what is wrong with it
+            _check_writable(arguments.calibrate)
         score, description = _scoring(arguments)
         scheme = LabelScheme(arguments.label_format, description.architecture.classes, tuple(arguments.colours))
         samples = _chosen(load_samples(arguments.data, scheme), arguments.only)
@@ -149,6 +149,13 @@ def _scores(arguments: argparse.Namespace, score: Scoring, description: Descript
             calibrate(arguments.calibrate, evaluation, arguments.tta)
         table, told = threshold_table(evaluation, description.threshold), evaluation.to_json(description.threshold)
     return json.dumps(told, indent=1) if arguments.json else table
+
+
+def _check_writable(path: Path) -> None:
+    """Says what is wrong with the weights before hours of scoring. Raises WeightsError."""
+    if path.suffix == ".zip":
+        raise WeightsError(f"weights {path}: --calibrate writes to a .safetensors file; export it again afterwards")
+    load_weights(path).build_net()
 
 
 def calibrate(path: Path, evaluation: Evaluation, tta: int) -> None:

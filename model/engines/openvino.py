@@ -8,7 +8,6 @@ Shape letters: N tiles, C channels, K classes, H height, W width.
 
 import os
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,15 +16,14 @@ from typing import Any
 
 import numpy as np
 import openvino
-import torch
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 from openvino import properties
 from openvino.properties import hint
-from torch import Tensor, nn
 
 from model.engines.engine import Array, EngineError
 from model.tiles import Window, decoder_crops
+from model.tracing import trace
 from model.unet import UNet
 
 TYPES = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
@@ -132,16 +130,6 @@ def has_int8() -> bool:
     return "INT8" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-class _Probabilities(nn.Module):
-    def __init__(self, net: UNet) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.net(x)
-        return logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid()
-
-
 def to_graph(net: UNet) -> openvino.Model:
     """N x C x H x W float32, H and W multiples of the grid -> N x K x H x W float32 probabilities.
 
@@ -150,13 +138,8 @@ def to_graph(net: UNet) -> openvino.Model:
     config = net.config
     if config.upsampling == "bilinear_aligned":
         raise EngineError("the openvino engine takes no nets with aligned corners: use SEGMENT_ENGINE=torch")
-    example = torch.zeros(1, config.in_channels, 2 * config.grid, 2 * config.grid)
-    with warnings.catch_warnings():  # the tracer's, about the padding that such sizes do not need
-        warnings.simplefilter("ignore")
-        # not left to convert_model, which has the tracer run the net three times to compare
-        traced = torch.jit.trace(_Probabilities(net.eval()), example, check_trace=False)  # type: ignore[no-untyped-call]
     # Weights of its own: torch's would be let go of by OpenVINO's threads, in the middle of Python's.
-    graph = openvino.convert_model(traced, input=[-1, config.in_channels, -1, -1], share_weights=False)
+    graph = openvino.convert_model(trace(net), input=[-1, config.in_channels, -1, -1], share_weights=False)
     graph.inputs[0].set_names({"image"})
     graph.outputs[0].set_names({"probabilities"})
     return graph

@@ -5,6 +5,7 @@ import json
 import re
 import struct
 import threading
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -118,6 +119,21 @@ def test_the_mask_is_the_segmenters_at_the_images_size(
     assert set(np.unique(mask)) <= {0, 255}
     if mask.size > 1:
         assert len(np.unique(mask)) == 2  # or the comparison would say little
+
+
+def test_a_package_is_served_as_the_weights_in_it(
+    serve: Callable[..., TestClient],
+    client: TestClient,
+    weights_path: Path,
+    png: bytes,
+    read_png: ReadPng,
+    tmp_path: Path,
+):
+    with zipfile.ZipFile(tmp_path / "package.zip", "w") as package:
+        package.write(weights_path, "weights.safetensors")
+    answers = [one.post("/segment", files={"file": png}) for one in (serve(weights=tmp_path / "package.zip"), client)]
+    assert np.array_equal(read_png(answers[0]), read_png(answers[1]))
+    assert answers[0].headers["x-model"] == answers[1].headers["x-model"]
 
 
 def test_a_palette_is_resolved(client: TestClient, segmenter: Segmenter, make_image: MakeImage, read_png: ReadPng):

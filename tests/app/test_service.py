@@ -37,6 +37,8 @@ def test_a_folder_means_its_newest_weights(tmp_path: Path):
     assert find_weights(Settings(weights=tmp_path)) == tmp_path / "a.safetensors"
     (tmp_path / "a.safetensors").unlink()
     assert find_weights(Settings(weights=tmp_path)) == tmp_path / "d.xml"
+    (tmp_path / "package.zip").touch()
+    assert find_weights(Settings(weights=tmp_path)) == tmp_path / "package.zip"
 
 
 def test_an_empty_folder_means_the_bundled_weights(tmp_path: Path):

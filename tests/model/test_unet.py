@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.unet import UNet, UNetConfig
+from model.unet import ProbabilityUNet, UNet, UNetConfig
 
 TUTORIAL = {"width": 64, "upsampling": "bilinear_aligned", "conv_bias": True}
 PYTORCH_UNET = {"width": 64, "in_channels": 3, "classes": 2}
@@ -239,3 +239,20 @@ def test_a_net_that_cannot_be_built_is_refused_by_the_name_of_its_setting(settin
 def test_a_config_does_not_change():
     with pytest.raises(ValidationError, match="frozen"):
         UNetConfig().width = 64  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@torch.inference_mode()
+def test_a_probability_net_gives_the_sigmoid_of_one_class_and_the_softmax_of_several(make_net, classes):
+    net, x = make_net(classes=classes), torch.rand(2, 1, 37, 50)
+    logits = net(x)
+    expected = logits.softmax(dim=1) if classes > 1 else logits.sigmoid()
+    assert torch.equal(ProbabilityUNet.of(net)(x), expected)
+
+
+@torch.inference_mode()
+def test_a_probability_net_is_made_of_plain_values_and_the_nets_state_dict(make_net):
+    net, x = make_net(classes=3), torch.rand(1, 1, 32, 48)
+    plain = ProbabilityUNet(net.config.model_dump())
+    plain.load_state_dict(net.state_dict())
+    assert torch.equal(plain.eval()(x), ProbabilityUNet.of(net)(x))

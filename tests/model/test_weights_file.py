@@ -4,6 +4,8 @@ import resource
 import shutil
 import signal
 import stat
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -153,6 +155,95 @@ def test_a_folder_in_the_files_place_is_an_os_error_and_stays(make_net, describe
     with pytest.raises(IsADirectoryError):
         save_weights(tmp_path / "taken", net.state_dict(), describe(net))
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.fixture
+def packed(weights_path, tmp_path):
+    """`packed(data of the weights file, name=...)`: a package with other files beside it."""
+
+    def write(data=None, name="weights.safetensors", compression=zipfile.ZIP_STORED):
+        path = tmp_path / "net.zip"
+        with zipfile.ZipFile(path, "w", compression) as package:
+            package.writestr("rdf.yaml", "name: a net")
+            package.writestr("bomb.npy", bytes(30_000_000), zipfile.ZIP_DEFLATED)
+            package.writestr(name, weights_path.read_bytes() if data is None else data)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_package_holds_the_weights_file_as_it_is(packed, weights_path, compression):
+    packed, plain = load_weights(packed(compression=compression)), load_weights(weights_path)
+    assert (packed.description, packed.sha256) == (plain.description, plain.sha256)
+    assert all(torch.equal(packed.tensors[name], tensor) for name, tensor in plain.tensors.items())
+
+
+def test_nothing_is_unpacked_to_disk(packed, tmp_path):
+    path = packed()
+    before = sorted(tmp_path.rglob("*"))
+    load_weights(path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "folder/weights.safetensors", "../weights.safetensors"])
+def test_a_package_of_others_is_said_to_be_one(packed, name):
+    assert reading_fails(packed(name=name)).endswith(
+        "a package without weights.safetensors, so not of training.export --to bioimageio"
+    )
+
+
+def test_a_pickle_in_a_packages_place_is_no_package_of_ours(make_net, tmp_path):
+    torch.save(make_net().state_dict(), tmp_path / "net.zip")
+    assert "a package without weights.safetensors" in reading_fails(tmp_path / "net.zip")
+
+
+def test_weights_that_would_grow_beyond_measure_are_not_unpacked(packed):
+    bomb = packed(bytes(200_000_000), compression=zipfile.ZIP_DEFLATED)
+    tracemalloc.start()
+    message = reading_fails(bomb)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "would grow to more than weights can" in message
+    assert peak < 1_000_000
+
+
+def test_weights_that_are_larger_than_they_say_are_broken(packed):
+    path = packed(bytes(30_000_000), compression=zipfile.ZIP_DEFLATED)
+    data = path.read_bytes()
+    at = data.rindex(b"PK\x01\x02") + 24  # the size in the directory's last entry
+    path.write_bytes(data[:at] + (1000).to_bytes(4, "little") + data[at + 4 :])
+    assert "not a package" in reading_fails(path)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_compression_that_packages_do_not_use_is_refused(packed, compression):
+    assert "not a package" in reading_fails(packed(compression=compression))
+
+
+def test_an_encrypted_package_is_refused(packed):
+    path = packed()
+    data = bytearray(path.read_bytes())
+    data[data.rindex(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+    assert "not a package" in reading_fails(path)
+
+
+@pytest.mark.parametrize("part", [0, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_package_is_said_to_be_broken(packed, part):
+    path = packed()
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    assert "broken or truncated" in reading_fails(path)
+
+
+def test_broken_weights_in_a_package_are_said_to_be_broken(packed, weights_path):
+    assert "broken or truncated" in reading_fails(packed(weights_path.read_bytes()[:-1]))
+
+
+def test_a_package_that_is_not_there_or_a_folder_is_said_to_be(tmp_path):
+    assert reading_fails(tmp_path / "none.zip").endswith("no such file")
+    (tmp_path / "folder.zip").mkdir()
+    assert "cannot be read" in reading_fails(tmp_path / "folder.zip")
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path):

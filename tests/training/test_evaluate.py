@@ -1,4 +1,5 @@
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -83,6 +84,20 @@ def test_distorted_images_are_scored_row_by_row(trained, cells_folder, capsys):
     assert evaluate.main(["--data", str(cells_folder), *options]) == 0
     rows = capsys.readouterr().out.splitlines()[1:]
     assert [row[:16].strip() for row in rows] == ["as they are", *DISTORTIONS]
+
+
+def test_a_package_is_scored_like_the_weights_in_it_but_not_written_to(trained, cells_folder, tmp_path, capsys):
+    package, plain = tmp_path / "cells.zip", trained / "weights.safetensors"
+    with zipfile.ZipFile(package, "w") as zipped:
+        zipped.write(plain, "weights.safetensors")
+    before = package.read_bytes()
+    for weights in (package, plain):
+        assert evaluate.main(["--data", str(cells_folder), "--weights", str(weights)]) == 0
+    scores = capsys.readouterr().out.splitlines()
+    assert scores[: len(scores) // 2] == scores[len(scores) // 2 :]
+    assert evaluate.main(["--data", str(cells_folder), "--weights", str(plain), "--calibrate", str(package)]) == 2
+    assert "cells.zip: --calibrate writes to a .safetensors file" in capsys.readouterr().err
+    assert package.read_bytes() == before
 
 
 def test_calibrating_stores_the_best_threshold_and_its_scores(trained, cells_folder, tmp_path, capsys):
