@@ -8,16 +8,13 @@ which OpenVINO and ONNX Runtime may use in fp32, saves multiplications, so they 
 
 import argparse
 import importlib.util
-import io
 import json
-import logging
 import statistics
 import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -130,19 +127,11 @@ def _tutorial(device: torch.device, side: int) -> Run:
 
 
 def _onnx(net: UNet, side: int, threads: int) -> Run:
-    import onnxruntime
+    from training.exports import onnx
 
-    batch, file = _image(side), io.BytesIO()
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which is not needed
-    with warnings.catch_warnings():  # the exporter's, about itself
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(net, (torch.from_numpy(batch),), dynamo=True, verbose=False)
-    cast(Any, program).save(file)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda: session.run(None, {name: batch})
+    session = onnx.open_session(onnx.to_onnx(net), threads)
+    batch = {onnx.INPUT: _image(side)}
+    return lambda: session.run([onnx.OUTPUT], batch)
 
 
 def _image(side: int) -> Array:

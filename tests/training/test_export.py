@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,17 @@ import openvino
 import pytest
 
 from model.images import decode_image
+from model.preprocessing import Preprocessing
 from model.segmenter import Segmenter
-from model.weights_file import WeightsError, load_weights
+from model.unet import UNet, UNetConfig
+from model.weights_file import Description, WeightsError, load_weights, save_weights
+from training import export
 from training.data import load_samples
-from training.export import WINDOW, WINDOWS, calibration_windows, main
+from training.export import FORMATS, main
+from training.exports import parity
+from training.exports.openvino import WINDOW, WINDOWS, calibration_windows
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +88,81 @@ def test_a_graph_in_fp32_is_the_net_for_other_programs(weights_file: Path, cells
     assert np.abs(result["probabilities"] - segmenter.engine.run(window)).max() < 1e-4
 
 
+def test_what_the_check_found_is_printed(weights_file: Path, tmp_path: Path, capsys: Any):
+    assert main(["--weights", str(weights_file), "--to", "openvino", "--out", str(tmp_path / "net.xml")]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"{tmp_path / 'net.xml'}:"
+    assert [line.partition(":")[0].split(" x ")[0].strip() for line in lines] == ["1", "2", "3"]
+    assert all("differs from torch by" in line for line in lines)
+
+
+@pytest.mark.parametrize("to", ["openvino", "torchscript"])
+def test_a_file_that_computes_something_else_is_not_kept(
+    to: str, weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    monkeypatch.setattr(parity, "TOLERANCE", -1.0)  # not even equality is enough
+    path = tmp_path / f"net{FORMATS[to].suffix}"
+    path.write_bytes(b"the old one")
+    assert main(["--weights", str(weights_file), "--to", to, "--out", str(path)]) == 1
+    assert "differs from torch by" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"the old one"
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_package_that_is_missing_is_named_with_the_way_to_get_it(
+    to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    monkeypatch.setattr(export, "find_spec", lambda _name: None)
+    code = main(["--to", to, "--out", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert code == (2 if FORMATS[to].packages else 0)
+    for package in FORMATS[to].packages:
+        assert package in said
+        assert 'pip install "unet-segmentation-service[export]"' in said
+
+
+def test_packages_of_a_format_are_imported_only_when_it_is_asked_for():
+    code = "import sys, training.export; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert loaded.isdisjoint({package for kind in FORMATS.values() for package in kind.packages} | {"nncf"})
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_weights_in_int8_are_exported_no_further(to: str, int8: Path, tmp_path: Path, capsys: Any):
+    assert main(["--weights", str(int8), "--to", to, "--out", str(tmp_path / "out")]) == 2
+    assert "cells.xml: in int8 already; give the .safetensors that it was made from" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_openvino_takes_no_aligned_corners_and_the_formats_that_do_are_named(tmp_path: Path, capsys: Any):
+    net = UNet(UNetConfig(width=4, depth=2, upsampling="bilinear_aligned", conv_bias=True))
+    described = Description(name="aligned", architecture=net.config, preprocessing=Preprocessing(scaling="raw"))
+    save_weights(tmp_path / "in.safetensors", net.state_dict(), described)
+    arguments = ["--weights", str(tmp_path / "in.safetensors"), "--out", str(tmp_path / "out")]
+    assert main(["--to", "openvino", *arguments]) == 2
+    assert "no nets with aligned corners; onnx, torchscript and bioimageio do" in capsys.readouterr().err
+    assert main(["--to", "torchscript", *arguments]) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["aligned.pt"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--to", "onnx", "--authors", "me"],
+        ["--to", "openvino", "--sample", "image.png"],
+        ["--to", "torchscript", "--license", "MIT"],
+        ["--to", "onnx", "--precision", "int8", "--calibrate", "."],
+    ],
+)
+def test_an_option_of_another_format_is_refused(arguments: list[str], capsys: Any):
+    with pytest.raises(SystemExit) as ended:
+        main(["--out", "net", *arguments])
+    assert ended.value.code == 2
+    assert "goes with --to" in capsys.readouterr().err
+
+
 def test_windows_for_calibration_come_from_all_over_the_images(weights_file: Path, cells_folder: Path):
     weights, samples = load_weights(weights_file), load_samples(cells_folder)
     windows = calibration_windows(weights, cells_folder)
@@ -95,6 +179,8 @@ def test_windows_for_calibration_come_from_all_over_the_images(weights_file: Pat
         (["--precision", "int8", "--calibrate", "nowhere"], "no folder nowhere"),
         (["--precision", "int8", "--calibrate", "."], "no images in"),
         (["--out", "net.onnx"], r"net.onnx: an OpenVINO graph is an .xml file"),
+        (["--to", "onnx"], "net.xml: an ONNX net is an .onnx file"),
+        (["--to", "bioimageio"], "net.xml: a BioImage.IO package is a .zip file"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(
