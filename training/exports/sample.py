@@ -25,7 +25,7 @@ def choose(description: Description, path: Path | None) -> Pixels:
     Without a file the project's example, or a synthetic image where that is not at hand. Raises ImageError, OSError.
     """
     channels = description.architecture.in_channels
-    image = description.preprocessing.arrange(_read(path) if path else _example())
+    image = cast(Pixels, description.preprocessing.arrange(_read(path) if path else _example()))
     if not path and image.shape[2] != channels:
         image = cast(Pixels, np.repeat(image[:, :, :1], channels, axis=2))
     if image.shape[2] != channels:
