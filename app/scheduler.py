@@ -128,15 +128,19 @@ class Scheduler:
 
     def _work(self, index: int) -> None:
         while batch := self._next_batch(index):
+            failure: Exception | None = None
             try:
                 self._compute(batch)
             except Exception as error:
                 log.exception("engine failed")
-                for job in {job for job, *_ in batch}:
-                    self._fail(job, error)
+                failure = error
             finally:
-                self._give_back(batch)
-            self._finish(batch)
+                self._give_back(batch)  # before anybody hears of it, for the next request may come at once
+            if failure is None:
+                self._finish(batch)
+                continue
+            for job in {job for job, *_ in batch}:
+                self._fail(job, failure)
 
     def _next_batch(self, index: int) -> Batch:
         """Waits for work; a job's next tile, then others of its kind, one a job in turn. Empty: closing.
@@ -197,6 +201,7 @@ class Scheduler:
     def _fail(self, job: Job, error: Exception) -> None:
         with self._changed:
             self._drop(job)
+            self._changed.notify_all()
         try:
             job.done.set_exception(error)
         except InvalidStateError:
