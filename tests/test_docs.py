@@ -39,8 +39,8 @@ SHORTER = {
 }
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def _blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +101,8 @@ def test_every_shell_snippet_runs(sandbox):
 
 
 def test_every_python_snippet_runs(sandbox):
-    blocks = _blocks("python")
-    assert len(blocks) == 2
+    blocks = [block for name in DOCUMENTS for block in _blocks("python", (ROOT / name).read_text())]
+    assert len(blocks) == 3
     for block in blocks:
         _run(
             [sys.executable, "-W", "error", "-c", block.replace("localhost:8000", f"localhost:{sandbox[2]}")],
