@@ -33,7 +33,9 @@ async def _check_model(request: Request, name: Annotated[str, Path()]) -> None:
 
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"])
-_model = APIRouter(dependencies=[Depends(_check_model)])
+# Whole paths and no router of their own: the metrics' label is a route's path as it is written here.
+_MODEL, _VERSION = "/models/{name}", "/models/{name}/versions/{version}"
+_KNOWN = [Depends(_check_model)]
 
 
 @router.get("")
@@ -57,26 +59,30 @@ async def server_ready(request: Request) -> dict[str, bool]:
     return {"ready": True}
 
 
-@_model.get("")
+@router.get(_VERSION, dependencies=_KNOWN, include_in_schema=False)
+@router.get(_MODEL, dependencies=_KNOWN)
 async def model_metadata(request: Request) -> dict[str, Any]:
     """The names, datatypes and shapes of inputs and outputs."""
     return metadata.model_metadata(_ready_service(request))
 
 
-@_model.get("/config")
+@router.get(_VERSION + "/config", dependencies=_KNOWN, include_in_schema=False)
+@router.get(_MODEL + "/config", dependencies=_KNOWN)
 async def model_config(request: Request) -> dict[str, Any]:
     """The same as Triton's model configuration has it."""
     return metadata.model_config(_ready_service(request))
 
 
-@_model.get("/ready")
+@router.get(_VERSION + "/ready", dependencies=_KNOWN, include_in_schema=False)
+@router.get(_MODEL + "/ready", dependencies=_KNOWN)
 async def model_ready(request: Request, name: str) -> dict[str, Any]:
     """As `/v2/health/ready`."""
     _ready_service(request)
     return {"name": name, "ready": True}
 
 
-@_model.post("/infer", response_class=Response, openapi_extra=_INFER_BODY)
+@router.post(_VERSION + "/infer", dependencies=_KNOWN, response_class=Response, include_in_schema=False)
+@router.post(_MODEL + "/infer", dependencies=_KNOWN, response_class=Response, openapi_extra=_INFER_BODY)
 async def infer(request: Request) -> Response:
     """Images or pixel values in; mask, probability and mask_png out, as JSON or binary tensors."""
     service = service_of(request)
@@ -93,10 +99,6 @@ async def infer(request: Request) -> Response:
     answer = result.answer
     headers = {**pipeline.headers(service, result), **answer.headers}
     return Response(answer.data, media_type=answer.media_type, headers=headers)
-
-
-router.include_router(_model, prefix="/models/{name}")
-router.include_router(_model, prefix="/models/{name}/versions/{version}", include_in_schema=False)
 
 
 def _ready_service(request: Request) -> Service:

@@ -487,6 +487,7 @@ def test_without_room_it_is_503_and_past_the_deadline_504(
 def test_metrics_know_the_routes_and_not_the_names(client: TestClient, png: bytes):
     before = client.get("/metrics").text
     _infer(client, _image(png))
+    client.get("/v2/health/live")
     for name in ("made", "up"):
         client.get(f"/v2/models/{name}")
         client.post(f"/v2/models/{name}/infer")
@@ -494,6 +495,8 @@ def test_metrics_know_the_routes_and_not_the_names(client: TestClient, png: byte
     text = client.get("/metrics").text
     assert 'route="/v2/models/{name}/infer",status="200"' in text
     assert 'route="/v2/models/{name}/infer",status="404"' in text
+    assert 'route="/v2/models/{name}",status="404"' in text
+    assert 'route="/v2/health/live",status="200"' in text
     assert "made" not in text
     counted = [line for line in text.splitlines() if line.startswith('segment_stage_seconds_count{stage="infer"}')]
     assert counted[0] not in before
