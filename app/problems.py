@@ -51,7 +51,8 @@ def problem_response(problem: Problem, scope: Scope) -> JSONResponse:
 def path_of(scope: Scope) -> str:
     """The path as the routes know it, without the prefix that a proxy has put before all of them."""
     path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
+    prefix: str = scope.get("root_path", "")
+    return path[len(prefix) :] if path == prefix or path.startswith(f"{prefix}/") else path
 
 
 def not_ready_problem() -> Problem:

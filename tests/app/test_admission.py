@@ -121,8 +121,9 @@ def test_without_a_right_key_nothing_is_read(make_app: Callable[..., FastAPI], h
 
 
 @pytest.mark.parametrize("path", ["/segment", "/v2/models/small-net/infer"])
-def test_a_prefix_of_a_proxy_gets_nobody_past(make_app: Callable[..., FastAPI], path: str):
-    answer = _post(make_app(api_keys="right,other"), path=f"/lab{path}", root_path="/lab")
+@pytest.mark.parametrize(("before", "root_path"), [("/lab", "/lab"), ("", "/lab"), ("", "/"), ("", "/seg")])
+def test_a_prefix_of_a_proxy_gets_nobody_past(make_app: Callable[..., FastAPI], path: str, before: str, root_path: str):
+    answer = _post(make_app(api_keys="right,other"), path=f"{before}{path}", root_path=root_path)
     assert answer.status == 401
     assert ("error" in answer.problem) == path.startswith("/v2")
 
