@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.images import decode_pages, encode_png
-from model.preprocessing import FULL_SCALE, Pixels
+from model.preprocessing import FULL_SCALE, STORED, Pixels
 
 File: TypeAlias = str | PathLike[str] | bytes
 """The path of an image file, or what such a file holds."""
@@ -98,7 +98,7 @@ def _to_file(image: Pixels | File) -> tuple[str, bytes]:
         return "image", image
     if not isinstance(image, np.ndarray):
         return Path(image).name, Path(image).read_bytes()
-    if image.dtype not in FULL_SCALE or image.size == 0 or image.ndim < 2 or image.shape[2:] not in _CHANNELS:
+    if image.dtype not in STORED or image.size == 0 or image.ndim < 2 or image.shape[2:] not in _CHANNELS:
         raise ValueError(f"an image is H x W or H x W x 1, 3 or 4, uint8 or uint16, not {image.shape} {image.dtype}")
     return "image.png", encode_png(image[:, :, 0] if image.shape[2:] == (1,) else image)
 

@@ -22,7 +22,7 @@ from PIL.TiffImagePlugin import (
     TiffImageFile,
 )
 
-from model.preprocessing import Pixels
+from model.preprocessing import STORED, Pixels
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
@@ -172,7 +172,7 @@ def _png_is_whole(data: bytes) -> bool:
 
 def _as_rgb(stored: cv2.typing.MatLike) -> Pixels:
     """The decoder's pixels, channels in RGB order."""
-    if stored.dtype not in (np.uint8, np.uint16):
+    if stored.dtype not in STORED:
         raise UnsupportedImage(f"Pixels of type {stored.dtype} are not accepted: 8 or 16 bits unsigned are.")
     if stored.ndim == 2:
         return stored  # type: ignore[return-value]

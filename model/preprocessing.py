@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 """As image files store them."""
 
+STORED = (np.uint8, np.uint16)
+
 Values: TypeAlias = Pixels | NDArray[np.float32]
 """What a net can be given: stored pixels, or numbers of which 0..1 is the full range."""
 

@@ -138,7 +138,7 @@ def to_graph(net: UNet) -> openvino.Model:
     config = net.config
     if config.upsampling == "bilinear_aligned":
         raise EngineError("the openvino engine takes no nets with aligned corners: use SEGMENT_ENGINE=torch")
-    # Weights of its own: torch's would be let go of by OpenVINO's threads, in the middle of Python's.
+    # with a copy of the weights, so that the graph keeps nothing of torch
     graph = openvino.convert_model(trace(net), input=[-1, config.in_channels, -1, -1], share_weights=False)
     graph.inputs[0].set_names({"image"})
     graph.outputs[0].set_names({"probabilities"})

@@ -204,6 +204,7 @@ def test_a_stack_becomes_a_list_of_its_pages(
     "array",
     [
         np.zeros((4, 5)),
+        np.zeros((4, 5), np.float32),
         np.zeros((4, 5), np.bool_),
         np.zeros((4, 5, 2), np.uint8),
         np.zeros((0, 5), np.uint8),
