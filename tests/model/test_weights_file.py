@@ -6,6 +6,8 @@ import signal
 import stat
 import tracemalloc
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -127,23 +129,27 @@ def test_saving_makes_the_folder_and_replaces_the_old_file(make_net, describe, t
     assert torch.equal(load_weights(path).tensors[KEY], net.state_dict()[KEY])
 
 
-@pytest.fixture
-def small_disk():
-    """No file of this process grows past 20,000 bytes, as if the disk were full."""
+@contextmanager
+def _small_disk() -> Iterator[None]:
+    """No file of this process grows past 20,000 bytes, as if the disk were full.
+
+    For no longer than it must: what pytest writes to may be a file, too.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_is_an_os_error_and_leaves_the_old_file(make_net, describe, tmp_path):
     path = tmp_path / "net.safetensors"
     path.write_bytes(b"the old one")
     net = make_net(width=8)
-    with pytest.raises(OSError, match="too large"):
+    with pytest.raises(OSError, match="too large"), _small_disk():
         save_weights(path, net.state_dict(), describe(net))
     assert path.read_bytes() == b"the old one"
     assert list(tmp_path.iterdir()) == [path]
