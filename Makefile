@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 IMAGE := unet-segmentation-service
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train test lint types imports format screenshots lock image clean
+.PHONY: help serve train test torture lint types imports format screenshots pictures lock image clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ train: $(VENV)/.train ## train on data/train, see: make train ARGS=--help
 
 test: lint types imports ## lint, types, import contracts, and every test
 	@$(BIN)/python -m pytest $(ARGS)
+
+torture: $(VENV)/.dev ## attack the service and the training job, for an hour; one table at the end
+	@$(BIN)/python -m tests.torture $(ARGS)
 
 lint: $(VENV)/.dev ## ruff: rules and format
 	@$(BIN)/ruff check --quiet .
@@ -43,6 +46,9 @@ format: $(VENV)/.dev ## rewrite the code in the project's format
 
 screenshots: $(VENV)/.dev ## pictures of the page into docs/screenshots (needs chromium)
 	@$(BIN)/python -m tests.end_to_end.screenshots
+
+pictures: $(VENV)/.dev ## pictures of a training and of the outputs into docs/pictures (needs chromium, takes minutes)
+	@$(BIN)/python -m tests.end_to_end.pictures
 
 image: ## build the container image, see the head of the Dockerfile
 	docker build --tag $(IMAGE) $(ARGS) .

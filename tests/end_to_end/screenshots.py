@@ -34,19 +34,19 @@ def main() -> int:
         print(f"screenshots: {NO_BROWSER}", file=sys.stderr)
         return 2
     OUT.mkdir(exist_ok=True)
-    with _service() as url, sync_playwright() as playwright:
+    with service() as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         for width in SCREENS:
             for scheme in SCHEMES:
                 path = OUT / f"{width}-{scheme}.png"
-                _save(_picture(browser, url, width, scheme), path)
+                save(_picture(browser, url, width, scheme), path)
                 print(path.relative_to(ROOT))
         browser.close()
     return 0
 
 
 @contextmanager
-def _service() -> Iterator[str]:
+def service() -> Iterator[str]:
     """The address of a service on a free port, ready."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -85,7 +85,7 @@ def _picture(browser: Browser, url: str, width: int, scheme: Literal["light", "d
     return taken
 
 
-def _save(png: bytes, path: Path) -> None:
+def save(png: bytes, path: Path) -> None:
     """With a palette of 128 colours: a quarter of the size, and hardly a difference to be seen."""
     Image.open(io.BytesIO(png)).convert("RGB").quantize(128, kmeans=4).save(path, optimize=True)
 
