@@ -11,7 +11,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.metrics import Metrics
 from app.problems import Problem, not_ready_problem, overload_problem, path_of, problem_response
-from app.scheduler import Overloaded
+from app.room import FIRST_GUESS_S, Overloaded
 from app.service import Service
 
 log = logging.getLogger("app.access")
@@ -39,6 +39,7 @@ LINGER_S, LINGER_UNREAD_S = 2.0, 0.5
 # own, or a path that both read differently (one that ends with a line feed) would get past.
 _COSTLY = ("/segment", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
 GUARDED = {route: compile_path(route)[0] for route in _COSTLY}
+METRICS = compile_path("/metrics")[0]
 
 # Machines ask for these every few seconds: logged at debug alone.
 PROBES = ("/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready")
@@ -93,26 +94,36 @@ class RequestLog:
 
 
 class Admission:
-    """Lets a guarded call in if its key is right, the service is ready, the queue has room and the body fits."""
+    """Lets a guarded call in if its key is right, the service is ready, the queue has room and the body fits.
+
+    Of /metrics the key alone is checked, and only where they are not public.
+    """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app, self.service = app, service
-        self.keys = [key.get_secret_value().encode() for key in service.settings.api_keys]
-        self.limit = service.settings.max_body_bytes
+        settings = service.settings
+        self.keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        self.limit, self.limit_together = settings.max_body_bytes, settings.max_upload_bytes
+        self._received = 0  # bytes of the bodies of all requests that are not answered yet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not guarded_route(path_of(scope)):
+        path = path_of(scope) if scope["type"] == "http" else ""
+        costly = guarded_route(path) is not None
+        if not costly and (self.service.settings.public_metrics or not METRICS.match(path)):
             await self.app(scope, receive, send)
             return
         send = _lingering(receive, send)
         try:
-            self._check(Headers(scope=scope))
+            self._check_key(Headers(scope=scope))
+            if costly:
+                self._check_room(Headers(scope=scope))
         except Problem as problem:
             await problem_response(problem, scope)(scope, receive, send)
             return
-        await self.app(scope, self._limited(receive), send)
+        with self._bounded(receive) as receive_bounded:
+            await self.app(scope, receive_bounded, send)
 
-    def _check(self, headers: Headers) -> None:
+    def _check_key(self, headers: Headers) -> None:
         if self.keys and not is_known(_given_key(headers), self.keys):
             self._reject("key")
             raise Problem(
@@ -120,11 +131,13 @@ class Admission:
                 "A valid key is needed, as Authorization: Bearer or X-API-Key.",
                 {"WWW-Authenticate": "Bearer", "Connection": "close"},
             )
+
+    def _check_room(self, headers: Headers) -> None:
         if not self.service.ready:
             self._reject("not ready")
             raise not_ready_problem()
         try:
-            self.service.scheduler.check_room()
+            self.service.scheduler.room.check()
         except Overloaded as error:
             self._reject("overload")
             raise overload_problem(error.retry_after_s) from error
@@ -132,18 +145,28 @@ class Admission:
         if length.isdecimal() and int(length) > self.limit:
             raise self._too_large()
 
-    def _limited(self, receive: Receive) -> Receive:
+    @contextlib.contextmanager
+    def _bounded(self, receive: Receive) -> Iterator[Receive]:
+        """A `receive` that ends a body beyond its limit, or beyond that of all bodies if it is not the only one."""
         taken = 0
 
-        async def receive_limited() -> Message:
+        async def receive_bounded() -> Message:
             nonlocal taken
             message = await receive()
-            taken += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            taken += size
+            self._received += size
             if taken > self.limit:
                 raise self._too_large()
+            if taken < self._received > self.limit_together:
+                self._reject("uploads")
+                raise overload_problem(FIRST_GUESS_S)
             return message
 
-        return receive_limited
+        try:
+            yield receive_bounded
+        finally:
+            self._received -= taken
 
     def _too_large(self) -> Problem:
         self._reject("body size")

@@ -12,8 +12,9 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from app.decode import decode, measure
-from app.problems import Problem, overload_problem
-from app.scheduler import Overloaded
+from app.problems import Problem, engine_problem, overload_problem
+from app.room import Overloaded
+from app.scheduler import EngineFailed
 from app.service import Service
 from app.upload import Upload
 from model.outputs.output import File, OutputError, Wanted, renderer, to_file
@@ -87,6 +88,8 @@ async def _run(
     except Overloaded as error:
         service.metrics.rejected.labels("overload").inc()
         raise overload_problem(error.retry_after_s) from error
+    except EngineFailed as error:
+        raise engine_problem() from error
     inferred = time.perf_counter()
     answer = await service.in_pool(encode, kept, tasks)
     started = job.started or inferred
@@ -104,7 +107,7 @@ async def _run(
 def _prepare(service: Service, data: bytes, wanted: Wanted) -> tuple[Sequence[Pixels], Sequence[ImageTask]]:
     """Pages and their tiles; while they are decoded they take their room in the queue. Raises Problem, Overloaded."""
     header = measure(data, service.settings.max_pixels)
-    with service.scheduler.room(header.pixels):
+    with service.scheduler.room.decoding(header.pixels):
         images = decode(data, header)
     return images, make_tasks(service, images, renderer(wanted, service.weights.description))
 

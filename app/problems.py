@@ -66,6 +66,11 @@ def overload_problem(retry_after_s: int) -> Problem:
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Too much work is waiting; try again later.", headers)
 
 
+def engine_problem() -> Problem:
+    """503 after the engine failed on a request's tiles."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The engine failed on this request.", {"Retry-After": "5"})
+
+
 def install_problem_handlers(app: FastAPI) -> None:
     """Turns everything that goes wrong behind the routes into a problem."""
     # starlette types a handler as taking any Exception; it calls each with its own kind alone

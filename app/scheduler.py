@@ -10,36 +10,30 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import contextmanager
 from typing import TypeAlias
 
 from app.metrics import Metrics
+from app.room import FIRST_GUESS_S, Overloaded, Room, Share
 from model.segmenter import ImageTask, Segmenter
 from model.tiles import Tile
 
 log = logging.getLogger(__name__)
 
-# Retry-After before anything was measured, and its bounds, seconds.
-FIRST_GUESS_S, LONGEST_S = 5, 300
 
-
-class Overloaded(Exception):
-    """No room in the queue. `retry_after_s`: when there should be."""
-
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__(f"no room in the queue for {retry_after_s} s")
-        self.retry_after_s = retry_after_s
+class EngineFailed(Exception):
+    """The engine could not compute a tile, or has stopped."""
 
 
 class Job:
     """A request's tiles, page by page. `done` is set when the last is pasted; cancelling it drops those that wait."""
 
-    def __init__(self, tasks: Sequence[ImageTask]) -> None:
-        """`tasks`: a page each, at least one."""
+    def __init__(self, tasks: Sequence[ImageTask], room: Room) -> None:
+        """`tasks`: a page each, at least one. Raises Overloaded."""
         self.tasks = tasks
         self.waiting = deque((task, tile) for task in tasks for tile in task.tiles)
+        self.share: Share = room.take(self.waiting_pixels)
         self.missing = len(self.waiting)
         self.done: Future[None] = Future()
         self.submitted = time.perf_counter()
@@ -62,85 +56,91 @@ Batch: TypeAlias = list[tuple[Job, ImageTask, Tile]]
 class Scheduler:
     """`run` is called on the event loop, the engine runs in its thread; `_changed` guards what they share."""
 
-    def __init__(self, segmenter: Segmenter, max_pixels: int, metrics: Metrics) -> None:
-        self._segmenter, self._max_pixels, self._metrics = segmenter, max_pixels, metrics
+    def __init__(self, segmenter: Segmenter, room: Room, metrics: Metrics) -> None:
+        self._segmenter, self.room, self._metrics = segmenter, room, metrics
         self._jobs: deque[Job] = deque()
-        self._queued_pixels = 0
-        self._pixels_per_s: float | None = None
         self._running = 0  # batches
         self._filled = False  # one of them is a tile that is larger than any batch
-        self._closing = False
+        self._closing = self._dead = False
         self._changed = threading.Condition()
         self._threads = [
-            threading.Thread(target=self._work, args=(index,), name=f"engine-{index}", daemon=True)
+            threading.Thread(target=self._live, args=(index,), name=f"engine-{index}", daemon=True)
             for index in range(segmenter.engine.streams)
         ]
         for thread in self._threads:
             thread.start()
 
     async def run(self, *tasks: ImageTask) -> Job:
-        """Computes all tiles of a request's tasks; cancelling this drops what is left of them. Raises Overloaded."""
-        job = Job(tasks)
-        self._submit(job)
+        """Computes all tiles of a request's tasks; cancelling this drops what is left of them.
+
+        Raises Overloaded, EngineFailed.
+        """
+        job = self._submit(tasks)
         await asyncio.wrap_future(job.done)
         return job
 
-    def check_room(self) -> None:
-        """Raises Overloaded if the queue is full, whatever the next image's size."""
-        if self._queued_pixels >= self._max_pixels:
-            raise Overloaded(self._retry_after_s())
-
-    @contextmanager
-    def room(self, pixels: int) -> Iterator[None]:
-        """Room in the queue for an image while it is decoded, before its tiles take it. Raises Overloaded."""
-        with self._changed:
-            self._take(pixels)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._set_queued(self._queued_pixels - pixels)
-
     @property
     def alive(self) -> bool:
-        return all(thread.is_alive() for thread in self._threads)
+        return not self._dead and all(thread.is_alive() for thread in self._threads)
 
     def close(self) -> None:
-        """Finishes what is queued, then ends the thread."""
+        """Finishes what is queued, then ends the threads."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
 
-    def _submit(self, job: Job) -> None:
+    def _submit(self, tasks: Sequence[ImageTask]) -> Job:
         with self._changed:
-            self._take(job.waiting_pixels)
+            if self._closing:
+                raise Overloaded(FIRST_GUESS_S)
+            if not self.alive:
+                raise EngineFailed("a thread of the engine has died")
+            job = Job(tasks, self.room)
             self._jobs.append(job)
             self._changed.notify_all()
+            return job
 
-    def _take(self, pixels: int) -> None:
-        # an image larger than the whole queue is let in when it would be alone
-        full = self._queued_pixels and self._queued_pixels + pixels > self._max_pixels
-        if full or self._closing:
-            raise Overloaded(self._retry_after_s())
-        self._set_queued(self._queued_pixels + pixels)
+    def _live(self, index: int) -> None:
+        """A thread's life. If it ends before its time, nobody must wait for what it would have computed."""
+        try:
+            self._work(index)
+        except BaseException:
+            self._fail_all()
+            raise
 
     def _work(self, index: int) -> None:
         while batch := self._next_batch(index):
-            failure: Exception | None = None
+            failures: dict[Job, BaseException] = {}
             try:
-                self._compute(batch)
-            except Exception as error:
-                log.exception("engine failed")
-                failure = error
+                failures = self._attempt(batch)
+            except BaseException as error:
+                failures = {job: error for job, *_ in batch}
+                raise
             finally:
                 self._give_back(batch)  # before anybody hears of it, for the next request may come at once
-            if failure is None:
-                self._finish(batch)
-                continue
-            for job in {job for job, *_ in batch}:
-                self._fail(job, failure)
+                self._finish([entry for entry in batch if entry[0] not in failures])
+                for job, cause in failures.items():
+                    self._fail(job, cause)
+
+    def _attempt(self, batch: Batch) -> dict[Job, BaseException]:
+        """Computes a batch, and if it fails each tile by itself, once: memory may have been short, or one be bad.
+
+        Gives the jobs that failed.
+        """
+        try:
+            self._compute(batch)
+        except Exception as error:
+            log.exception("engine failed")
+            if len(batch) == 1:
+                return {batch[0][0]: error}
+        else:
+            return {}
+        failures: dict[Job, BaseException] = {}
+        for entry in batch:
+            failures |= self._attempt([entry])
+        return failures
 
     def _next_batch(self, index: int) -> Batch:
         """Waits for work; a job's next tile, then others of its kind, one a job in turn. Empty: closing.
@@ -176,15 +176,15 @@ class Scheduler:
         self._segmenter.run([(task, tile) for _, task, tile in batch])
         self._metrics.tiles.inc(len(batch))
         self._metrics.batch_tiles.observe(len(batch))
-        rate = self._running * _pixels(batch) / (time.perf_counter() - started)
-        self._pixels_per_s = rate if self._pixels_per_s is None else 0.9 * self._pixels_per_s + 0.1 * rate
+        self.room.measured(self._running * _pixels(batch) / (time.perf_counter() - started))
 
     def _give_back(self, batch: Batch) -> None:
         """What a batch took, whether it was computed or failed."""
         with self._changed:
             self._running -= 1
             self._filled &= not self._fills(batch)
-            self._set_queued(self._queued_pixels - _pixels(batch))
+            for job, _, tile in batch:
+                job.share.give_back(tile.pixels)
             self._changed.notify_all()
 
     def _finish(self, batch: Batch) -> None:
@@ -198,14 +198,23 @@ class Scheduler:
                 except InvalidStateError:
                     log.debug("finished for a client that has gone")
 
-    def _fail(self, job: Job, error: Exception) -> None:
+    def _fail(self, job: Job, error: BaseException | None) -> None:
         with self._changed:
             self._drop(job)
             self._changed.notify_all()
+        failure = EngineFailed("the engine failed")
+        failure.__cause__ = error
         try:
-            job.done.set_exception(error)
+            job.done.set_exception(failure)
         except InvalidStateError:
             log.debug("failed for a client that has gone")
+
+    def _fail_all(self) -> None:
+        """Those whose tiles another thread is computing fail, too: nobody may be left to compute the rest."""
+        with self._changed:
+            self._dead, jobs = True, list(self._jobs)
+        for job in jobs:
+            self._fail(job, None)
 
     def _drop_abandoned(self) -> None:
         for job in [job for job in self._jobs if job.done.cancelled()]:
@@ -216,7 +225,7 @@ class Scheduler:
         """Takes what waits of a job out of the queue; tiles that are being computed give back their own."""
         if job in self._jobs:
             self._jobs.remove(job)
-        self._set_queued(self._queued_pixels - job.waiting_pixels)
+        job.share.give_back(job.waiting_pixels)
         job.waiting.clear()
 
     def _is_large(self, tile: Tile) -> bool:
@@ -224,15 +233,6 @@ class Scheduler:
 
     def _fills(self, batch: Batch) -> bool:
         return self._is_large(batch[0][-1])
-
-    def _set_queued(self, pixels: int) -> None:
-        self._queued_pixels = pixels
-        self._metrics.queue_pixels.set(pixels)
-
-    def _retry_after_s(self) -> int:
-        if not self._pixels_per_s:
-            return FIRST_GUESS_S
-        return min(LONGEST_S, max(1, round(self._queued_pixels / self._pixels_per_s)))
 
 
 def _pixels(batch: Batch) -> int:

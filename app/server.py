@@ -3,11 +3,13 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+from app.connection import PatientProtocol, most_connections
 from app.service import Service
 
 
@@ -45,18 +47,25 @@ class DrainingServer(uvicorn.Server):
 def serve(app: FastAPI) -> int:
     """Listens until told to stop; the exit code: 0, or 1 if it cannot listen or make its engine (the log says why)."""
     service: Service = app.state.service
+    try:
+        DrainingServer(make_config(app, most_connections()), service).run()
+    except SystemExit:  # how uvicorn ends when it cannot listen; its code is 3, which means bad weights here
+        return 1
+    return 1 if service.failure else 0
+
+
+def make_config(app: FastAPI, most: int) -> uvicorn.Config:
+    """What uvicorn is to do. `most`: connections at once."""
+    service: Service = app.state.service
     settings = service.settings
-    config = uvicorn.Config(
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
+        http=partial(PatientProtocol, service, most),  # type: ignore[arg-type]  # called like the class it expects
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=int(settings.deadline_s) + 1,
     )
-    try:
-        DrainingServer(config, service).run()
-    except SystemExit:  # how uvicorn ends when it cannot listen; its code is 3, which means bad weights here
-        return 1
-    return 1 if service.failure else 0

@@ -15,6 +15,7 @@ import torch
 from fastapi import Request
 
 from app.metrics import Metrics
+from app.room import Room
 from app.scheduler import Scheduler
 from app.settings import Settings, SettingsError
 from app.startup import Startup
@@ -58,7 +59,8 @@ class Service:
         warm_up(segmenter)
         startup.done("warm_up")
         self._segmenter = segmenter
-        self._scheduler = Scheduler(segmenter, settings.max_queue_pixels, self.metrics)
+        room = Room(settings.max_queue_pixels, settings.max_wait_s, self.metrics.queue_pixels)
+        self._scheduler = Scheduler(segmenter, room, self.metrics)
         running = {"engine": engine.name, "device": engine.device, "precision": engine.precision}
         running["model"] = self.weights.label
         self.metrics.model.info(running)
@@ -68,11 +70,11 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        return self._loaded.is_set() and not self._draining
+        return self._loaded.is_set() and not self._draining and self.healthy
 
     @property
     def healthy(self) -> bool:
-        """Whether the process can still answer: the engine's thread, once started, must be alive."""
+        """Whether the process can still answer: the engine's threads, once started, must be alive."""
         return self._scheduler is None or self._scheduler.alive
 
     @property

@@ -39,6 +39,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(134_217_728, ge=1024, description="largest request body, bytes")
     max_pixels: int = Field(100_000_000, ge=1, description="largest image, pixels")
     max_queue_pixels: int = Field(200_000_000, ge=1, description="pixels that may wait or be computed at once")
+    max_wait_s: float = Field(
+        4.0, gt=0, allow_inf_nan=False, description="seconds that a small image may have to wait for its turn"
+    )
+    max_upload_bytes: int = Field(
+        536_870_912, ge=1024, description="bytes of all request bodies that are being received, together"
+    )
     max_batch: int = Field(8, ge=1, le=1024, description="most tiles computed at once")
     tile: int = Field(1600, ge=32, le=16384, description="side of the largest tile, pixels; a multiple of 16")
     deadline_s: float = Field(
@@ -47,6 +53,7 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="keys that may segment, separated by commas; none: open"
     )
+    public_metrics: bool = Field(True, description="true or false: whether /metrics is open to those without a key")
     threads: int = Field(0, ge=0, le=1024, description="threads that compute; 0: one for each core")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
 

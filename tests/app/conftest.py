@@ -55,8 +55,8 @@ class GatedEngine:
         self.batch_pixels, self.streams = TILE * TILE, streams
         self.gate = threading.Event()
         self.batches: list[Array] = []
-        self.failures: list[Exception] = []
-        """What the next batches fail with, one each."""
+        self.failures: list[BaseException | None] = []
+        """What the next batches fail with, one each; None: with nothing."""
 
     @property
     def shapes(self) -> list[tuple[int, int, int]]:
@@ -66,8 +66,8 @@ class GatedEngine:
     def run(self, batch: Array, kept: Window | None = None) -> Array:
         self.batches.append(batch)
         assert self.gate.wait(PATIENCE_S)
-        if self.failures:
-            raise self.failures.pop(0)
+        if self.failures and (failure := self.failures.pop(0)):
+            raise failure
         return self._engine.run(batch, kept)
 
 

@@ -54,17 +54,20 @@ def _post(
     root_path: str = "",
 ) -> Answer:
     answer = answer or Answer()
-    scope = {
+    asyncio.run(app(_scope(headers or {}, path, root_path), receive, answer.send))
+    return answer
+
+
+def _scope(headers: dict[str, str], path: str = "/segment", root_path: str = "") -> dict[str, Any]:
+    return {
         "type": "http",
         "method": "POST",
         "path": path,
         "raw_path": path.encode(),
         "root_path": root_path,
         "query_string": b"",
-        "headers": [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
     }
-    asyncio.run(app(scope, receive, answer.send))
-    return answer
 
 
 def _body(*chunks: bytes) -> Callable[[], Any]:
@@ -160,6 +163,52 @@ def test_keys_guard_no_more_than_what_costs(make_app: Callable[..., FastAPI]):
     app = make_app(api_keys="right")
     for path in ("/healthz", "/readyz", "/metrics", "/model", "/v2", "/v2/health/ready", "/v2/models/small-net"):
         assert _post(app, path=path).status == 405  # known, open, and not for POST
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics\n"])
+def test_metrics_may_be_guarded_too(make_app: Callable[..., FastAPI], path: str):
+    app = make_app(api_keys="right", public_metrics=False)
+    assert _post(app, path=path).status == 401
+    assert _post(app, {"X-API-Key": "right"}, path=path).status == 405  # known, and not for POST
+    assert _post(app, path="/healthz").status == 405
+
+
+def test_all_bodies_together_have_a_limit_but_for_one_alone(make_app: Callable[..., FastAPI]):
+    app = make_app(max_upload_bytes=2000)
+    held = asyncio.Event()
+
+    async def large(send: Any) -> None:
+        chunks = [bytes(1500), bytes(1500)]
+
+        async def receive() -> Message:
+            if len(chunks) == 1:
+                await held.wait()
+            return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
+
+        await app(_scope({"Content-Type": "image/png"}), receive, send)
+
+    async def body() -> tuple[Answer, Answer, Answer]:
+        first, second, third = Answer(), Answer(), Answer()
+        sending = asyncio.create_task(large(first.send))
+        await asyncio.sleep(0.05)
+        headers = {"Content-Type": "image/png"}
+        await app(_scope(headers), _body(bytes(400)), second.send)
+        chunks = [bytes(600), b""]
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
+
+        await app(_scope(headers), receive, third.send)
+        held.set()
+        await sending
+        return first, second, third
+
+    first, second, third = asyncio.run(body())
+    # no images, but read; the one in between was one too many
+    assert (first.status, second.status, third.status) == (400, 400, 503)
+    assert int(third.headers["retry-after"]) > 0
+    assert app.state.service.metrics.registry.get_sample_value("segment_rejected_total", {"reason": "uploads"}) == 1
+    assert _post(app, {"Content-Type": "image/png"}, _body(bytes(1999))).status == 400
 
 
 def test_before_it_is_ready_nothing_is_read(make_app: Callable[..., FastAPI]):

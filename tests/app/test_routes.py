@@ -18,6 +18,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from app import pipeline
 from app.metrics import Metrics
 from app.service import Service
 from model.images import decode_image, decode_pages
@@ -628,7 +629,7 @@ def test_a_deadline_that_cannot_be_met_gives_504_each_time(
         check_problem(client.post("/segment", files={"file": png}), 504)
 
 
-def test_an_engine_error_is_a_500_that_tells_nothing_and_passes(
+def test_an_engine_error_is_a_503_that_tells_nothing_and_passes(
     serve: Callable[..., TestClient],
     hold: Callable[[TestClient], Any],
     check_problem: Check,
@@ -640,6 +641,27 @@ def test_an_engine_error_is_a_500_that_tells_nothing_and_passes(
     engine.gate.set()
     engine.failures.append(RuntimeError("secret at /srv/weights"))
     response = client.post("/segment", files={"file": png}, headers={"X-Request-ID": "failed-one"})
+    check_problem(response, 503)
+    assert response.headers["retry-after"].isdecimal()
+    assert "secret" not in response.text
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == ["engine failed"]
+    assert client.post("/segment", files={"file": png}).status_code == 200
+
+
+def test_what_nobody_expected_is_a_500_that_tells_nothing(
+    serve: Callable[..., TestClient],
+    check_problem: Check,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    png: bytes,
+):
+    def fail(*_: object) -> None:
+        raise RuntimeError("secret at /srv/weights")
+
+    client = serve()
+    with monkeypatch.context() as broken:
+        broken.setattr(pipeline, "to_file", fail)
+        response = client.post("/segment", files={"file": png}, headers={"X-Request-ID": "failed-one"})
     check_problem(response, 500)
     assert "secret" not in response.text
     unexpected = [record for record in caplog.records if record.message == "unexpected error"]
