@@ -175,31 +175,25 @@ def test_metrics_may_be_guarded_too(make_app: Callable[..., FastAPI], path: str)
 
 def test_all_bodies_together_have_a_limit_but_for_one_alone(make_app: Callable[..., FastAPI]):
     app = make_app(max_upload_bytes=2000)
-    held = asyncio.Event()
-
-    async def large(send: Any) -> None:
-        chunks = [bytes(1500), bytes(1500)]
-
-        async def receive() -> Message:
-            if len(chunks) == 1:
-                await held.wait()
-            return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
-
-        await app(_scope({"Content-Type": "image/png"}), receive, send)
+    headers = {"Content-Type": "image/png"}
 
     async def body() -> tuple[Answer, Answer, Answer]:
         first, second, third = Answer(), Answer(), Answer()
-        sending = asyncio.create_task(large(first.send))
-        await asyncio.sleep(0.05)
-        headers = {"Content-Type": "image/png"}
-        await app(_scope(headers), _body(bytes(400)), second.send)
-        chunks = [bytes(600), b""]
+        halfway, go_on = asyncio.Event(), asyncio.Event()
+        large = _body(bytes(1500), bytes(1500))
 
         async def receive() -> Message:
-            return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
+            message: Message = await large()
+            if not message["more_body"]:
+                halfway.set()
+                await go_on.wait()
+            return message
 
-        await app(_scope(headers), receive, third.send)
-        held.set()
+        sending = asyncio.create_task(app(_scope(headers), receive, first.send))
+        await halfway.wait()
+        await app(_scope(headers), _body(bytes(400)), second.send)
+        await app(_scope(headers), _body(bytes(600), b""), third.send)
+        go_on.set()
         await sending
         return first, second, third
 
