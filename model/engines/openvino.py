@@ -36,6 +36,11 @@ BATCH_PIXELS = 512 * 512
 STREAMS = 2
 
 
+# Prepared layers that a stream keeps for shapes it has seen; OpenVINO's own 5000 would take gigabytes where images are
+# of all sizes. A net has some 30, so the last eight shapes are at hand.
+CACHED_LAYERS = 256
+
+
 class OpenVinoEngine:
     """An `Engine`. It takes windows of whole multiples of the net's grid.
 
@@ -55,6 +60,7 @@ class OpenVinoEngine:
         self._config = {
             properties.inference_num_threads: threads,
             hint.enable_cpu_pinning: False,
+            "CPU_RUNTIME_CACHE_CAPACITY": CACHED_LAYERS,
             hint.inference_precision: TYPES[choose_precision("auto") if precision == "int8" else precision],
         }
         [self._undivided] = self._compile(graph, streams=1)

@@ -33,7 +33,7 @@ def attack(count: int) -> Verdict:
     flat = after[1] <= before[1] + 2 and after[2] <= before[2] + 2
     passed = not failed and flat and growth < (GROWTH if count > 2 * SETTLED else SHORT_GROWTH)
     found = (
-        f"{failed} failed; after the first {settled} memory {before[0] >> 20} -> {after[0] >> 20} MiB ({growth - 1:+.1%}), "
+        f"{failed} failed; memory {before[0] >> 20} -> {after[0] >> 20} MiB ({growth - 1:+.1%}), "
         f"files {before[1]} -> {after[1]}, threads {before[2]} -> {after[2]}"
     )
     return Verdict(f"{count} requests of 1 to {LONGEST_SIDE} pixels a side, all outputs", found, passed)
