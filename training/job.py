@@ -91,6 +91,7 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
     )
     if state:
         trainer.resume(state)
+    trainer.folder.lock()
     trainer.folder.clean()
     # before anything else is in the folder: whatever is there has a checkpoint, and a disk that is full is known of now
     trainer.save()

@@ -14,11 +14,19 @@ when a training goes on, and so agree with it whenever it was killed.
 import csv
 import io
 import json
+import os
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from model.whole_file import write_whole
 from training.data import DataError
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 WEIGHTS = "weights.safetensors"
 CHECKPOINT, PREVIOUS_CHECKPOINT = "checkpoint.pt", "checkpoint-previous.pt"
@@ -27,6 +35,7 @@ CONFIG = "config.json"
 HISTORY = "history.csv"
 CURVES = "tensorboard"
 REPORT = "report.html"
+LOCK = ".lock"
 
 NAMES = (CHECKPOINT, PREVIOUS_CHECKPOINT, NEXT_CHECKPOINT, WEIGHTS, CONFIG, HISTORY, CURVES, REPORT)
 
@@ -37,10 +46,14 @@ class RunFolder:
     """One training's folder. An earlier training in it is moved to `earlier/`, never overwritten."""
 
     def __init__(self, path: Path, *, resume: bool) -> None:
-        """Begins a training there, unless it is to `resume` one: then nothing is touched. Raises OSError."""
+        """Begins a training there, unless it is to `resume` one: then nothing is touched.
+
+        Raises OSError, and DataError if another process trains there.
+        """
         self.path = path
         if not resume:
             path.mkdir(parents=True, exist_ok=True)
+            self.lock()
             self._put_aside()
 
     @property
@@ -55,6 +68,20 @@ class RunFolder:
     def is_being_put_aside(self) -> bool:
         """Whether what lies there is of an earlier training: one was begun, and killed while it made room."""
         return self._unfinished.exists()
+
+    def lock(self) -> None:
+        """For this process, until it ends, however it does. Raises DataError if another one trains there."""
+        if fcntl is None:
+            return
+        # never closed: that would give up the lock
+        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            os.close(descriptor)
+            raise DataError(f"{self.path}: another process is training there") from error
+        except OSError:  # a network disk without locks
+            os.close(descriptor)
 
     def clean(self) -> None:
         """Removes what a killed training has left half-written."""

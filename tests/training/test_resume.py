@@ -171,7 +171,7 @@ def test_killed_at_every_operation_of_the_disk_and_resumed_it_ends_with_the_same
     assert moment > 30
     steps = [row["step"] for row in run_folder.read_history(tmp_path / "out/history.csv")]
     assert steps == [2, 4, 6]
-    assert not list((tmp_path / "out").glob(".*")), "nothing half-written is left"
+    assert not list((tmp_path / "out").glob("*.tmp")), "nothing half-written is left"
 
 
 def _scores(history: Path) -> list[dict[str, float]]:
@@ -345,7 +345,7 @@ def test_a_file_that_must_not_grow_ends_it_with_one_line_and_resume_goes_on_when
         "all up to step 0 is kept, and --resume goes on from there\n"
     )
     assert read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 0
-    assert not list(tmp_path.glob(".*"))
+    assert not list(tmp_path.glob("*.tmp"))
     assert run.main([*options, "--resume"]) == 0
     assert (tmp_path / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
 

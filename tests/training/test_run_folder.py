@@ -1,9 +1,11 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from training.data import DataError
-from training.run_folder import CURVES, NAMES, NEXT_CHECKPOINT, RunFolder, read_history
+from training.run_folder import CURVES, LOCK, NAMES, NEXT_CHECKPOINT, RunFolder, read_history
 
 
 class Killed(BaseException):
@@ -37,7 +39,7 @@ def test_killed_while_an_earlier_training_is_put_aside_the_next_one_finishes_it(
             RunFolder(tmp_path, resume=False)
     assert RunFolder(tmp_path, resume=resume).is_being_put_aside == resume, "resuming itself touches nothing"
     RunFolder(tmp_path, resume=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["earlier"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK, "earlier"]
     assert [path.name for path in (tmp_path / "earlier").iterdir()] == ["1"]
     assert sorted(path.name for path in (tmp_path / "earlier/1").iterdir()) == sorted(NAMES)
 
@@ -76,3 +78,19 @@ def test_a_row_that_lacks_a_value_is_an_error_of_the_data(tmp_path):
     (tmp_path / "history.csv").write_text("step,loss\n1,0.5\n2\n3,0.2\n")
     with pytest.raises(DataError, match=r"history\.csv"):
         read_history(tmp_path / "history.csv")
+
+
+def test_a_folder_is_trained_in_by_one_process_at_a_time_and_free_again_when_that_is_killed(tmp_path):
+    hold = "import sys, time; from pathlib import Path; from training.run_folder import RunFolder\n"
+    hold += "folder = RunFolder(Path(sys.argv[1]), resume=False); print('held', flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process:
+        assert process.stdout.readline() == "held\n"
+        (tmp_path / "checkpoint.pt").write_text("of the other process")
+        with pytest.raises(DataError, match="another process is training there"):
+            RunFolder(tmp_path, resume=False)
+        assert (tmp_path / "checkpoint.pt").exists()
+        process.kill()
+    RunFolder(tmp_path, resume=False)
+    assert not (tmp_path / "checkpoint.pt").exists()
