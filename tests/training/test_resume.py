@@ -218,8 +218,9 @@ def test_stopped_while_the_report_is_written_it_is_written_later(train, whole, t
     assert (tmp_path / "out/report.html").exists()
 
 
-@pytest.mark.parametrize("said", ["labels: ", "images to train on"])
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("said", "signal_number"), [("labels: ", signal.SIGINT), ("images to train on", signal.SIGTERM)]
+)
 def test_stopped_while_it_starts_up_it_says_so_without_a_traceback(cells_folder, tmp_path, said, signal_number):
     command = [sys.executable, "-m", "training.run", "--data", str(cells_folder), "--out", str(tmp_path / "out")]
     process = subprocess.Popen([*command, *SHORT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
