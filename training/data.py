@@ -4,6 +4,7 @@ Layout: `DIR/image/*` with `DIR/label/*` of the same stem (`images` or `imgs`, `
 TIFF of several pages is a stack: its pages pair with the label's pages.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,3 +175,13 @@ def _check_sides(samples: list[Sample], label_folder: Path, classes: int) -> Non
         raise DataError(f"the labels in {label_folder} have no class but {found.pop()}; pixels of others are expected")
     missing = "background" if found == {1} else "foreground"
     raise DataError(f"no label in {label_folder} has any {missing}; pixels of both kinds are expected")
+
+
+def fingerprint(samples: list[Sample]) -> str:
+    """Of the names, pixels and labels: images that changed, or labels read in another way, are others."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(f"{sample.name} {sample.pixels.shape} {sample.pixels.dtype}".encode())
+        digest.update(np.ascontiguousarray(sample.pixels).data)
+        digest.update(np.ascontiguousarray(sample.label).data)
+    return digest.hexdigest()

@@ -3,49 +3,61 @@
 import argparse
 import json
 import math
-import shlex
-import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from model.engines.engine import EngineError
 from model.engines.pytorch import choose_device
 from model.segmenter import Segmenter
-from model.weights_file import Description, Objects, Weights, WeightsError
+from model.weights_file import Objects, Weights, WeightsError
 from training import memory, pace
+from training.checkpoints import Checkpoints, State
 from training.data import DataError, Sample, split_samples
 from training.evaluation import ClassEvaluation, Evaluation
 from training.initial import initial_weights
 from training.inspection import background_is_borders
-from training.label_scheme import name_classes
 from training.machine import Machine
 from training.memory import TooLittleMemory
-from training.options import check_options, first_problem, make_recipe
+from training.options import check_options, make_recipe
+from training.provenance import configuration, describe, today
 from training.recipe import Recipe
 from training.report import write_report
 from training.run_folder import RunFolder
 from training.trainer import Limits, Trainer, TrainingError
 
-State = dict[str, Any]  # a checkpoint
-
 
 def run(arguments: argparse.Namespace, samples: list[Sample]) -> int:
-    """Trains; returns the exit code of the command. Raises DataError, OSError, KeyboardInterrupt."""
+    """Trains; returns the exit code of the command. Raises DataError, KeyboardInterrupt before the first step."""
     try:
-        trainer = prepare(arguments, samples)
-        trainer.run()
+        return _train(arguments, prepare(arguments, samples))
     except (EngineError, WeightsError, TooLittleMemory) as error:
         raise DataError(str(error)) from error
+    except OSError as error:
+        raise DataError(_cannot_write(arguments.out, error)) from error
+
+
+def _train(arguments: argparse.Namespace, trainer: Trainer) -> int:
+    """All that is after the first checkpoint: whatever comes, `--resume` can go on."""
+    try:
+        trainer.run()
+        print(finish(arguments, trainer), f"report: {report(trainer)}", sep="\n")
     except TrainingError as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
-    print(finish(arguments, trainer), f"report: {report(trainer)}", sep="\n")
+    except OSError as error:
+        kept = f"all up to step {trainer.saved_step} is kept, and --resume goes on from there"
+        print(f"training: {_cannot_write(trainer.folder.path, error)}; {kept}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"training: stopped; --resume goes on from {trainer.folder.path}", file=sys.stderr)
+        return 130
     return 0
+
+
+def _cannot_write(folder: Path, error: OSError) -> str:
+    return f"{folder}: cannot be written to ({error.strerror or error})"
 
 
 def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
@@ -64,12 +76,14 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
         steps, every = _length(state) if state else pace.plan(recipe, machine, arguments.minutes, training, validation)
         recipe = recipe.model_copy(update={"steps": steps, "epochs": None, "check_every": every})
     images = {"training": len(training), "validation": len(validation)}
+    begun = state["trained"] if state else today()
+    description = describe(arguments, recipe, images, _objects(arguments, samples, init), init, begun)
     trainer = Trainer(
         recipe,
-        _description(arguments, recipe, images, _objects(arguments, samples, init), init),
+        description,
         training,
         validation,
-        RunFolder(arguments.out, resume=arguments.resume),
+        RunFolder(arguments.out, resume=state is not None),
         machine,
         seed=arguments.seed,
         init=init.tensors if init else None,
@@ -77,7 +91,11 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
     )
     if state:
         trainer.resume(state)
-    trainer.folder.write_config(_config(arguments, trainer))
+    trainer.folder.lock()
+    trainer.folder.clean()
+    # before anything else is in the folder: whatever is there has a checkpoint, and a disk that is full is known of now
+    trainer.save()
+    trainer.folder.write_config(configuration(arguments, trainer))
     print(_introduction(trainer, init), flush=True)
     return trainer
 
@@ -101,7 +119,7 @@ def finish(arguments: argparse.Namespace, trainer: Trainer) -> str:
     threshold = "" if several else f"; threshold {best.threshold:.3g}"
     lines.append(f"kept: the weights of step {best.step}, {reached}{threshold}")
     weights = trainer.folder.weights
-    trainer.folder.write_config(_config(arguments, trainer) | {"ended": trainer.ended})
+    trainer.folder.write_config(configuration(arguments, trainer) | {"ended": trainer.ended})
     return "\n".join([*lines, f"weights: {weights}", f"serve them: SEGMENT_WEIGHTS={weights} python -m app"])
 
 
@@ -143,13 +161,15 @@ def _input_size(recipe: Recipe, training: list[Sample]) -> tuple[int, int]:
     return height, width
 
 
-def _checkpoint(path: Path) -> State:
-    """Raises DataError if there is none, or none that this version wrote."""
-    state = RunFolder(path, resume=True).load_checkpoint()
+def _checkpoint(path: Path) -> State | None:
+    """What to go on from; None if nothing has been written yet. Raises DataError if nothing of it can be read."""
+    if RunFolder(path, resume=True).is_being_put_aside:
+        return None
+    state, problem = Checkpoints(path).load()
     if state is None:
-        raise DataError(f"nothing to resume: no checkpoint in {path}")
-    if not {"learner", "parts", "recipe", "steps", "seconds"} <= state.keys():
-        raise DataError(f"the checkpoint in {path} is of another version; train afresh, without --resume")
+        print(f"{path}: no checkpoint yet, starting from the beginning", flush=True)
+    elif problem:
+        print(f"{problem}; going on from the checkpoint before, step {state['step']}", file=sys.stderr)
     return state
 
 
@@ -159,47 +179,6 @@ def _objects(arguments: argparse.Namespace, samples: list[Sample], init: Weights
     if known:
         return known
     return "interiors" if arguments.scheme.classes == 1 and background_is_borders(samples) else "regions"
-
-
-def _description(
-    arguments: argparse.Namespace, recipe: Recipe, images: dict[str, int], objects: Objects, init: Weights | None
-) -> Description:
-    """The weights travel, and the service publishes what they say: file names and paths stay in the folder."""
-    provenance = {
-        "trained": datetime.now(UTC).date().isoformat(),
-        "commit": _commit(),
-        "torch": torch.__version__,
-        "images": images,
-        "recipe": recipe.model_dump(mode="json"),
-        "seed": arguments.seed,
-    }
-    known = init.description.labels if init and not arguments.labels else None
-    try:
-        return Description(
-            name=arguments.name,
-            architecture=recipe.net,
-            preprocessing=recipe.preprocessing,
-            threshold=recipe.threshold,
-            objects=objects,
-            labels=known or name_classes(recipe.net.classes, arguments.labels),
-            provenance=provenance | ({"init": init.label} if init else {}),
-        )
-    except ValidationError as error:
-        raise DataError(first_problem(error)) from error
-
-
-def _config(arguments: argparse.Namespace, trainer: Trainer) -> dict[str, Any]:
-    """What the folder keeps of how it was made."""
-    return trainer.description.provenance | {
-        "command": shlex.join(["python", "-m", "training.run", *sys.argv[1:]]),
-        "device": str(trainer.machine.device),
-        "label_format": arguments.label_format,
-        "colours": arguments.scheme.colours,
-        "parts": trainer.machine.parts,
-        "steps": trainer.steps,
-        "training_images": [sample.name for sample in trainer.stream.samples],
-        "validation_images": [sample.name for sample in trainer.validation],
-    }
 
 
 def _introduction(trainer: Trainer, init: Weights | None) -> str:
@@ -213,16 +192,3 @@ def _introduction(trainer: Trainer, init: Weights | None) -> str:
     if machine.parts > 1:
         lines.append(f"memory is short: each batch of {recipe.batch} is computed in {machine.parts} parts")
     return "\n".join(lines)
-
-
-def _commit() -> str | None:
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"],  # noqa: S607 - whichever git the user has
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).parent,
-        )
-    except OSError:
-        return None
-    return found.stdout.strip() or None

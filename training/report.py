@@ -15,6 +15,7 @@ import jinja2
 from model.engines.engine import EngineError
 from model.segmenter import Segmenter
 from model.weights_file import WeightsError, load_weights
+from model.whole_file import write_whole
 from training.charts import draw_charts
 from training.class_scores import Confusion
 from training.data import DataError, Sample, load_samples
@@ -72,7 +73,7 @@ def write_report(folder: RunFolder, samples: list[Sample], segmenter: Segmenter 
         evaluation=evaluate_net(segmenter, samples) if segmenter and samples else None,
     )
     shown = show_extremes(facts, samples, segmenter) if segmenter else []
-    folder.report.write_text(render(facts, shown), encoding="utf-8")
+    write_whole(folder.report, render(facts, shown).encode())
     return folder.report
 
 

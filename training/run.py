@@ -1,18 +1,26 @@
 """`python -m training.run --data DIR --out DIR`: turns a folder of images and labels into a weights file."""
 
-import argparse
-import math
-import os
 import sys
-from pathlib import Path
 
-from training.data import DataError, load_samples
-from training.inspection import inspect
-from training.label_scheme import LABEL_FORMATS, LabelScheme, name_classes, parse_colour
+from training.stopping import sigterm_interrupts
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code: 0, 1 if training failed, 2 for bad input, 130 after Ctrl-C."""
+    """The command; returns the exit code: 0, 1 if training failed, 2 for bad input, 130 after Ctrl-C or SIGTERM."""
+    with sigterm_interrupts():
+        try:
+            return _run(argv)
+        except KeyboardInterrupt:
+            print("training: stopped before its first step; nothing is lost", file=sys.stderr)
+            return 130
+
+
+def _run(argv: list[str] | None) -> int:
+    # imported here, so that Ctrl-C is answered while they load
+    from training.command_line import parse
+    from training.data import DataError, load_samples
+    from training.inspection import inspect
+
     arguments = parse(argv)
     try:
         samples = load_samples(arguments.data, arguments.scheme)
@@ -24,136 +32,6 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        begun = (arguments.out / "checkpoint.pt").exists()
-        print("training: stopped", f"; --resume goes on from {arguments.out}" if begun else "", sep="", file=sys.stderr)
-        return 130
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line; `scheme` is how the labels are to be read."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.run", description="Train a U-Net on a folder of images and labels."
-    )
-    parser.add_argument(
-        "--data", type=Path, default=Path("data/train"), help="folder with image/ and label/ (default: data/train)"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/latest"), help="folder for weights and records (default: runs/latest)"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    parser.add_argument("--val-fraction", type=float, help="share of the images held out, the last ones, in one piece")
-    _add_length(parser)
-    _add_recipe(parser)
-    _add_machine(parser)
-    parser.add_argument("--name", default="unet", help="the name the weights are served under")
-    _add_labels(parser)
-    arguments = parser.parse_args(argv)
-    try:
-        classes = arguments.classes or max(1, len(arguments.colours))
-        arguments.scheme = LabelScheme(arguments.label_format, classes, tuple(arguments.colours))
-        name_classes(classes, arguments.labels)  # says now, before the data are read, if they are too many or too few
-    except ValueError as error:
-        parser.error(str(error))
-    if classes > 1 and arguments.objects == "interiors":
-        parser.error("--objects interiors is for one class: borders are a class of their own among several")
-    return arguments
-
-
-def _add_labels(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--label-format", choices=LABEL_FORMATS, default="mask", help="how the label files are to be read (see README)"
-    )
-    parser.add_argument(
-        "--classes",
-        type=_positive(int),
-        metavar="K",
-        help="labels of 0 to K-1, 0 being the background (default: 1, foreground and background)",
-    )
-    parser.add_argument(
-        "--colours",
-        nargs="+",
-        type=parse_colour,
-        default=(),
-        metavar="COLOUR",
-        help="the colours of classes 0, 1, 2 ... in labels that have them: '#000000' '#ff0000', or names",
-    )
-    parser.add_argument(
-        "--objects",
-        choices=("regions", "interiors"),
-        help="what the service counts as objects: regions of foreground, or interiors grown until borders are lines "
-        "(default: interiors if the labels' background is a thin net)",
-    )
-    parser.add_argument(
-        "--labels",
-        nargs="+",
-        default=(),
-        metavar="NAME",
-        help="what the mask's values are called, from the background on",
-    )
-
-
-def _add_length(parser: argparse.ArgumentParser) -> None:
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=_positive(int), help="passes over the images")
-    length.add_argument("--steps", type=_positive(int), help="steps of the optimizer")
-    length.add_argument("--minutes", type=_positive(float), help="as many steps as this machine makes in that time")
-    parser.add_argument(
-        "--patience",
-        type=_positive(int),
-        metavar="CHECKS",
-        help="stop after so many validations without a better score",
-    )
-
-
-def _add_recipe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", choices=("default", "tutorial"), default="default")
-    parser.add_argument(
-        "--init",
-        nargs="?",
-        type=Path,
-        const="bundled",
-        metavar="WEIGHTS",
-        help="start from these weights, and with their net and preprocessing; alone: from the bundled ones",
-    )
-    parser.add_argument("--width", type=int, help="channels of the first level (default: 32; tutorial: 64)")
-    parser.add_argument("--batch", type=int, help="images a step")
-    parser.add_argument("--crop", type=int, help="side of the training crops in pixels (default: 256)")
-    parser.add_argument("--learning-rate", type=float, help="the schedule's highest")
-    parser.add_argument("--seed", type=_count, default=0)
-    parser.add_argument("--threshold", type=float, help="the one stored if no images are held out to find it")
-    parser.add_argument(
-        "--channels", choices=("grey", "rgb"), help="what the net takes (default: rgb if the images are in colour)"
-    )
-
-
-def _add_machine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument(
-        "--workers", type=_count, default=min(4, (os.cpu_count() or 2) - 1), help="processes that load and augment"
-    )
-    parser.add_argument("--compile", action="store_true", help="compile the net first (slower on CPUs, see the README)")
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError("must be 0 or more, and fit 63 bits")
-    return value
-
-
-_count.__name__ = "int"  # argparse names it: "invalid int value: 'x'"
-
-
-def _positive(kind: type[int] | type[float]) -> "type[int] | type[float]":
-    def positive(text: str) -> float:
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError("must be more than 0")
-        return value
-
-    positive.__name__ = kind.__name__
-    return positive  # type: ignore[return-value]  # argparse takes any function
 
 
 if __name__ == "__main__":

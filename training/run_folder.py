@@ -1,45 +1,60 @@
 """What a training leaves in its folder, and reading it back.
 
-weights.safetensors   the best weights so far, ready to be served
-checkpoint.pt         all that `--resume` needs
-config.json           recipe, seed, data: what made them
-history.csv           one row a check: loss, learning rate, scores
-tensorboard/          the same as curves, and pictures
-report.html           all of it for people: see report.py
+checkpoint.pt           all that `--resume` needs; checkpoint-previous.pt is the one before
+weights.safetensors     the best weights so far, ready to be served
+config.json             recipe, seed, data: what made them
+history.csv             one row a check: loss, learning rate, scores
+tensorboard/            the same as curves, and pictures
+report.html             all of it for people: see report.py
+
+A checkpoint is written first, and holds what the weights and the history are made from: they are written again from it
+when a training goes on, and so agree with it whenever it was killed.
 """
 
 import csv
+import io
 import json
 import os
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import numpy as np
-import torch
-from torch.utils.tensorboard import SummaryWriter
-
+from model.whole_file import write_whole
 from training.data import DataError
 
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 WEIGHTS = "weights.safetensors"
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, PREVIOUS_CHECKPOINT = "checkpoint.pt", "checkpoint-previous.pt"
+NEXT_CHECKPOINT = "checkpoint-next.pt"  # there while it takes the others' place
 CONFIG = "config.json"
 HISTORY = "history.csv"
 CURVES = "tensorboard"
 REPORT = "report.html"
+LOCK = ".lock"
+
+NAMES = (CHECKPOINT, PREVIOUS_CHECKPOINT, NEXT_CHECKPOINT, WEIGHTS, CONFIG, HISTORY, CURVES, REPORT)
+
+Row = dict[str, float]
 
 
 class RunFolder:
     """One training's folder. An earlier training in it is moved to `earlier/`, never overwritten."""
 
     def __init__(self, path: Path, *, resume: bool) -> None:
-        """Raises OSError if the folder cannot be written to, DataError if there is none to resume in."""
+        """Begins a training there, unless it is to `resume` one: then nothing is touched.
+
+        Raises OSError, and DataError if another process trains there.
+        """
         self.path = path
         if not resume:
             path.mkdir(parents=True, exist_ok=True)
+            self.lock()
             self._put_aside()
-        elif not path.is_dir():
-            raise DataError(f"nothing to resume: no folder {path}")
-        self._curves: SummaryWriter | None = None
 
     @property
     def weights(self) -> Path:
@@ -49,8 +64,34 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / REPORT
 
+    @property
+    def is_being_put_aside(self) -> bool:
+        """Whether what lies there is of an earlier training: one was begun, and killed while it made room."""
+        return self._unfinished.exists()
+
+    def lock(self) -> None:
+        """For this process, until it ends, however it does. Raises DataError if another one trains there."""
+        if fcntl is None:
+            return
+        # never closed: that would give up the lock
+        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            os.close(descriptor)
+            raise DataError(f"{self.path}: another process is training there") from error
+        except OSError:  # a network disk without locks
+            os.close(descriptor)
+
+    def clean(self) -> None:
+        """Removes what a killed training has left half-written."""
+        for name in NAMES:
+            for left in self.path.glob(f".{name}.*.tmp"):
+                left.unlink()
+        (self.path / NEXT_CHECKPOINT).unlink(missing_ok=True)
+
     def write_config(self, config: dict[str, Any]) -> None:
-        (self.path / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
+        write_whole(self.path / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
 
     def read_config(self) -> dict[str, Any]:
         """What `write_config` wrote. Raises DataError if it is not there or cannot be read."""
@@ -61,72 +102,43 @@ class RunFolder:
             raise DataError(f"{path}: missing or broken; is {self.path} the folder of a training?") from error
         return config
 
-    def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Whole or not at all: a training killed while it writes keeps the checkpoint before."""
-        unfinished = self.path / f".{CHECKPOINT}.tmp"
-        with unfinished.open("wb") as file:
-            try:
-                torch.save(state, file)
-            except RuntimeError as error:  # what torch makes of a full disk
-                raise OSError(f"{unfinished}: cannot be written: {error}") from error
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(self.path / CHECKPOINT)
-
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """The last checkpoint's state, None if there is none yet. Raises DataError if it cannot be read."""
-        path = self.path / CHECKPOINT
-        if not path.exists():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch's reader raises nearly anything
-            raise DataError(f"{path}: broken or truncated; train afresh, without --resume") from error
-        return state
-
-    def record(self, step: int, row: dict[str, float]) -> None:
-        """Adds a row to the history and a point to each curve. Every row has the same columns."""
-        path = self.path / HISTORY
-        fresh = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, ["step", *row])
-            if fresh:
-                writer.writeheader()
-            writer.writerow({"step": step, **{name: f"{value:.6g}" for name, value in row.items()}})
-        for name, value in row.items():
-            self.curves.add_scalar(name, value, step)
-        self.curves.flush()
-
-    def show(self, step: int, name: str, picture: np.ndarray) -> None:
-        """Puts a picture (H x W uint8) beside the curves."""
-        self.curves.add_image(name, picture, step, dataformats="HW")
+    def write_history(self, rows: list[Row]) -> None:
+        """All checks so far, oldest first; each with its `step` and the same columns."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, rows[0])
+        writer.writeheader()
+        writer.writerows(
+            {name: int(value) if name == "step" else f"{value:.6g}" for name, value in row.items()} for row in rows
+        )
+        write_whole(self.path / HISTORY, text.getvalue().encode())
 
     @property
-    def curves(self) -> SummaryWriter:
-        if self._curves is None:
-            self._curves = SummaryWriter(str(self.path / CURVES))
-        return self._curves
+    def _unfinished(self) -> Path:
+        return self.path / "earlier" / "unfinished"
 
     def _put_aside(self) -> None:
-        names = (WEIGHTS, CHECKPOINT, CONFIG, HISTORY, CURVES, REPORT)
-        left = [self.path / name for name in names if (self.path / name).exists()]
-        if not left:
-            return
-        earlier = self.path / "earlier"
-        number = 1 + max((int(old.name) for old in earlier.glob("*") if old.name.isdecimal()), default=0)
-        (earlier / str(number)).mkdir(parents=True)
+        """Into `earlier/unfinished`, which becomes `earlier/1` once it is whole; goes on with one that was killed."""
+        left = [self.path / name for name in NAMES if (self.path / name).exists()]
+        if left:
+            self._unfinished.mkdir(parents=True, exist_ok=True)
         for old in left:
-            old.rename(earlier / str(number) / old.name)
+            old.rename(self._unfinished / old.name)
+        if self.is_being_put_aside:
+            earlier = self._unfinished.parent
+            number = 1 + max((int(old.name) for old in earlier.glob("*") if old.name.isdecimal()), default=0)
+            self._unfinished.rename(earlier / str(number))
 
 
-def read_history(path: Path) -> list[dict[str, float]]:
+def read_history(path: Path) -> list[Row]:
     """The rows of a `history.csv`, oldest first; of a step checked twice (before and after a kill), the later row.
 
-    Raises DataError if there is no such file or it holds something else than numbers.
+    A last line that was cut off does not count: the file may be a copy. Raises DataError if there is no such file or it
+    holds something else than numbers.
     """
     try:
         with path.open(newline="") as file:
-            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+            whole = [line for line in file if line.endswith("\n")]
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(whole)]
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path}: missing or broken: {error}") from error
     return list({row["step"]: row for row in rows}.values())

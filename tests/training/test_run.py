@@ -4,10 +4,8 @@ import csv
 import json
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,7 @@ from model.images import encode_png
 from model.segmenter import Segmenter
 from model.unet import UNet
 from model.weights_file import load_weights
-from training import job, pace, run, synthetic
+from training import pace, run, synthetic
 from training.batches import SampleStream
 from training.data import load_samples
 from training.machine import Machine
@@ -94,78 +92,6 @@ def test_the_tutorial_recipe_is_the_tutorials_steps(cells_folder, tmp_path):
         assert torch.equal(kept.tensors[name], tensor), name
 
 
-TUTORIAL_RUN = ["--recipe", "tutorial", "--width", "4", "--epochs", "20"]
-DEFAULT_RUN = ["--width", "4", "--crop", "32", "--batch", "2", "--steps", "250"]
-
-
-@pytest.mark.parametrize("options", [TUTORIAL_RUN, DEFAULT_RUN])
-def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_path, options):
-    def command(out: str, *more: str) -> list[str]:
-        paths = ["--data", str(cells_folder), "--out", str(tmp_path / out)]
-        return [sys.executable, "-m", "training.run", *paths, "--workers", "0", *options, *more]
-
-    subprocess.run(command("whole"), check=True, capture_output=True)
-    process = subprocess.Popen(command("stopped"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    while not (tmp_path / "stopped/checkpoint.pt").exists():
-        assert process.poll() is None, "it ended before there was a checkpoint"
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    stderr = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == 130
-    assert "--resume" in stderr
-    assert "Traceback" not in stderr
-    stopped = torch.load(tmp_path / "stopped/checkpoint.pt", weights_only=True)
-    assert 0 < stopped["step"] < stopped["steps"], "stopped in the middle"
-
-    subprocess.run(command("stopped", "--resume"), check=True, capture_output=True)
-    assert load_weights(tmp_path / "whole" / WEIGHTS).sha256 == load_weights(tmp_path / "stopped" / WEIGHTS).sha256
-    checkpoints = [torch.load(tmp_path / out / "checkpoint.pt", weights_only=True) for out in ("whole", "stopped")]
-    states = [checkpoint["learner"]["net"] for checkpoint in checkpoints]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-
-
-def test_a_time_budget_is_resumed_with_its_plan(cells_folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(pace, "_measure", lambda *_: 0.2)
-    options = [
-        "--data",
-        str(cells_folder),
-        "--out",
-        str(tmp_path / "out"),
-        "--width",
-        "4",
-        "--batch",
-        "2",
-        "--crop",
-        "32",
-    ]
-    arguments = run.parse([*options, "--workers", "0", "--minutes", "1"])
-    samples = load_samples(cells_folder)
-    first = job.prepare(arguments, samples)
-    first.steps, planned = first.check_every, first.steps
-    first.run()
-    monkeypatch.setattr(pace, "_measure", lambda *_: 1.0)
-    (tmp_path / "unet-segmentation-service/pace.json").unlink()
-    first.steps = planned
-    first._write()
-    arguments.resume = True
-    again = job.prepare(arguments, samples)
-    assert (again.steps, again.check_every, again.step) == (planned, first.check_every, first.check_every)
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ([*SHORT, "--label-format", "inverted"], "another training images"),
-        ([*SHORT, "--crop", "64"], "another recipe"),
-        (["--steps", "4", "--init"], "another recipe and another --init"),
-    ],
-)
-def test_resuming_with_what_would_change_the_weights_is_refused(trained, cells_folder, capsys, options, said):
-    assert run.main(["--data", str(cells_folder), "--out", str(trained), "--resume", *options]) == 2
-    assert said in capsys.readouterr().err
-
-
 def test_what_would_be_ignored_or_cannot_work_is_refused_before_anything_is_moved(trained, cells_folder, capsys):
     before = sorted(trained.iterdir())
     data = ["--data", str(cells_folder), "--out", str(trained)]
@@ -181,43 +107,11 @@ def test_what_would_be_ignored_or_cannot_work_is_refused_before_anything_is_move
     assert sorted(trained.iterdir()) == before
 
 
-def test_resuming_in_a_folder_that_is_not_there_makes_none(cells_folder, tmp_path, capsys):
-    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path / "typo"), "--resume"]) == 2
-    assert "nothing to resume: no folder" in capsys.readouterr().err
-    assert not (tmp_path / "typo").exists()
-
-
 def test_weights_that_are_no_numbers_are_not_kept(cells_folder, tmp_path, capsys):
     options = ["--data", str(cells_folder), "--out", str(tmp_path), *SHORT, "--val-fraction", "0"]
     assert run.main([*options, "--steps", "1", "--learning-rate", "1e38"]) == 1
     assert re.search(r"not numbers at step 1; try a lower --learning-rate. Kept: nothing yet", capsys.readouterr().err)
     assert not (tmp_path / WEIGHTS).exists()
-
-
-def test_resuming_with_other_options_is_refused(trained, cells_folder, capsys):
-    other = ["--data", str(cells_folder), "--out", str(trained), "--resume", *SHORT, "--seed", "9"]
-    assert run.main(other) == 2
-    assert "another seed" in capsys.readouterr().err
-
-
-def test_resuming_with_other_images_is_refused(trained, cells_folder, tmp_path, capsys):
-    other = tmp_path / "other"
-    shutil.copytree(cells_folder, other)
-    for part in ("image", "label"):
-        (other / part / "0.png").rename(other / part / "7.png")
-    assert run.main(["--data", str(other), "--out", str(trained), "--resume", *SHORT]) == 2
-    assert "another training images" in capsys.readouterr().err
-
-
-def test_a_broken_checkpoint_is_said_to_be_broken(trained, cells_folder, tmp_path, capsys):
-    (tmp_path / "checkpoint.pt").write_bytes((trained / "checkpoint.pt").read_bytes()[:1000])
-    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), "--resume", *SHORT]) == 2
-    assert "broken or truncated" in capsys.readouterr().err
-
-
-def test_nothing_to_resume_is_said(cells_folder, tmp_path, capsys):
-    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path / "new"), "--resume", *SHORT]) == 2
-    assert "nothing to resume" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint_before(cells_folder, tmp_path):

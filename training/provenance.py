@@ -1,0 +1,86 @@
+"""How weights were made: what the weights file says of it, and what stays in the training's folder."""
+
+import argparse
+import shlex
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from model.weights_file import Description, Objects, Weights
+from training.data import DataError
+from training.label_scheme import name_classes
+from training.options import first_problem
+from training.recipe import Recipe
+from training.trainer import Trainer
+
+
+def today() -> str:
+    """As weights have it, in UTC: 2026-01-31."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def describe(
+    arguments: argparse.Namespace,
+    recipe: Recipe,
+    images: dict[str, int],
+    objects: Objects,
+    init: Weights | None,
+    begun: str,
+) -> Description:
+    """What the weights file says. It travels, and the service publishes it: file names and paths stay in the folder.
+
+    `images`: how many are trained on and held out. `begun`: the day, which a resumed training keeps.
+    Raises DataError if the name or the labels' names will not do.
+    """
+    provenance = {
+        "trained": begun,
+        "commit": _commit(),
+        "torch": torch.__version__,
+        "images": images,
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": arguments.seed,
+    }
+    known = init.description.labels if init and not arguments.labels else None
+    try:
+        return Description(
+            name=arguments.name,
+            architecture=recipe.net,
+            preprocessing=recipe.preprocessing,
+            threshold=recipe.threshold,
+            objects=objects,
+            labels=known or name_classes(recipe.net.classes, arguments.labels),
+            provenance=provenance | ({"init": init.label} if init else {}),
+        )
+    except ValidationError as error:
+        raise DataError(first_problem(error)) from error
+
+
+def configuration(arguments: argparse.Namespace, trainer: Trainer) -> dict[str, Any]:
+    """What the folder keeps of how it was made."""
+    return trainer.description.provenance | {
+        "command": shlex.join(["python", "-m", "training.run", *arguments.options]),
+        "device": str(trainer.machine.device),
+        "label_format": arguments.label_format,
+        "colours": arguments.scheme.colours,
+        "parts": trainer.machine.parts,
+        "steps": trainer.steps,
+        "training_images": [sample.name for sample in trainer.stream.samples],
+        "validation_images": [sample.name for sample in trainer.validation],
+    }
+
+
+def _commit() -> str | None:
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"],  # noqa: S607 - whichever git the user has
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parent,
+        )
+    except OSError:
+        return None
+    return found.stdout.strip() or None
