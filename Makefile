@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 IMAGE := unet-segmentation-service
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train test torture lint types imports format screenshots pictures lock image clean
+.PHONY: help serve train test torture lint types imports format screenshots pictures lock sbom audit image clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,29 @@ lock: $(VENV)-lock/bin/pip-compile ## pin the newest versions that pyproject.tom
 	@$(COMPILE) --extra train --output-file requirements/train.txt
 	@cp requirements/train.txt requirements/serve.txt
 	@$(COMPILE) --extra openvino --output-file requirements/serve.txt
+
+# --- What is in it, and what is known against it ----------------------------------------------------------------------
+# Tools in an environment of their own, as for the locks: what they need must not be mistaken for what the service needs.
+
+LOCK ?= serve
+
+sbom: $(VENV)/.$(LOCK) $(VENV)-audit/bin/pip-audit ## list all that the service brings, with licences, in dist/ (CycloneDX; LOCK=train)
+	@mkdir -p dist
+	@$(VENV)-audit/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible \
+		| $(BIN)/python requirements/sbom.py $(LOCK) >dist/sbom-$(LOCK).cdx.json \
+		|| { rm -f dist/sbom-$(LOCK).cdx.json; exit 1; }
+	@echo "dist/sbom-$(LOCK).cdx.json"
+
+# Without --strict, what could not be looked up would count as in order.
+audit: $(VENV)-audit/bin/pip-audit ## known vulnerabilities of everything in the locks (asks PyPI; ARGS='-s osv' asks OSV)
+	@PIP_AUDIT_LOGLEVEL=error $(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --desc off \
+		$(foreach lock,torch serve train dev,--requirement requirements/$(lock).txt) $(ARGS) \
+		|| { echo >&2 "make audit: failed. Either packages are listed above as vulnerable, or the service that knows about" \
+		"vulnerabilities could not be asked: it takes a connection to PyPI, or to OSV with ARGS='-s osv'"; exit 1; }
+
+$(VENV)-audit/bin/pip-audit:
+	@$(PYTHON) -m venv $(VENV)-audit
+	@$(VENV)-audit/bin/pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0 pip-audit==2.10.1
 
 $(VENV)-lock/bin/pip-compile:
 	@$(PYTHON) -m venv $(VENV)-lock

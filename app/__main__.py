@@ -1,6 +1,6 @@
 """`python -m app`: serves.
 
-Exit codes: 0 after SIGTERM or Ctrl-C, 1 if it cannot listen, 2 for a bad setting, 3 for bad weights.
+Exit codes: 0 after SIGTERM or Ctrl-C, 1 if it cannot listen or make its engine, 2 for a bad setting, 3 for bad weights.
 """
 
 import signal
@@ -25,12 +25,11 @@ def main() -> int:
 
     configure_logs(settings.log_level)
     try:
-        app = create_app(settings)
+        return serve(create_app(settings))
     except SettingsError as error:
         return _say(str(error), BAD_SETTING)
     except WeightsError as error:
         return _say(str(error), BAD_WEIGHTS)
-    return serve(app)
 
 
 def _say(line: str, code: int) -> int:

@@ -16,6 +16,7 @@ from app.routes import router
 from app.service import Service, read_weights
 from app.settings import Settings, load_settings
 from app.startup import Startup
+from model.weights_file import WeightsError
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ async def _load(service: Service, startup: Startup) -> None:
     startup.done("listen")
     try:
         await asyncio.to_thread(service.load, startup)
+    except WeightsError as error:
+        service.failure = error  # one line says it all, and the process prints it: see app.__main__
     except Exception as error:  # whatever it is: a process that will never be ready must end
-        service.failure = str(error) or type(error).__name__
+        service.failure = error
         log.exception("start failed")

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from app.connection import PatientProtocol, most_connections
 from app.service import Service
+from model.weights_file import WeightsError
 
 
 class DrainingServer(uvicorn.Server):
@@ -45,12 +46,17 @@ class DrainingServer(uvicorn.Server):
 
 
 def serve(app: FastAPI) -> int:
-    """Listens until told to stop; the exit code: 0, or 1 if it cannot listen or make its engine (the log says why)."""
+    """Listens until told to stop; the exit code: 0, or 1 if it cannot listen or make its engine (the log says why).
+
+    Raises WeightsError if what the weights give on this machine is no probabilities.
+    """
     service: Service = app.state.service
     try:
         DrainingServer(make_config(app, most_connections()), service).run()
     except SystemExit:  # how uvicorn ends when it cannot listen; its code is 3, which means bad weights here
         return 1
+    if isinstance(service.failure, WeightsError):
+        raise service.failure
     return 1 if service.failure else 0
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import cv2
-import numpy as np
 import torch
 from fastapi import Request
 
+from app.canary import run_canary
 from app.metrics import Metrics
 from app.room import Room
 from app.scheduler import Scheduler
@@ -29,9 +29,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# The first run of a shape is slower than all later ones; this is the shape that most requests have.
-WARM_UP_SIDE = 512
-
 
 class Service:
     """Everything a request needs. `load` in a thread of its own makes it ready; `drain` and `close` end it."""
@@ -41,7 +38,7 @@ class Service:
         self._choice = check_settings(settings, weights)
         self.settings, self.weights = settings, weights
         self.metrics = Metrics()
-        self.failure: str | None = None
+        self.failure: Exception | None = None
         self._segmenter: Segmenter | None = None
         self._scheduler: Scheduler | None = None
         self._loaded = threading.Event()
@@ -49,14 +46,17 @@ class Service:
         self._pool = ThreadPoolExecutor(max_workers=settings.compute_threads, thread_name_prefix="codec")
 
     def load(self, startup: Startup | None = None) -> None:
-        """Makes the engine, warms it up, and is ready. Raises RuntimeError if the device fails."""
+        """Makes the engine, warms it up with the canary, and is ready.
+
+        Raises WeightsError if what the weights give here is no probabilities, RuntimeError if the device fails.
+        """
         startup = startup or Startup()
         settings = self.settings
         set_threads(settings.compute_threads)
         engine = make_engine(self.weights, self._choice, settings.compute_threads)
         segmenter = Segmenter(self.weights, engine, tile=settings.tile, max_batch=settings.max_batch, tta=settings.tta)
         startup.done("build")
-        warm_up(segmenter)
+        run_canary(segmenter)
         startup.done("warm_up")
         self._segmenter = segmenter
         room = Room(settings.max_queue_pixels, settings.max_wait_s, self.metrics.queue_pixels)
@@ -111,14 +111,6 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def warm_up(segmenter: Segmenter) -> None:
-    """Runs each stream of the engine once, and what has all of its threads."""
-    channels = segmenter.description.architecture.in_channels
-    image = np.zeros((WARM_UP_SIDE, WARM_UP_SIDE, channels), np.uint8)
-    with ThreadPoolExecutor(max_workers=segmenter.engine.streams + 1) as pool:
-        list(pool.map(segmenter.probabilities, [image] * (segmenter.engine.streams + 1)))
-
-
 def set_threads(compute: int) -> None:
     """Where thread counts are set: torch has all of them, as OpenVINO has; cv2 works within its caller's thread."""
     torch.set_num_threads(compute)
@@ -168,5 +160,5 @@ def read_weights(settings: Settings) -> Weights:
     """The weights that the settings mean. Raises SettingsError, WeightsError."""
     path = find_weights(settings)
     weights = load_weights(path)
-    log.info("weights", extra={"fields": {"file": path, "model": weights.label}})
+    log.info("weights", extra={"fields": {"file": path, "model": weights.label, "sha256": weights.sha256}})
     return weights

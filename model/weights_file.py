@@ -137,12 +137,13 @@ def load_weights(path: Path = BUNDLED) -> Weights:
 def _load_graph(path: Path) -> Weights:
     xml, weights = read_bytes(path), read_bytes(path.with_suffix(".bin"))
     try:
-        from model.engines.openvino import read_graph
+        from model.engines.openvino import broken_constants, read_graph
     except ImportError as error:
         raise WeightsError(f"weights {path}: made for OpenVINO, and the package openvino is not installed") from error
     try:
         graph = read_graph(xml, weights)
         shapes = [port.get_partial_shape()[1].get_length() for port in (graph.inputs[0], graph.outputs[0])]
+        broken = broken_constants(graph)
     except RuntimeError as error:
         raise WeightsError(f"weights {path}: broken or truncated, or not an OpenVINO graph of a net") from error
     if not graph.has_rt_info(METADATA_KEY):
@@ -150,6 +151,8 @@ def _load_graph(path: Path) -> Weights:
     description = _read_description(path, graph.get_rt_info(METADATA_KEY).astype(str))
     if shapes != [description.architecture.in_channels, description.architecture.classes]:
         raise WeightsError(f"weights {path}: the graph does not fit the described net")
+    if broken:
+        raise WeightsError(f"weights {path}: {broken[0]} holds values that are not finite")
     return Weights(description, {}, hashlib.sha256(xml + weights).hexdigest(), graph)
 
 

@@ -156,6 +156,13 @@ def read_graph(xml: bytes, weights: bytes) -> openvino.Model:
     return _core().read_model(model=xml, weights=weights)
 
 
+def broken_constants(graph: openvino.Model) -> list[str]:
+    """The names of the constants that hold values that are not finite."""
+    constants = [node for node in graph.get_ops() if node.get_type_name() == "Constant"]
+    fractions = [node for node in constants if node.get_element_type().is_real()]
+    return [node.get_friendly_name() for node in fractions if not np.isfinite(node.get_data(dtype=np.float32)).all()]
+
+
 def _joins(graph: openvino.Model) -> list[openvino.Node]:
     """Where the decoder joins the encoder's maps, full resolution first."""
     maps = [node for node in graph.get_ordered_ops() if node.get_type_name() == "Concat"]

@@ -1,6 +1,9 @@
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,8 @@ import pytest
 from app.service import Service, find_weights, read_weights
 from app.settings import Settings, SettingsError
 from model.weights_file import BUNDLED, BUNDLED_INT8, WeightsError, load_weights
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +89,42 @@ def test_a_service_is_ready_from_loading_until_draining(service: Service):
 def test_a_service_that_never_loaded_can_be_closed(service: Service):
     service.close()
     assert not service.ready
+
+
+def test_weights_that_overflow_where_they_are_to_run_are_a_weights_error(
+    make_settings: Callable[..., Settings], weights_path: Path
+):
+    weights = load_weights(weights_path)
+    huge = {name: 1e5 * tensor if tensor.ndim == 4 else tensor for name, tensor in weights.tensors.items()}
+    service = Service(make_settings(engine="torch", precision="fp16"), replace(weights, tensors=huge))
+    with pytest.raises(WeightsError, match=f"^weights {weights.label}: .*not finite"):
+        service.load()
+    assert not service.ready
+    service.close()
+
+
+def test_nothing_is_ever_unpickled(weights_path: Path):
+    """From the imports to the answer: no class or function is looked up for a pickle, by whatever library."""
+    code = f"""
+import os, sys
+sys.addaudithook(lambda event, _: os._exit(9) if event == "pickle.find_class" else None)
+from pathlib import Path
+from fastapi.testclient import TestClient
+from app.application import create_app
+from app.settings import Settings
+from model.weights_file import BUNDLED
+picture = (BUNDLED.parents[2] / "docs/example.png").read_bytes()
+for weights in (Path({str(weights_path)!r}), None):
+    with TestClient(create_app(Settings(weights=weights))) as client:
+        while client.get("/readyz").status_code != 200:
+            pass
+        for output in ("mask", "instances", "geojson"):
+            assert client.post("/segment", params={{"output": output}}, files={{"file": picture}}).status_code == 200
+import pickle
+pickle.loads(pickle.dumps(Path))  # that the hook is there
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 9, done.stdout + done.stderr
 
 
 def test_weights_cut_short_on_disk_after_they_were_read_do_no_harm(

@@ -1,4 +1,4 @@
-"""`make pictures`: what docs/training.md and docs/api.md show, made by the commands that they name, into docs/pictures/."""
+"""`make pictures`: what docs/training.md and docs/api.md show, made by the commands they name, into docs/pictures/."""
 
 import subprocess
 import sys

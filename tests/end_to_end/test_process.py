@@ -21,6 +21,8 @@ import torch
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from model.weights_file import load_weights, save_weights
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Serve = Callable[..., Any]
 WaitUntil = Callable[[Callable[[], object]], None]
@@ -65,15 +67,31 @@ def _truncated(path: Path, good: Path) -> None:
     path.write_bytes(good.read_bytes()[:-100])
 
 
+class _Trap:
+    """Whoever unpickles it makes a folder."""
+
+    def __init__(self, sprung: Path) -> None:
+        self.sprung = str(sprung)
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (self.sprung,)
+
+
 def _torch_pickle(path: Path, _: Path) -> None:
-    torch.save({"weight": torch.zeros(3)}, path)
+    torch.save({"weight": torch.zeros(3), "trap": _Trap(path.with_name("sprung"))}, path)
 
 
 def _plain_pickle(path: Path, _: Path) -> None:
-    path.write_bytes(pickle.dumps({"weight": [0.0]}))
+    path.write_bytes(pickle.dumps(_Trap(path.with_name("sprung"))))
 
 
-@pytest.mark.parametrize("make", [_missing, _truncated, _torch_pickle, _plain_pickle])
+def _not_finite(path: Path, good: Path) -> None:
+    weights = load_weights(good)
+    bias = torch.full_like(weights.tensors["outc.conv.bias"], torch.nan)
+    save_weights(path, weights.tensors | {"outc.conv.bias": bias}, weights.description)
+
+
+@pytest.mark.parametrize("make", [_missing, _truncated, _torch_pickle, _plain_pickle, _not_finite])
 def test_bad_weights_stop_the_start_with_one_line_and_code_3(
     run_app: Run, tmp_path: Path, weights_path: Path, make: Callable[[Path, Path], None]
 ):
@@ -82,6 +100,31 @@ def test_bad_weights_stop_the_start_with_one_line_and_code_3(
     line = _check_refused_start(run_app(weights=path), 3)
     assert f"weights {path}: " in line
     assert ("pickle" in line) == ("pickle" in make.__name__)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("make", [_torch_pickle, _plain_pickle])
+@pytest.mark.parametrize("ending", [".zip", ".xml", ".pth"])
+def test_a_pickle_stays_one_under_any_name(
+    run_app: Run, tmp_path: Path, make: Callable[[Path, Path], None], ending: str
+):
+    for suffix in (ending, ".bin"):
+        make(tmp_path / f"bad{suffix}", tmp_path)
+    _check_refused_start(run_app(weights=tmp_path / f"bad{ending}"), 3)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_weights_that_overflow_stop_the_start_with_one_line_and_code_3(
+    run_app: Run, tmp_path: Path, weights_path: Path
+):
+    weights = load_weights(weights_path)
+    huge = {name: 1e5 * tensor if tensor.ndim == 4 else tensor for name, tensor in weights.tensors.items()}
+    save_weights(tmp_path / "huge.safetensors", huge, weights.description)
+    overflowing = run_app(weights=tmp_path / "huge.safetensors", engine="torch", device="cpu", precision="fp16")
+    line = _check_refused_start(overflowing, 3)
+    assert "in fp16 by torch on cpu" in line
+    assert "not finite" in line
+    assert [json.loads(logged)["level"] for logged in overflowing.stdout.splitlines()] == ["info"]
 
 
 def test_a_port_in_use_ends_the_start_with_code_1(run_app: Run):

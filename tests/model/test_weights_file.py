@@ -1,13 +1,16 @@
 import hashlib
 import json
+import re
 import resource
 import shutil
 import signal
 import stat
+import struct
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from safetensors.torch import save_file
 
 from model.preprocessing import Preprocessing
 from model.unet import UNetConfig
-from model.weights_file import Description, Weights, WeightsError, load_weights, save_weights
+from model.weights_file import BUNDLED_INT8, Description, Weights, WeightsError, load_weights, save_weights
 
 KEY = "inc.double_conv.0.weight"
 
@@ -382,6 +385,17 @@ def test_values_that_are_not_finite_are_named(weights_path, value, dtype):
 def test_8_bit_floats_are_checked_too(weights_path):
     rewrite(weights_path, {"outc.conv.bias": torch.tensor([float("nan")]).to(torch.float8_e4m3fn)})
     assert reading_fails(weights_path).endswith("outc.conv.bias holds values that are not finite")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_of_a_graph_are_checked_too(tmp_path, value):
+    pytest.importorskip("openvino")
+    xml = Path(shutil.copy(BUNDLED_INT8, tmp_path))
+    [offset] = re.findall(r'element_type="f32" shape="32, 1, 1, 1" offset="(\d+)"', xml.read_text())[:1]
+    data = bytearray(BUNDLED_INT8.with_suffix(".bin").read_bytes())
+    struct.pack_into("<f", data, int(offset), value)
+    xml.with_suffix(".bin").write_bytes(data)
+    assert reading_fails(xml).endswith(" holds values that are not finite")
 
 
 def test_a_loaded_file_may_be_overwritten_or_removed(weights_path, make_net, describe):
