@@ -5,6 +5,7 @@ Weights can be finite and overflow all the same, in the precision and on the chi
 Shape letters: K classes, H height, W width.
 """
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
@@ -14,6 +15,8 @@ from model.engines.engine import Array
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.weights_file import WeightsError
+
+log = logging.getLogger(__name__)
 
 Found: TypeAlias = tuple[Array, tuple[int, ...]]
 """A tile's probabilities as the engine gives them, and the shape that they should have."""
@@ -66,9 +69,9 @@ def _what_is_wrong(tiles: list[Found]) -> str | None:
         return "has probabilities that are not finite"
     if values.min() < -ROUNDING or values.max() > 1 + ROUNDING:
         return "has probabilities outside 0..1"
-    # Some chips' ReLU makes 0 of what is not a number; then only the last layer's bias is left.
-    if (values == values[:, :1]).all() and 0 < values.max() < 1:
-        return "has the same probabilities everywhere"
+    # Some engines' ReLU makes 0 of what is not a number; then only the last layer's bias is left. But a net may be so.
+    if (values == values[:, :1]).all():
+        log.warning("the canary has the same probabilities everywhere: are these the weights that were meant?")
     return None
 
 

@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from http import HTTPStatus
 
 from app.problems import Problem
-from model.images import Header, ImageError, UnsupportedImage, decode_image, decode_pages, read_header
+from model.headers import Header, read_header
+from model.image_errors import ImageError, UnsupportedImage
+from model.images import decode_image, decode_pages
 from model.preprocessing import Pixels
 
 

@@ -14,7 +14,9 @@ import cv2
 from numpy.typing import NDArray
 
 from model.engines.engine import Array
-from model.images import ImageError, decode_pages, read_header
+from model.headers import read_header
+from model.image_errors import ImageError
+from model.images import decode_pages
 from model.outputs.output import Wanted, renderer, to_file
 from model.segmenter import Segmenter
 from model.whole_file import write_whole

@@ -9,20 +9,51 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from app import pipeline
 from app.open_inference import inference, metadata
 from app.open_inference.inference import Answer, Asked
+from app.open_inference.protocol import InferRequest
 from app.problems import Problem, not_ready_problem
 from app.service import Service, service_of
 from app.upload import Upload
 from model.segmenter import ImageTask
 
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """A schema without references, for it becomes a part of a document that has no such definitions."""
+    if isinstance(schema, list):
+        return [_inlined(each, definitions) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rpartition("/")[-1]], definitions)
+    return {key: _inlined(each, definitions) for key, each in schema.items() if key not in ("$defs", "discriminator")}
+
+
+_REQUEST = InferRequest.model_json_schema()
 _INFER_BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"type": "object"}},
+            "application/json": {"schema": _inlined(_REQUEST, _REQUEST["$defs"])},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
 }
+
+_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+
+
+def _errors(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    content = {"application/json": {"schema": _ERROR}}
+    return {int(status): {"description": status.phrase, "content": content} for status in statuses}
+
+
+_UNKNOWN_OR_NOT_READY = _errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
+_REFUSED = _errors(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
 
 
 async def _check_model(request: Request, name: Annotated[str, Path()]) -> None:
@@ -44,7 +75,7 @@ async def server_metadata() -> dict[str, Any]:
     return metadata.server_metadata()
 
 
-@router.get("/health/live")
+@router.get("/health/live", responses=_errors(HTTPStatus.SERVICE_UNAVAILABLE))
 async def server_live(request: Request) -> dict[str, bool]:
     """200 while the process can answer."""
     if not service_of(request).healthy:
@@ -52,7 +83,7 @@ async def server_live(request: Request) -> dict[str, bool]:
     return {"live": True}
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", responses=_errors(HTTPStatus.SERVICE_UNAVAILABLE))
 async def server_ready(request: Request) -> dict[str, bool]:
     """200 once the weights are loaded and warm; 503 before that and while draining."""
     _ready_service(request)
@@ -60,21 +91,21 @@ async def server_ready(request: Request) -> dict[str, bool]:
 
 
 @router.get(_VERSION, dependencies=_KNOWN, include_in_schema=False)
-@router.get(_MODEL, dependencies=_KNOWN)
+@router.get(_MODEL, dependencies=_KNOWN, responses=_UNKNOWN_OR_NOT_READY)
 async def model_metadata(request: Request) -> dict[str, Any]:
     """The names, datatypes and shapes of inputs and outputs."""
     return metadata.model_metadata(_ready_service(request))
 
 
 @router.get(_VERSION + "/config", dependencies=_KNOWN, include_in_schema=False)
-@router.get(_MODEL + "/config", dependencies=_KNOWN)
+@router.get(_MODEL + "/config", dependencies=_KNOWN, responses=_UNKNOWN_OR_NOT_READY)
 async def model_config(request: Request) -> dict[str, Any]:
     """The same as Triton's model configuration has it."""
     return metadata.model_config(_ready_service(request))
 
 
 @router.get(_VERSION + "/ready", dependencies=_KNOWN, include_in_schema=False)
-@router.get(_MODEL + "/ready", dependencies=_KNOWN)
+@router.get(_MODEL + "/ready", dependencies=_KNOWN, responses=_UNKNOWN_OR_NOT_READY)
 async def model_ready(request: Request, name: str) -> dict[str, Any]:
     """As `/v2/health/ready`."""
     _ready_service(request)
@@ -82,7 +113,13 @@ async def model_ready(request: Request, name: str) -> dict[str, Any]:
 
 
 @router.post(_VERSION + "/infer", dependencies=_KNOWN, response_class=Response, include_in_schema=False)
-@router.post(_MODEL + "/infer", dependencies=_KNOWN, response_class=Response, openapi_extra=_INFER_BODY)
+@router.post(
+    _MODEL + "/infer",
+    dependencies=_KNOWN,
+    response_class=Response,
+    openapi_extra=_INFER_BODY,
+    responses=_UNKNOWN_OR_NOT_READY | _REFUSED,
+)
 async def infer(request: Request) -> Response:
     """Images or pixel values in; mask, probability and mask_png out, as JSON or binary tensors."""
     service = service_of(request)

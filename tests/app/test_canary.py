@@ -75,7 +75,6 @@ def _one_pixel(value: float) -> Callable[[Array], Array]:
         (_one_pixel(-0.01), "has probabilities outside 0..1"),
         (lambda found: found[..., :1, :1], "has probabilities of the wrong shape"),
         (lambda found: found.repeat(2, axis=1), "has probabilities of the wrong shape"),
-        (lambda found: np.full_like(found, 0.4), "has the same probabilities everywhere"),
     ],
 )
 def test_what_is_no_probabilities_is_told(weights_path: Path, change: Callable[[Array], Array], complaint: str):
@@ -84,10 +83,13 @@ def test_what_is_no_probabilities_is_told(weights_path: Path, change: Callable[[
         run_canary(segmenter)
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_a_net_that_is_sure_of_every_pixel_passes(weights_path: Path, value: float):
+@pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
+def test_a_net_that_sees_no_difference_passes_with_a_warning(
+    weights_path: Path, value: float, caplog: pytest.LogCaptureFixture
+):
     segmenter, _ = _with(lambda found: np.full_like(found, value), weights_path)
     run_canary(segmenter)
+    assert "the same probabilities everywhere" in caplog.text
 
 
 @pytest.fixture
@@ -109,17 +111,16 @@ def overflowing(weights_path: Path, tmp_path: Path) -> Callable[[float], Path]:
 
 
 @pytest.mark.parametrize(
-    ("factor", "engine", "precision", "complaint"),
+    ("factor", "precision", "complaint"),
     [
-        (1e5, "torch", "fp16", r"in fp16 by torch on cpu.*not finite; SEGMENT_PRECISION=fp32 may do$"),
-        (1e30, "torch", "fp32", r"in fp32 by torch on cpu.*not finite$"),
-        (1e30, "openvino", "fp32", r"in fp32 by openvino on cpu"),  # its ReLU hides what is not finite
+        (1e5, "fp16", r"in fp16 by torch on cpu.*not finite; SEGMENT_PRECISION=fp32 may do$"),
+        (1e30, "fp32", r"in fp32 by torch on cpu.*not finite$"),
     ],
 )
 def test_finite_weights_that_overflow_are_found_out(
-    overflowing: Callable[[float], Path], factor: float, engine: str, precision: str, complaint: str
+    overflowing: Callable[[float], Path], factor: float, precision: str, complaint: str
 ):
-    weights: dict[str, Any] = {"engine": engine, "device": "cpu", "precision": precision}
+    weights: dict[str, Any] = {"engine": "torch", "device": "cpu", "precision": precision}
     with pytest.raises(ValueError, match=complaint):
         run_canary(Segmenter.load(overflowing(factor), **weights))
 
