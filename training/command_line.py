@@ -111,7 +111,9 @@ def _add_length(parser: argparse.ArgumentParser) -> None:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=_positive(int), help="passes over the images")
     length.add_argument("--steps", type=_positive(int), help="steps of the optimizer")
-    length.add_argument("--minutes", type=_positive(float), help="as many steps as this machine makes in that time")
+    length.add_argument(
+        "--minutes", type=_positive(float), help="as many steps as fit, of a narrow net if the time is short"
+    )
     parser.add_argument(
         "--patience",
         type=_positive(int),

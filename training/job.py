@@ -1,7 +1,6 @@
 """From the command line's options to a trainer, and from its end to what is said about it."""
 
 import argparse
-import json
 import math
 import sys
 from pathlib import Path
@@ -73,8 +72,11 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
     check_options(arguments, validation)
     machine = Machine(device, arguments.workers, _parts(recipe, training, device, state), arguments.compile)
     if arguments.minutes:
-        steps, every = _length(state) if state else pace.plan(recipe, machine, arguments.minutes, training, validation)
-        recipe = recipe.model_copy(update={"steps": steps, "epochs": None, "check_every": every})
+        may_narrow = init is None and arguments.width is None and recipe.name == "default"
+        if state:
+            recipe = _as_planned(recipe, state, may_narrow)
+        else:
+            recipe = pace.fit(recipe, machine, arguments.minutes, training, validation, may_narrow=may_narrow)
     images = {"training": len(training), "validation": len(validation)}
     begun = state["trained"] if state else today()
     description = describe(arguments, recipe, images, _objects(arguments, samples, init), init, begun)
@@ -144,10 +146,12 @@ def _parts(recipe: Recipe, training: list[Sample], device: torch.device, state: 
     return parts
 
 
-def _length(state: State) -> tuple[int, int]:
-    """(steps, steps between checks) that the checkpoint's training was planned with."""
-    recipe = json.loads(state["recipe"])
-    return state["steps"], recipe["check_every"]
+def _as_planned(recipe: Recipe, state: State, may_narrow: bool) -> Recipe:
+    """With the length, and the width if that was free, that the checkpoint's training was planned with."""
+    planned = Recipe.model_validate_json(state["recipe"])
+    length = {"steps": planned.steps, "epochs": None, "check_every": planned.check_every}
+    width = planned.net.width if may_narrow else recipe.net.width
+    return recipe.model_copy(update=length | {"net": recipe.net.model_copy(update={"width": width})})
 
 
 def _input_size(recipe: Recipe, training: list[Sample]) -> tuple[int, int]:

@@ -28,8 +28,28 @@ SHARE = 0.7
 SCORING = 4e-6
 SEGMENTING = 0.6
 
+# With fewer steps than these a narrower net, which makes more of them, comes out better.
+ENOUGH_STEPS, NARROW = 1000, 16
+
 WARM_UP, TIMED = 3, 7
 CHECKS = 12
+
+
+def fit(
+    recipe: Recipe,
+    machine: Machine,
+    minutes: float,
+    training: list[Sample],
+    validation: list[Sample],
+    *,
+    may_narrow: bool,
+) -> Recipe:
+    """The recipe with as many steps as fit into `minutes`; with a net of width NARROW if there would be too few."""
+    steps, every = plan(recipe, machine, minutes, training, validation)
+    if may_narrow and steps < ENOUGH_STEPS and recipe.net.width > NARROW:
+        recipe = recipe.model_copy(update={"net": recipe.net.model_copy(update={"width": NARROW})})
+        steps, every = plan(recipe, machine, minutes, training, validation)
+    return recipe.model_copy(update={"steps": steps, "epochs": None, "check_every": every})
 
 
 def plan(

@@ -316,10 +316,11 @@ def test_resume_needs_no_options_but_the_folder(train, whole, tmp_path, monkeypa
         assert load_weights(tmp_path / "out" / WEIGHTS).sha256 == whole
 
 
-def test_a_time_budget_is_resumed_with_its_plan(cells_folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("width", [["--width", "4"], []], ids=["given", "chosen"])
+def test_a_time_budget_is_resumed_with_its_plan(cells_folder, tmp_path, monkeypatch, width):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(pace, "_measure", lambda *_: 0.2)
-    options = ["--data", str(cells_folder), "--out", str(tmp_path / "out"), "--width", "4", "--batch", "2"]
+    options = ["--data", str(cells_folder), "--out", str(tmp_path / "out"), *width, "--batch", "2"]
     arguments = parse([*options, "--crop", "32", "--workers", "0", "--minutes", "1"])
     samples = load_samples(cells_folder)
     first = job.prepare(arguments, samples)
@@ -328,6 +329,7 @@ def test_a_time_budget_is_resumed_with_its_plan(cells_folder, tmp_path, monkeypa
     arguments.resume = True
     again = job.prepare(arguments, samples)
     assert (again.steps, again.check_every) == (first.steps, first.check_every)
+    assert again.recipe == first.recipe
 
 
 LIMITED = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))\n"

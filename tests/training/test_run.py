@@ -16,8 +16,9 @@ from model.images import encode_png
 from model.segmenter import Segmenter
 from model.unet import UNet
 from model.weights_file import load_weights
-from training import pace, run, synthetic
+from training import job, pace, run, synthetic
 from training.batches import SampleStream
+from training.command_line import parse
 from training.data import load_samples
 from training.machine import Machine
 from training.recipe import DEFAULT, TUTORIAL
@@ -200,6 +201,20 @@ def test_a_time_budget_plans_the_steps_and_plans_them_again(cells_folder, tmp_pa
     assert first.sha256 == second.sha256
     assert json.loads((tmp_path / "a/config.json").read_text())["steps"] >= 10
     assert len(json.loads((tmp_path / "unet-segmentation-service/pace.json").read_text())) == 1
+
+
+@pytest.mark.parametrize(
+    ("minutes", "options", "width"),
+    [("60", [], 32), ("15", [], 16), ("15", ["--width", "32"], 32), ("15", ["--recipe", "tutorial"], 64)],
+)
+def test_in_a_short_time_a_narrow_net_learns_more(cells_folder, tmp_path, monkeypatch, minutes, options, width):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(pace, "_measure", lambda recipe, *_: recipe.net.width / 32)
+    samples = load_samples(cells_folder)
+    options += ["--data", str(cells_folder), "--out", str(tmp_path / "out"), "--workers", "0", "--minutes", minutes]
+    recipe = job.prepare(parse(options), samples).recipe
+    assert recipe.net.width == width
+    assert recipe.steps is not None
 
 
 def test_out_of_time_it_stops_with_the_best_so_far_and_forgets_the_pace(cells_folder, tmp_path, monkeypatch, capsys):
