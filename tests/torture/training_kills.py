@@ -14,10 +14,11 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 from model.weights_file import WeightsError, load_weights
 from tests.torture.verdict import Verdict
-from training import run, run_folder, synthetic, trainer
+from training import job, run, run_folder, synthetic, trainer
 from training.checkpoints import read_checkpoint
 from training.data import DataError
 from training.recipe import DEFAULT, RECIPES
@@ -25,6 +26,7 @@ from training.recipe import DEFAULT, RECIPES
 LONG, SHORT = 50, 3
 
 OPTIONS = ["--width", "4", "--crop", "32", "--batch", "2", "--steps", "60", "--workers", "0"]
+AT_THE_END = "at the end"
 CHECKPOINTS = (run_folder.CHECKPOINT, run_folder.PREVIOUS_CHECKPOINT)
 
 
@@ -37,6 +39,7 @@ class Attack:
     data: Path
     out: Path
     weights: str = ""
+    trainings: int = 0
     starting: float = 0.0
     working: float = 0.0
     wrong: list[str] = field(default_factory=list)
@@ -44,7 +47,8 @@ class Attack:
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "tests.torture.training_kills", "--data", self.data, "--out", self.out]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        # no git: weights name the commit, and one may be made while this goes on
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "GIT_DIR": os.devnull}
         return subprocess.Popen(
             [*map(str, command), *OPTIONS, *options],
             stdout=subprocess.DEVNULL,
@@ -60,9 +64,8 @@ class Attack:
         process = self.start()
         self.wait_until_it_works(process)
         begun = time.monotonic()
-        self.ended(process)
+        self.end(process)
         self.starting, self.working = begun - started, time.monotonic() - begun
-        self.weights = self.sha256(self.out)
 
     def wait_until_it_works(self, process: subprocess.Popen[str]) -> None:
         """Until there is a checkpoint, or another one than there was."""
@@ -74,8 +77,8 @@ class Attack:
         path = self.out / run_folder.CHECKPOINT
         return path.stat().st_mtime_ns if path.exists() else 0
 
-    def kill(self, share: float, *options: str, works: bool) -> bool:
-        """After a share of the time that it starts or works; whether it was killed, or had come to its end before."""
+    def kill(self, share: float, *options: str, works: bool) -> str:
+        """After a share of the time that it starts or works; returns what it had reached, "" if it ended before."""
         process = self.start(*options)
         if works:
             self.wait_until_it_works(process)
@@ -84,20 +87,21 @@ class Attack:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-            self.killed[self.reached()] += 1
-            return True
-        self.ended(process)
-        self.compare()
-        return False
+            reached = self.reached()
+            self.killed[reached] += 1
+            return reached
+        self.end(process)
+        return ""
 
-    def ended(self, process: subprocess.Popen[str]) -> None:
+    def end(self, process: subprocess.Popen[str]) -> None:
+        """Lets it, and compares what it leaves, and what it put aside before, with the one that was left alone."""
         said = process.communicate()[1]
         if process.returncode or "Traceback" in said:
             self.wrong.append(f"exit code {process.returncode}: {said.strip().splitlines()[-1:]}")
-
-    def compare(self) -> None:
-        """Of this training, and of all that were put aside for it."""
+            return
+        self.trainings += 1
         found = [self.sha256(self.out), *map(self.sha256, self.out.glob("earlier/*"))]
+        self.weights = self.weights or found[0]
         if set(found) != {self.weights}:
             self.wrong.append("other weights")
         steps = [row["step"] for row in run_folder.read_history(self.out / run_folder.HISTORY)]
@@ -121,7 +125,7 @@ class Attack:
         except (DataError, WeightsError) as error:
             self.wrong.append(str(error))
         if max(steps) == 60:
-            return "at the end"
+            return AT_THE_END
         return "midway" if max(steps) else "before the first step was kept"
 
 
@@ -132,25 +136,24 @@ def attack(count: int, seed: int = 3) -> Verdict:
         attacked = Attack(Path(folder) / "data", Path(folder) / "out")
         synthetic.main(["--out", str(attacked.data), "--count", "6", "--size", "64"])
         attacked.leave_alone()
-        ended, options = 0, list[str]()
+        reached = ""
         while attacked.killed.total() < count:
             works = attacked.killed.total() % 4 != 1  # so one in four finds it starting up
-            if attacked.kill(rng.random(), *options, works=works):
-                options = ["--resume"]
-            else:
-                ended, options = ended + 1, []
-        attacked.ended(attacked.start(*options))
-        attacked.compare()
+            reached = attacked.kill(rng.random() ** 2, *(["--resume"] if reached else []), works=works)
+            if reached == AT_THE_END or attacked.killed.total() == count:
+                attacked.end(attacked.start("--resume"))
+                reached = ""
     where = ", ".join(f"{number} {point}" for point, number in attacked.killed.most_common())
     found = "; ".join(attacked.wrong) or "every checkpoint left can be read; the same weights each time, byte for byte"
-    return Verdict(f"{count} kills of {ended + 1} training{'s' if ended else ''}: {where}", found, not attacked.wrong)
+    return Verdict(f"{count} kills of {attacked.trainings} trainings: {where}", found, not attacked.wrong)
 
 
 def main() -> int:
     """The training that is attacked: it checks and saves far more often than others, for kills to come in between."""
     RECIPES["default"] = DEFAULT.model_copy(update={"check_every": 10})
     trainer.SAVE_EVERY = 0.1
-    return run.main()
+    with mock.patch.object(job, "today", return_value="2026-01-31"):  # nor does it matter if midnight passes
+        return run.main()
 
 
 if __name__ == "__main__":
