@@ -1,17 +1,19 @@
 """`make pictures`: what docs/training.md and docs/api.md show, made by the commands they name, into docs/pictures/."""
 
+import io
 import subprocess
 import sys
 import tempfile
+from colorsys import hsv_to_rgb
 from pathlib import Path
 
-import cv2
 import httpx
 import numpy as np
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from model.images import decode_image, encode_png
-from model.outputs.colours import colour
+from model.images import decode_image
+from model.preprocessing import Pixels
 from tests.end_to_end.browser import NO_BROWSER, find_browser
 from tests.end_to_end.screenshots import ROOT, save, service
 
@@ -22,8 +24,11 @@ COMMANDS = (
     "-m training.run --data data/train --out runs/first --width 16 --steps 300",
     "-m training.evaluate --weights runs/first/weights.safetensors --data data/train --sheet runs/first/sheet.png",
 )
-SHEET_WIDTH = 1024  # pixels
-REPORT = {"width": 1100, "height": 1500}  # pixels, of the top of the page
+# Pixels.
+WIDTH, SHEET_WIDTH = 384, 960
+SHEET_ROWS = 2  # of the sheet's six
+GOLDEN = 0.618  # of the circle of hues between one object's and the next one's: none comes twice
+REPORT = {"width": 1000, "height": 1400}  # of the top of the page
 
 
 def main() -> int:
@@ -34,19 +39,18 @@ def main() -> int:
         return 2
     OUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        _train(Path(folder), browser_path)
-    _segment()
+        for command in COMMANDS:
+            subprocess.run([sys.executable, *command.split()], cwd=folder, env={"PYTHONPATH": str(ROOT)}, check=True)
+        _show_training(Path(folder), browser_path)
+    _show_outputs()
     return 0
 
 
-def _train(folder: Path, browser_path: str) -> None:
-    for command in COMMANDS:
-        subprocess.run([sys.executable, *command.split()], cwd=folder, env={"PYTHONPATH": str(ROOT)}, check=True)
+def _show_training(folder: Path, browser_path: str) -> None:
     for kind in ("image", "label"):
-        (OUT / f"{kind}.png").write_bytes((folder / f"data/train/{kind}/0.png").read_bytes())
-    sheet = decode_image((folder / "runs/first/sheet.png").read_bytes())
-    scale = SHEET_WIDTH / sheet.shape[1]
-    save(encode_png(cv2.resize(sheet, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)), OUT / "sheet.png")
+        _save(_read(folder / f"data/train/{kind}/0.png"), kind, WIDTH)
+    sheet = _read(folder / "runs/first/sheet.png")
+    _save(sheet[: SHEET_ROWS * len(sheet) // 6], "sheet", SHEET_WIDTH)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         page = browser.new_page(viewport=REPORT, color_scheme="light")  # type: ignore[arg-type]  # a TypedDict's literal
@@ -55,17 +59,28 @@ def _train(folder: Path, browser_path: str) -> None:
         browser.close()
 
 
-def _segment() -> None:
+def _show_outputs() -> None:
     example = (ROOT / "docs/example.png").read_bytes()
     with service() as url, httpx.Client(base_url=url, timeout=60) as client:
         overlay, instances = (
-            client.post("/segment", params={"output": output}, files={"file": example}).raise_for_status().content
+            decode_image(client.post("/segment", params={"output": output}, files={"file": example}).content)
             for output in ("overlay", "instances")
         )
-    save(overlay, OUT / "overlay.png")
-    ids = decode_image(instances)
-    colours = np.array([(0, 0, 0), *(colour(index) for index in range(1, int(ids.max()) + 1))], np.uint8)
-    save(encode_png(colours[ids]), OUT / "instances.png")
+    _save(overlay, "overlay", WIDTH)
+    colours = [hsv_to_rgb(index * GOLDEN % 1, 0.5 + index % 3 / 8, 0.9) for index in range(int(instances.max()))]
+    palette = np.rint(255 * np.array([(0, 0, 0), *colours])).astype(np.uint8)
+    _save(palette[instances], "instances", WIDTH)
+
+
+def _read(path: Path) -> Pixels:
+    return decode_image(path.read_bytes())
+
+
+def _save(pixels: Pixels, name: str, width: int) -> None:
+    """As many pixels wide, and as high as that makes it."""
+    picture, png = Image.fromarray(pixels), io.BytesIO()
+    picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS).save(png, "PNG")
+    save(png.getvalue(), OUT / f"{name}.png")
 
 
 if __name__ == "__main__":
