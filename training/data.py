@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.folder import images_in
-from model.images import ImageError, decode_pages
+from model.headers import ImageError
+from model.images import decode_pages
 from model.preprocessing import Pixels
 from training.label_scheme import MASKS, LabelScheme
 from training.labels import Encoding, LabelError, LabelPage, decode_labels, read_label

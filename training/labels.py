@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.images import ImageError, decode_pages, read_header
+from model.headers import ImageError, read_header
+from model.images import decode_pages
 from model.preprocessing import Pixels
 from training.label_scheme import MASKS, MOST_CLASSES, Colour, LabelScheme
 

@@ -6,7 +6,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from model.images import ImageError, decode_image
+from model.headers import ImageError
+from model.images import decode_image
 from model.outputs.colours import colour
 from model.outputs.overlay import draw_overlay
 from model.preprocessing import Pixels

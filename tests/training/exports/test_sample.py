@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.images import ImageError, decode_image, encode_png
+from model.headers import ImageError
+from model.images import decode_image, encode_png
 from model.preprocessing import Preprocessing
 from model.unet import UNetConfig
 from model.weights_file import Description
