@@ -54,6 +54,7 @@ def _problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     return {int(status): {"description": status.phrase, "content": content} for status in statuses}
 
 
+_UNAVAILABLE = _problems(HTTPStatus.SERVICE_UNAVAILABLE)
 _SEGMENT_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The output, as large as the image.",
@@ -121,7 +122,7 @@ def _prefers_tiff(accepted: str) -> bool:
     return "image/tiff" in accepted and not any(other in accepted for other in ("image/png", "image/*", "*/*"))
 
 
-@router.get("/model")
+@router.get("/model", responses=_UNAVAILABLE)
 async def describe_model(request: Request) -> dict[str, Any]:
     """What is served: the weights, how they were made, and what runs them."""
     service = service_of(request)
@@ -146,7 +147,7 @@ async def describe_model(request: Request) -> dict[str, Any]:
 
 
 @router.head("/healthz", include_in_schema=False)  # some load balancers ask with HEAD
-@router.get("/healthz")
+@router.get("/healthz", responses=_UNAVAILABLE)
 async def healthz(request: Request) -> JSONResponse:
     """200 while the process can answer."""
     if not service_of(request).healthy:
@@ -155,7 +156,7 @@ async def healthz(request: Request) -> JSONResponse:
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz")
+@router.get("/readyz", responses=_UNAVAILABLE)
 async def readyz(request: Request) -> JSONResponse:
     """200 once the weights are loaded and warm; 503 before that and while draining."""
     if not service_of(request).ready:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
 
-# Far more than any program writes: encoders' own chunks are of 8 KB, a progressive JPEG has some 10 scans.
+# libtiff takes time that grows with the square of the number of pages; this many take some seconds.
 MAX_PAGES = 4096
+# Far more than any program writes: chunks are of 8 KB or larger, a progressive JPEG has some 10 scans.
 MAX_TAGS = 512
 MAX_STRIPS = 2**18
 MAX_CHUNKS = 2**17

@@ -24,6 +24,23 @@ _INFER_BODY = {
     }
 }
 
+_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+
+
+def _errors(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    content = {"application/json": {"schema": _ERROR}}
+    return {int(status): {"description": status.phrase, "content": content} for status in statuses}
+
+
+_UNKNOWN_OR_NOT_READY = _errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
+_REFUSED = _errors(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
+
 
 async def _check_model(request: Request, name: Annotated[str, Path()]) -> None:
     served = service_of(request).weights.description.name
@@ -44,7 +61,7 @@ async def server_metadata() -> dict[str, Any]:
     return metadata.server_metadata()
 
 
-@router.get("/health/live")
+@router.get("/health/live", responses=_errors(HTTPStatus.SERVICE_UNAVAILABLE))
 async def server_live(request: Request) -> dict[str, bool]:
     """200 while the process can answer."""
     if not service_of(request).healthy:
@@ -52,7 +69,7 @@ async def server_live(request: Request) -> dict[str, bool]:
     return {"live": True}
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", responses=_errors(HTTPStatus.SERVICE_UNAVAILABLE))
 async def server_ready(request: Request) -> dict[str, bool]:
     """200 once the weights are loaded and warm; 503 before that and while draining."""
     _ready_service(request)
@@ -60,21 +77,21 @@ async def server_ready(request: Request) -> dict[str, bool]:
 
 
 @router.get(_VERSION, dependencies=_KNOWN, include_in_schema=False)
-@router.get(_MODEL, dependencies=_KNOWN)
+@router.get(_MODEL, dependencies=_KNOWN, responses=_UNKNOWN_OR_NOT_READY)
 async def model_metadata(request: Request) -> dict[str, Any]:
     """The names, datatypes and shapes of inputs and outputs."""
     return metadata.model_metadata(_ready_service(request))
 
 
 @router.get(_VERSION + "/config", dependencies=_KNOWN, include_in_schema=False)
-@router.get(_MODEL + "/config", dependencies=_KNOWN)
+@router.get(_MODEL + "/config", dependencies=_KNOWN, responses=_UNKNOWN_OR_NOT_READY)
 async def model_config(request: Request) -> dict[str, Any]:
     """The same as Triton's model configuration has it."""
     return metadata.model_config(_ready_service(request))
 
 
 @router.get(_VERSION + "/ready", dependencies=_KNOWN, include_in_schema=False)
-@router.get(_MODEL + "/ready", dependencies=_KNOWN)
+@router.get(_MODEL + "/ready", dependencies=_KNOWN, responses=_UNKNOWN_OR_NOT_READY)
 async def model_ready(request: Request, name: str) -> dict[str, Any]:
     """As `/v2/health/ready`."""
     _ready_service(request)
@@ -82,7 +99,13 @@ async def model_ready(request: Request, name: str) -> dict[str, Any]:
 
 
 @router.post(_VERSION + "/infer", dependencies=_KNOWN, response_class=Response, include_in_schema=False)
-@router.post(_MODEL + "/infer", dependencies=_KNOWN, response_class=Response, openapi_extra=_INFER_BODY)
+@router.post(
+    _MODEL + "/infer",
+    dependencies=_KNOWN,
+    response_class=Response,
+    openapi_extra=_INFER_BODY,
+    responses=_UNKNOWN_OR_NOT_READY | _REFUSED,
+)
 async def infer(request: Request) -> Response:
     """Images or pixel values in; mask, probability and mask_png out, as JSON or binary tensors."""
     service = service_of(request)

@@ -151,7 +151,9 @@ class Connection:
             self._streams = await asyncio.open_connection(HOST, self._port, limit=2**20)
         reader, writer = self._streams
         writer.write(request)
-        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip().split("\r\n")
+        first, *lines = await _read_head(reader)
+        while first.split()[1] == "100":  # the server has seen `Expect` and waits for the body, which is on its way
+            first, *lines = await _read_head(reader)
         headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
         length = headers.get("content-length")
         # without a length the body ends with the connection
@@ -162,3 +164,7 @@ class Connection:
         if self._streams:
             self._streams[1].close()
         self._streams = None
+
+
+async def _read_head(reader: asyncio.StreamReader) -> list[str]:
+    return (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip().split("\r\n")
