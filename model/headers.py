@@ -106,9 +106,20 @@ def _png_size(data: bytes) -> tuple[int, int]:
     return width, height
 
 
+_BMP_HEADERS = (40, 52, 56, 64, 108, 124)  # sizes of their versions, besides the first
+
+
 def _bmp_size(data: bytes) -> tuple[int, int]:
     (size,) = struct.unpack_from("<I", data, 14)
-    width, height = struct.unpack_from("<HH" if size == 12 else "<ii", data, 18)
+    if size == 12:
+        width, height = struct.unpack_from("<HH", data, 18)
+        return width, height
+    if size not in _BMP_HEADERS:
+        raise broken("BMP")
+    width, height, _, _, compression = struct.unpack_from("<iiHHI", data, 18)
+    # runs of pixels (1, 2) may leave some out, and then nobody knows whether they were meant to
+    if compression not in (0, 3):
+        raise UnsupportedImage("BMP files are accepted uncompressed.")
     return width, abs(height)  # a negative height: rows from top to bottom
 
 

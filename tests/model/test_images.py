@@ -410,6 +410,13 @@ def test_a_ccitt_tiff_is_refused_for_what_is_missing_of_it_would_be_white():
         decode_image(pillow(BITS, "TIFF", "1", compression="group4"))
 
 
+@pytest.mark.parametrize("compression", [1, 2, 4, 5])
+def test_a_compressed_bmp_is_refused_for_it_may_leave_out_pixels(compression):
+    data = FILES["bmp grey"]
+    with pytest.raises(UnsupportedImage, match="accepted uncompressed"):
+        read_header(data[:30] + struct.pack("<I", compression) + data[34:])
+
+
 LARGE = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (160, 200, 3), np.uint8), (5, 5), 2)
 INKS = {"mode": "CMYK"}
 

@@ -124,23 +124,16 @@ def _bmps() -> dict[str, bytes]:
         "rgb.bmp": _pillow(RGB, "BMP"),
         "rgba.bmp": cv2.imencode(".bmp", RGBA)[1].tobytes(),
         "one-bit.bmp": _pillow(BITS, "BMP", "1"),
-        "top-down.bmp": _bmp(-H, 8, 0, GREY.tobytes() if W % 4 == 0 else np.pad(GREY, ((0, 0), (0, -W % 4))).tobytes()),
-        "rle8.bmp": _bmp(H, 8, 1, _rle8(GREY)),
-        "16-bit.bmp": _bmp(H, 16, 0, np.pad(GREY16, ((0, 0), (0, W % 2))).tobytes()),
+        "top-down.bmp": _bmp(-H, 8, np.pad(GREY, ((0, 0), (0, -W % 4))).tobytes()),
+        "16-bit.bmp": _bmp(H, 16, np.pad(GREY16, ((0, 0), (0, W % 2))).tobytes()),
     }
 
 
-def _bmp(height: int, bits: int, compression: int, body: bytes) -> bytes:
+def _bmp(height: int, bits: int, body: bytes) -> bytes:
     palette = b"".join(struct.pack("<I", level * 0x010101) for level in range(256)) if bits == 8 else b""
-    info = struct.pack("<IiiHHIIiiII", 40, W, height, 1, bits, compression, len(body), 0, 0, len(palette) // 4, 0)
+    info = struct.pack("<IiiHHIIiiII", 40, W, height, 1, bits, 0, len(body), 0, 0, len(palette) // 4, 0)
     start = 14 + len(info) + len(palette)
     return struct.pack("<2sIII", b"BM", start + len(body), 0, start) + info + palette + body
-
-
-def _rle8(grey: Pixels) -> bytes:
-    """Each pixel a run of one; from the bottom up."""
-    rows = [b"".join(bytes((1, level)) for level in row.tolist()) for row in grey[::-1]]
-    return b"\0\0".join(rows) + b"\0\1"
 
 
 def _webps() -> dict[str, bytes]:
