@@ -9,7 +9,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, product
 from typing import TypeAlias
 
 # libtiff takes time that grows with the square of the number of pages; this many take some seconds.
@@ -182,15 +182,35 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 def check_scans(data: bytes) -> None:
-    """Raises UnsupportedImage for a JPEG that draws its picture too many times over.
+    """Whether the scans of a JPEG draw its whole picture, and not too many times over.
 
-    Each scan costs the decoder a pass over all pixels, and need not be longer than a few bytes.
+    Each scan costs the decoder a pass over all pixels, and need not be longer than a few bytes. Without its last ones a
+    progressive picture is a blurred one. Raises ImageError, UnsupportedImage.
     """
-    # quick, and never too few: inside a scan no such bytes are, only other segments and what follows hold more of them
-    if data.count(b"\xff\xda") <= MAX_SCANS:
-        return
-    if sum(marker == _SOS for marker, _ in _jpeg_segments(data)) > MAX_SCANS:
-        raise UnsupportedImage(f"JPEG files of more than {MAX_SCANS} scans are not accepted.")
+    # never too few: inside a scan no such bytes are, only other segments and what follows the picture hold more of them
+    few = data.count(b"\xff\xda") <= MAX_SCANS
+    scans, missing = 0, {(0, 0)}
+    for marker, at in _jpeg_segments(data):
+        if marker in _SIZES_OF_FRAME:
+            components = data[at + 8 : at + 8 + 3 * data[at + 7] : 3]
+            missing = set(product(components, range(64)))
+        elif marker == _SOS:
+            scans += 1
+            missing -= _finished(data, at)
+            if not missing and few:
+                return
+            if scans > MAX_SCANS:
+                raise UnsupportedImage(f"JPEG files of more than {MAX_SCANS} scans are not accepted.")
+    if missing:
+        raise broken("JPEG")
+
+
+def _finished(data: bytes, at: int) -> set[tuple[int, int]]:
+    """The coefficients whose last bits a scan brings, as (component, index)."""
+    end = at + 3 + 2 * data[at + 2]
+    components = data[at + 3 : end : 2]
+    first, last, bits = data[end : end + 3]
+    return set(product(components, range(first, min(last, 63) + 1))) if bits & 15 == 0 else set()
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:

@@ -61,7 +61,7 @@ def _decode(data: bytes, header: Header, count: int) -> list[Pixels]:
             pages = [_decode_jpeg(data)]
         else:
             pages = [_decode_by_opencv(png_pixels_only(data) if header.format == "PNG" else data)]
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except Exception as error:  # over broken files the decoders raise nearly anything
         raise broken(header.format) from error

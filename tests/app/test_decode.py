@@ -45,3 +45,17 @@ def test_every_page_counts_against_the_pixel_limit(make_image: Callable[..., Pix
     assert small.value.status == 422
     assert "3 pages" in small.value.detail
     assert [page.shape for page in decode(tiff, measure(tiff, 300))] == [(10, 10)] * 3
+
+
+@pytest.mark.parametrize(("damage", "status"), [("truncated", 400), ("too many scans", 415)])
+def test_what_only_decoding_can_tell_has_its_status(
+    damage: str, status: int, make_image: Callable[..., Pixels], to_file: Callable[..., bytes]
+):
+    whole, end = to_file(make_image(60, 80, channels=3), "JPEG", progressive=True), b"\xff\xd9"
+    last = whole.rindex(b"\xff\xda")
+    data = whole[: last - 300] if damage == "truncated" else whole[:last] + whole[last:-2] * 101
+    data += end
+    header = measure(data, 4800)
+    with pytest.raises(Problem) as caught:
+        decode(data, header)
+    assert caught.value.status == status

@@ -500,3 +500,9 @@ def test_metrics_know_the_routes_and_not_the_names(client: TestClient, png: byte
     assert "made" not in text
     counted = [line for line in text.splitlines() if line.startswith('segment_stage_seconds_count{stage="infer"}')]
     assert counted[0] not in before
+
+
+def test_the_document_says_what_inference_refuses_with(client: TestClient):
+    responses = client.get("/openapi.json").json()["paths"]["/v2/models/{name}/infer"]["post"]["responses"]
+    assert responses.keys() >= {"200", "400", "401", "404", "413", "415", "503", "504"}
+    assert responses["404"]["content"]["application/json"]["schema"]["required"] == ["error"]

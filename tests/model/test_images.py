@@ -429,6 +429,13 @@ def test_a_jpeg_that_ends_too_early_with_an_end_marker_is_an_error(options, part
         decode_image(whole[: int(len(whole) * part)] + b"\xff\xd9")
 
 
+def test_a_progressive_jpeg_without_its_last_scan_is_an_error():
+    whole = pillow(LARGE, "JPEG", progressive=True)
+    for scan in (whole.index(b"\xff\xda", whole.index(b"\xff\xda") + 1), whole.rindex(b"\xff\xda")):
+        with pytest.raises(ImageError, match="broken or truncated"):
+            decode_image(whole[:scan] + b"\xff\xd9")
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_jpeg_that_lacks_a_piece_in_the_middle_is_an_error(progressive):
     whole = pillow(LARGE, "JPEG", quality=90, progressive=progressive)
