@@ -237,6 +237,8 @@ _UNSIGNED = {1: "B", 3: "H", 4: "I"}
 
 # None, LZW, JPEG, deflate (twice) and PackBits. Decoders of CCITT fill what they cannot read with white.
 _COMPRESSIONS = {1, 5, 7, 8, 32946, 32773}
+# Samples and photometric interpretation of more than 8 bits: grey, RGB and RGBA.
+_DEEP = {(1, 1), (3, 2), (4, 2)}
 _DTYPES = {1: "uint", 2: "int", 3: "float"}
 
 Tags: TypeAlias = dict[int, int]
@@ -266,14 +268,15 @@ def _check_page(page: Tags) -> None:
     if page[_SAMPLE_FORMAT] != 1 or bits > 16:
         dtype = f"{_DTYPES.get(page[_SAMPLE_FORMAT], 'unknown')}{bits}"
         raise UnsupportedImage(f"Pixels of type {dtype} are not accepted: 8 or 16 bits unsigned are.")
-    if samples > 4 or (samples == 2 and bits > 8):
-        raise UnsupportedImage(
-            f"TIFF files of {samples} samples of {bits} bits are not accepted: grey, RGB and RGBA are."
-        )
     if samples > 1 and page[_PLANES] == 2:
         raise UnsupportedImage("TIFF files that store their colour planes apart are not accepted.")
-    if bits == 16 and page[_PHOTOMETRIC] == 0:
+    if bits > 8 and page[_PHOTOMETRIC] == 0:
         raise UnsupportedImage("TIFF files of 16 bits in which white is 0 are not accepted.")
+    # OpenCV leaves pixels as they were in memory where the number of samples is not that of the colours
+    if samples > 4 or (bits > 8 and (samples, page[_PHOTOMETRIC]) not in _DEEP):
+        raise UnsupportedImage(
+            f"TIFF files of {samples} samples of {bits} bits are accepted as grey, RGB or RGBA alone."
+        )
     if page[_COMPRESSION] not in _COMPRESSIONS:
         raise UnsupportedImage("TIFF files are accepted uncompressed, or with LZW, deflate, PackBits or JPEG.")
 

@@ -9,16 +9,30 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from app import pipeline
 from app.open_inference import inference, metadata
 from app.open_inference.inference import Answer, Asked
+from app.open_inference.protocol import InferRequest
 from app.problems import Problem, not_ready_problem
 from app.service import Service, service_of
 from app.upload import Upload
 from model.segmenter import ImageTask
 
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """A schema without references, for it becomes a part of a document that has no such definitions."""
+    if isinstance(schema, list):
+        return [_inlined(each, definitions) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rpartition("/")[-1]], definitions)
+    return {key: _inlined(each, definitions) for key, each in schema.items() if key not in ("$defs", "discriminator")}
+
+
+_REQUEST = InferRequest.model_json_schema()
 _INFER_BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"type": "object"}},
+            "application/json": {"schema": _inlined(_REQUEST, _REQUEST["$defs"])},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }

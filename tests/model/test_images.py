@@ -569,10 +569,14 @@ def test_a_tiff_of_too_many_strips_is_refused():
         read_header(many)
 
 
-@pytest.mark.parametrize(("samples", "bits"), [(5, 8), (200, 8), (2, 16), (5, 16)])
-def test_a_tiff_of_samples_that_no_image_has_is_refused(samples, bits):
-    with pytest.raises(UnsupportedImage, match=f"{samples} samples of {bits} bits are not accepted"):
-        read_header(small_tiff(samples=(3, samples), bits=(3, bits)))
+@pytest.mark.parametrize(
+    ("samples", "bits", "photometric"),
+    [(5, 8, 2), (200, 8, 1), (2, 16, 1), (3, 16, 1), (1, 16, 2), (2, 16, 2), (5, 16, 2), (1, 16, 3)],
+)
+def test_a_tiff_of_samples_that_are_not_those_of_its_colours_is_refused(samples, bits, photometric):
+    """Of 16 bits OpenCV would scramble them, or show what was in memory before."""
+    with pytest.raises(UnsupportedImage, match="of as many samples a pixel"):
+        read_header(small_tiff(samples=(3, samples), bits=(3, bits), photometric=(3, photometric)))
 
 
 def test_a_tiff_of_8_and_16_bits_is_refused():

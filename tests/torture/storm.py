@@ -73,8 +73,6 @@ class Storm:
 
     async def _run(self, attempts: Iterator[Attempt]) -> None:
         await asyncio.gather(*(self._send_all(attempts) for _ in range(CONNECTIONS)))
-        if self._again:
-            self.slowest = 0.0
         connection = Connection(self.server.port)
         for attempt in self._again:
             answers = [await self._timed(connection, attempt) for _ in range(2)]
