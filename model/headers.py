@@ -229,9 +229,10 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 256, 257, 258, 259, 262, 274
 _SAMPLES, _PLANES, _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 277, 284, 322, 323, 339
+_ROWS_PER_STRIP, _ALL_ROWS = 278, 2**32 - 1
 _STRIPS = (273, 324)  # where they lie; or the tiles
 _DEFAULTS = {_BITS: 1, _COMPRESSION: 1, _ORIENTATION: 1, _SAMPLES: 1, _PLANES: 1, _SAMPLE_FORMAT: 1}
-_DEFAULTS |= {_PHOTOMETRIC: 1, _TILE_WIDTH: 0, _TILE_HEIGHT: 0}
+_DEFAULTS |= {_PHOTOMETRIC: 1, _TILE_WIDTH: 0, _TILE_HEIGHT: 0, _ROWS_PER_STRIP: 0}
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _UNSIGNED = {1: "B", 3: "H", 4: "I"}
 
@@ -254,12 +255,18 @@ def _tiff_header(data: bytes) -> Header:
         _check_page(page)
     if len({page[_BITS] > 8 for page in pages}) > 1:
         raise UnsupportedImage("TIFF files of pages of 8 and of 16 bits together are not accepted.")
-    # the decoder makes room for a whole tile, however small the page
-    pixels = sum(max(page[_WIDTH] * page[_HEIGHT], page[_TILE_WIDTH] * page[_TILE_HEIGHT]) for page in pages)
+    pixels = sum(_room(page) for page in pages)
     first = pages[0]
     turned = first[_ORIENTATION] in (5, 6, 7, 8)
     size = (first[_HEIGHT], first[_WIDTH]) if turned else (first[_WIDTH], first[_HEIGHT])
     return Header("TIFF", *size, len(pages), pixels, max(page[_BITS] for page in pages))
+
+
+def _room(page: Tags) -> int:
+    """Pixels of a page, or of one of its tiles or strips: decoders make room for a whole one, however small the page."""
+    width, height, rows = page[_WIDTH], page[_HEIGHT], page[_ROWS_PER_STRIP]
+    strip_height = height if rows == _ALL_ROWS else rows
+    return max(width * height, width * strip_height, page[_TILE_WIDTH] * page[_TILE_HEIGHT])
 
 
 def _check_page(page: Tags) -> None:

@@ -269,6 +269,13 @@ def test_a_tiff_whose_tiles_are_huge_counts_their_pixels():
     assert read_header(data.replace(entry, struct.pack("<HHII", 322, 4, 1, 65520))).pixels == 65520 * 16
 
 
+@pytest.mark.parametrize(("rows", "counted"), [(2**32 - 1, 1), (1, 1), (8_000_000, 8_000_000)])
+def test_a_tiff_whose_strips_are_huge_counts_their_pixels(rows, counted):
+    data = small_tiff(rows=(4, rows))
+    assert read_header(data).pixels == counted
+    assert decode_image(data).shape == (1, 1)
+
+
 def test_the_header_of_a_truncated_file_can_be_read():
     assert read_header(FILES["png rgb"][:60]).width == W
 
