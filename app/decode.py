@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from http import HTTPStatus
 
 from app.problems import Problem
-from model.headers import Header, ImageError, UnsupportedImage, read_header
+from model.headers import Header, read_header
+from model.image_errors import ImageError, UnsupportedImage
 from model.images import decode_image, decode_pages
 from model.preprocessing import Pixels
 

@@ -10,13 +10,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, product
-from typing import TypeAlias
 
-# libtiff takes time that grows with the square of the number of pages; this many take some seconds.
-MAX_PAGES = 4096
+from model.image_errors import ImageError, UnsupportedImage, broken
+from model.tiff_pages import read_pages
+
 # Far more than any program writes: chunks are of 8 KB or larger, a progressive JPEG has some 10 scans.
-MAX_TAGS = 512
-MAX_STRIPS = 2**18
 MAX_CHUNKS = 2**17
 MAX_SEGMENTS = 2**16
 MAX_SCANS = 100
@@ -43,19 +41,6 @@ _REFUSED = {
 }
 
 
-class ImageError(ValueError):
-    """Bytes that are no image, or a broken one. The message is fit for the person who sent them."""
-
-
-class UnsupportedImage(ImageError):
-    """An image, but of a kind that is not accepted."""
-
-
-def broken(kind: str) -> ImageError:
-    """The error for a file of this format that cannot be read to its end."""
-    return ImageError(f"The {kind} file is broken or truncated.")
-
-
 @dataclass(frozen=True)
 class Header:
     """What an image file says of itself before anything is decoded."""
@@ -75,7 +60,9 @@ def read_header(data: bytes) -> Header:
     kind = format_of(data)
     try:
         if kind == "TIFF":
-            return _tiff_header(data)
+            pages = read_pages(data)
+            bits = max(page.bits for page in pages)
+            return Header(kind, *pages[0].size, len(pages), sum(page.room for page in pages), bits)
         width, height = _SIZES[kind](data)
     except (struct.error, IndexError) as error:
         raise broken(kind) from error
@@ -223,106 +210,6 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
         yield data[found.end() - 1], found.end()
         at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
     raise UnsupportedImage(f"JPEG files of more than {MAX_SEGMENTS} segments are not accepted.")
-
-
-# TIFF
-
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 256, 257, 258, 259, 262, 274
-_SAMPLES, _PLANES, _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 277, 284, 322, 323, 339
-_ROWS_PER_STRIP, _ALL_ROWS = 278, 2**32 - 1
-_STRIPS = (273, 324)  # where they lie; or the tiles
-_DEFAULTS = {_BITS: 1, _COMPRESSION: 1, _ORIENTATION: 1, _SAMPLES: 1, _PLANES: 1, _SAMPLE_FORMAT: 1}
-_DEFAULTS |= {_PHOTOMETRIC: 1, _TILE_WIDTH: 0, _TILE_HEIGHT: 0, _ROWS_PER_STRIP: 0}
-_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_UNSIGNED = {1: "B", 3: "H", 4: "I"}
-
-# None, LZW, JPEG, deflate (twice) and PackBits. Decoders of CCITT fill what they cannot read with white.
-_COMPRESSIONS = {1, 5, 7, 8, 32946, 32773}
-# Samples and photometric interpretation of more than 8 bits: grey, RGB and RGBA.
-_DEEP = {(1, 1), (3, 2), (4, 2)}
-_DTYPES = {1: "uint", 2: "int", 3: "float"}
-
-Tags: TypeAlias = dict[int, int]
-
-
-def _tiff_header(data: bytes) -> Header:
-    pages = list(islice(_tiff_pages(data), MAX_PAGES + 1))
-    if len(pages) > MAX_PAGES:
-        raise UnsupportedImage(f"TIFF files of more than {MAX_PAGES} pages are not accepted.")
-    if not pages or any(page[_WIDTH] < 1 or page[_HEIGHT] < 1 for page in pages):
-        raise broken("TIFF")
-    for page in pages:
-        _check_page(page)
-    if len({page[_BITS] > 8 for page in pages}) > 1:
-        raise UnsupportedImage("TIFF files of pages of 8 and of 16 bits together are not accepted.")
-    pixels = sum(_room(page) for page in pages)
-    first = pages[0]
-    turned = first[_ORIENTATION] in (5, 6, 7, 8)
-    size = (first[_HEIGHT], first[_WIDTH]) if turned else (first[_WIDTH], first[_HEIGHT])
-    return Header("TIFF", *size, len(pages), pixels, max(page[_BITS] for page in pages))
-
-
-def _room(page: Tags) -> int:
-    """Pixels of a page, or of one of its tiles or strips: decoders make room for a whole one, however small the page."""
-    width, height, rows = page[_WIDTH], page[_HEIGHT], page[_ROWS_PER_STRIP]
-    strip_height = height if rows == _ALL_ROWS else rows
-    return max(width * height, width * strip_height, page[_TILE_WIDTH] * page[_TILE_HEIGHT])
-
-
-def _check_page(page: Tags) -> None:
-    """Refuses what a decoder gets wrong without a word, or was never meant for. Raises UnsupportedImage."""
-    samples, bits = page[_SAMPLES], page[_BITS]
-    if page[_SAMPLE_FORMAT] != 1 or bits > 16:
-        dtype = f"{_DTYPES.get(page[_SAMPLE_FORMAT], 'unknown')}{bits}"
-        raise UnsupportedImage(f"Pixels of type {dtype} are not accepted: 8 or 16 bits unsigned are.")
-    if samples > 1 and page[_PLANES] == 2:
-        raise UnsupportedImage("TIFF files that store their colour planes apart are not accepted.")
-    if bits > 8 and page[_PHOTOMETRIC] == 0:
-        raise UnsupportedImage("TIFF files of 16 bits in which white is 0 are not accepted.")
-    # OpenCV leaves pixels as they were in memory where the number of samples is not that of the colours
-    if samples > 4 or (bits > 8 and (samples, page[_PHOTOMETRIC]) not in _DEEP):
-        raise UnsupportedImage(
-            f"TIFF files of {samples} samples of {bits} bits are accepted as grey, RGB or RGBA alone."
-        )
-    if page[_COMPRESSION] not in _COMPRESSIONS:
-        raise UnsupportedImage("TIFF files are accepted uncompressed, or with LZW, deflate, PackBits or JPEG.")
-
-
-def _tiff_pages(data: bytes) -> Iterator[Tags]:
-    """The tags of each page that the header needs, the largest value of each."""
-    order = "<" if data[:2] == b"II" else ">"
-    (start,) = struct.unpack_from(f"{order}I", data, 4)
-    seen: set[int] = set()
-    claimed = strips = 0
-    while start and start not in seen:
-        seen.add(start)
-        (count,) = struct.unpack_from(f"{order}H", data, start)
-        if count > MAX_TAGS:
-            raise UnsupportedImage(f"TIFF files of more than {MAX_TAGS} tags a page are not accepted.")
-        entries = list(struct.iter_unpack(f"{order}HHII", data[start + 2 : start + 2 + 12 * count]))
-        claimed += sum(_TYPE_BYTES.get(kind, 0) * values for _, kind, values, _ in entries)
-        strips += sum(values for tag, _, values, _ in entries if tag in _STRIPS)
-        if strips > MAX_STRIPS:
-            raise UnsupportedImage(f"TIFF files of more than {MAX_STRIPS} strips or tiles are not accepted.")
-        # tags that share their bytes would make a decoder copy them for each
-        if len(entries) < count or claimed > 2 * len(data):
-            raise broken("TIFF")
-        yield _tags(data, order, start + 2, entries)
-        (start,) = struct.unpack_from(f"{order}I", data, start + 2 + 12 * count)
-
-
-def _tags(data: bytes, order: str, start: int, entries: list[tuple[int, ...]]) -> Tags:
-    tags: Tags = {}
-    for index, (tag, kind, count, offset) in enumerate(entries):
-        if tag not in (_WIDTH, _HEIGHT) and tag not in _DEFAULTS:
-            continue
-        # decoders do not agree which of two counts
-        if tag in tags or kind not in _UNSIGNED or not 1 <= count <= 16:
-            raise broken("TIFF")
-        layout = f"{order}{count}{_UNSIGNED[kind]}"
-        at = offset if struct.calcsize(layout) > 4 else start + 12 * index + 8
-        tags[tag] = max(struct.unpack_from(layout, data, at))
-    return {_WIDTH: 0, _HEIGHT: 0} | _DEFAULTS | tags
 
 
 _SIZES = {"PNG": _png_size, "JPEG": _jpeg_size, "BMP": _bmp_size, "WEBP": _webp_size}

@@ -23,7 +23,8 @@ from PIL.TiffImagePlugin import (
     TiffImageFile,
 )
 
-from model.headers import Header, ImageError, UnsupportedImage, broken, check_scans, png_pixels_only, read_header
+from model.headers import Header, check_scans, png_pixels_only, read_header
+from model.image_errors import ImageError, UnsupportedImage, broken
 from model.preprocessing import STORED, Pixels
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")

@@ -14,7 +14,8 @@ import cv2
 from numpy.typing import NDArray
 
 from model.engines.engine import Array
-from model.headers import ImageError, read_header
+from model.headers import read_header
+from model.image_errors import ImageError
 from model.images import decode_pages
 from model.outputs.output import Wanted, renderer, to_file
 from model.segmenter import Segmenter

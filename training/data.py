@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.folder import images_in
-from model.headers import ImageError
+from model.image_errors import ImageError
 from model.images import decode_pages
 from model.preprocessing import Pixels
 from training.label_scheme import MASKS, LabelScheme

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from model.engines.engine import EngineError
-from model.headers import ImageError
+from model.image_errors import ImageError
 from model.weights_file import BUNDLED, Weights, WeightsError, load_weights
 from training.data import DataError
 from training.exports.parity import ParityError

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.headers import ImageError, read_header
+from model.headers import read_header
+from model.image_errors import ImageError
 from model.images import decode_pages
 from model.preprocessing import Pixels
 from training.label_scheme import MASKS, MOST_CLASSES, Colour, LabelScheme

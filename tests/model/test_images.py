@@ -14,19 +14,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from model.headers import (
-    MAX_CHUNKS,
-    MAX_PAGES,
-    MAX_SCANS,
-    MAX_SEGMENTS,
-    MAX_STRIPS,
-    MAX_TAGS,
-    Header,
-    ImageError,
-    UnsupportedImage,
-    read_header,
-)
+from model.headers import MAX_CHUNKS, MAX_SCANS, MAX_SEGMENTS, Header, read_header
+from model.image_errors import ImageError, UnsupportedImage
 from model.images import SUFFIXES, decode_image, decode_pages, encode_png, to_probability_image
+from model.tiff_pages import MAX_PAGES, MAX_STRIPS, MAX_TAGS
 
 H, W = 37, 53
 _rows, _columns = np.mgrid[:H, :W]
@@ -244,7 +235,7 @@ def test_a_png_that_claims_to_be_huge_has_its_header_read_and_is_not_decoded():
 
 MEMORY_OF = """
 import resource, sys
-from model.headers import ImageError
+from model.image_errors import ImageError
 from model.images import decode_image
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
@@ -480,7 +471,8 @@ def test_a_tiff_one_of_whose_strips_is_damaged_is_an_error(compression):
 HASHES_OF_DAMAGED_FILES = """
 import hashlib, sys
 import numpy as np
-from model.headers import ImageError, read_header
+from model.headers import read_header
+from model.image_errors import ImageError
 from model.images import decode_pages
 from tests.model.test_images import FILES
 for name, data in FILES.items():

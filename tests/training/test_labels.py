@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from skimage.measure import label as connected_components
 
-from model.headers import ImageError
+from model.image_errors import ImageError
 from model.images import encode_png
 from training.label_scheme import LabelScheme
 from training.labels import LabelError, decode_labels, read_label, separate

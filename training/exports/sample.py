@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from model.headers import ImageError
+from model.image_errors import ImageError
 from model.images import decode_image
 from model.outputs.colours import colour
 from model.outputs.overlay import draw_overlay

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.headers import ImageError
+from model.image_errors import ImageError
 from model.images import decode_image, encode_png
 from model.preprocessing import Preprocessing
 from model.unet import UNetConfig
