@@ -75,7 +75,7 @@ class Storm:
         await asyncio.gather(*(self._send_all(attempts) for _ in range(CONNECTIONS)))
         connection = Connection(self.server.port)
         for attempt in self._again:
-            answers = [await self._timed(connection, attempt) for _ in range(2)]
+            answers = [await self._timed(connection, attempt) for _ in range(3)]
             seconds = min(seconds for _, seconds in answers)
             self.slowest = max(self.slowest, seconds)
             if seconds > SLOW_S:

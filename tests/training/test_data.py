@@ -155,7 +155,7 @@ def test_files_that_are_no_images_are_named_all_at_once(tmp_path, write_pair, pa
     message = str(caught.value)
     assert message.startswith("5 problems")
     for name, said in (
-        ("channels.tif", "The TIFF file is broken"),
+        ("channels.tif", "TIFF files are accepted as grey, RGB or RGBA"),
         ("folder.png", "Is a directory"),
         ("text.png", "The file is not an image"),
         ("nothing.png", "The file is empty"),
