@@ -1,8 +1,8 @@
 """What an image file says of itself, read before any decoder sees it: format, size, pages.
 
-Read here and not by Pillow, for whoever sends a file chooses what reading its header costs: a TIFF of 1 MB whose 60,000
-tags all point at the same megabyte takes 60 GB in Pillow as in libtiff, a JPEG of empty segments a minute.
-Whatever repeats in a file is counted here against a limit, and each step costs no more than a look at the bytes.
+Read here and not by Pillow, for whoever sends a file chooses what reading its header costs: 2000 tags of a TIFF of 1 MB
+that all point at the same megabyte take 2 GB in libtiff, 2 MB of empty JPEG segments a second in Pillow. Whatever
+repeats in a file is counted here against a limit, and each step costs no more than a look at the bytes.
 """
 
 import re
