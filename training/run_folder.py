@@ -37,7 +37,7 @@ CURVES = "tensorboard"
 REPORT = "report.html"
 LOCK = ".lock"
 
-NAMES = (CHECKPOINT, PREVIOUS_CHECKPOINT, NEXT_CHECKPOINT, WEIGHTS, CONFIG, HISTORY, CURVES, REPORT)
+NAMES = (CHECKPOINT, PREVIOUS_CHECKPOINT, WEIGHTS, CONFIG, HISTORY, CURVES, REPORT)
 
 Row = dict[str, float]
 
@@ -54,6 +54,7 @@ class RunFolder:
         if not resume:
             path.mkdir(parents=True, exist_ok=True)
             self.lock()
+            self.clean()  # first: what was killed before it had a checkpoint is no training to put aside
             self._put_aside()
 
     @property
@@ -85,7 +86,7 @@ class RunFolder:
 
     def clean(self) -> None:
         """Removes what a killed training has left half-written."""
-        for name in NAMES:
+        for name in (*NAMES, NEXT_CHECKPOINT):
             for left in self.path.glob(f".{name}.*.tmp"):
                 left.unlink()
         (self.path / NEXT_CHECKPOINT).unlink(missing_ok=True)

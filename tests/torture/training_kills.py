@@ -100,10 +100,11 @@ class Attack:
             self.wrong.append(f"exit code {process.returncode}: {said.strip().splitlines()[-1:]}")
             return
         self.trainings += 1
-        found = [self.sha256(self.out), *map(self.sha256, self.out.glob("earlier/*"))]
-        self.weights = self.weights or found[0]
-        if set(found) != {self.weights}:
-            self.wrong.append("other weights")
+        self.weights = self.weights or self.sha256(self.out)
+        for folder in (self.out, *self.out.glob("earlier/*")):
+            found = self.sha256(folder)
+            if found != self.weights:
+                self.wrong.append(f"{folder.name} of training {self.trainings}: weights {found[:12]}")
         steps = [row["step"] for row in run_folder.read_history(self.out / run_folder.HISTORY)]
         if steps != list(range(10, 61, 10)):
             self.wrong.append(f"history of steps {steps}")

@@ -169,6 +169,7 @@ def test_killed_at_every_operation_of_the_disk_and_resumed_it_ends_with_the_same
                 read_checkpoint(tmp_path / "out" / name)
         moment += 1
     assert moment > 30
+    assert all((earlier / WEIGHTS).exists() for earlier in (tmp_path / "out/earlier").iterdir())
     steps = [row["step"] for row in run_folder.read_history(tmp_path / "out/history.csv")]
     assert steps == [2, 4, 6]
     assert not list((tmp_path / "out").glob("*.tmp")), "nothing half-written is left"

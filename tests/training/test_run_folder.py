@@ -54,11 +54,12 @@ def test_each_earlier_training_has_a_folder_of_its_own(tmp_path):
 
 def test_what_a_killed_training_left_half_written_is_removed_and_nothing_else(tmp_path):
     _fill(tmp_path)
+    (tmp_path / NEXT_CHECKPOINT).write_text("whole, but not in its place")
     for left in (".checkpoint-next.pt.123.tmp", ".weights.safetensors.4.tmp", ".report.html.5.tmp"):
         (tmp_path / left).write_text("half")
     (tmp_path / ".notes.6.tmp").write_text("somebody's")
     RunFolder(tmp_path, resume=True).clean()
-    assert {path.name for path in tmp_path.iterdir()} == {*NAMES, ".notes.6.tmp"} - {NEXT_CHECKPOINT}
+    assert {path.name for path in tmp_path.iterdir()} == {*NAMES, ".notes.6.tmp"}
 
 
 def test_a_history_is_read_as_it_was_written(tmp_path):
@@ -94,3 +95,9 @@ def test_a_folder_is_trained_in_by_one_process_at_a_time_and_free_again_when_tha
         process.kill()
     RunFolder(tmp_path, resume=False)
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_a_training_that_was_killed_before_it_had_a_checkpoint_is_not_put_aside(tmp_path):
+    (tmp_path / NEXT_CHECKPOINT).write_text("whole, but not in its place")
+    RunFolder(tmp_path, resume=False)
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
