@@ -25,10 +25,10 @@ COMMANDS = (
     "-m training.evaluate --weights runs/first/weights.safetensors --data data/train --sheet runs/first/sheet.png",
 )
 # Pixels.
-WIDTH, SHEET_WIDTH = 384, 960
+WIDTH, SHEET_WIDTH = 384, 768
 SHEET_ROWS = 2  # of the sheet's six
 GOLDEN = 0.618  # of the circle of hues between one object's and the next one's: none comes twice
-REPORT = {"width": 1000, "height": 1400}  # of the top of the page
+REPORT = {"width": 1000, "height": 1540}  # of the top of the page
 
 
 def main() -> int:
