@@ -91,7 +91,7 @@ async def _run(
     except EngineFailed as error:
         raise engine_problem() from error
     inferred = time.perf_counter()
-    answer = await service.in_pool(encode, kept, tasks)
+    answer = await service.in_pool(_finish, service, encode, kept, tasks)
     started = job.started or inferred
     stages = {
         "decode": job.submitted - decoding,
@@ -102,6 +102,17 @@ async def _run(
     for stage, seconds in stages.items():
         service.metrics.stages.labels(stage).observe(seconds)
     return Result(answer, stages)
+
+
+def _finish(
+    service: Service,
+    encode: Callable[[Kept, Sequence[ImageTask]], T],
+    kept: Kept,
+    tasks: Sequence[ImageTask],
+) -> T:
+    answer = encode(kept, tasks)
+    service.trimmer.answered()
+    return answer
 
 
 def _prepare(service: Service, data: bytes, wanted: Wanted) -> tuple[Sequence[Pixels], Sequence[ImageTask]]:

@@ -14,6 +14,7 @@ import torch
 from fastapi import Request
 
 from app.canary import run_canary
+from app.memory import Trimmer
 from app.metrics import Metrics
 from app.room import Room
 from app.scheduler import Scheduler
@@ -38,6 +39,7 @@ class Service:
         self._choice = check_settings(settings, weights)
         self.settings, self.weights = settings, weights
         self.metrics = Metrics()
+        self.trimmer = Trimmer()
         self.failure: Exception | None = None
         self._segmenter: Segmenter | None = None
         self._scheduler: Scheduler | None = None

@@ -183,8 +183,10 @@ def test_beyond_the_most_connections_the_one_that_owes_longest_gives_way(
     monkeypatch.setattr(connection, "PATIENCE_S", WAIT_S)
     served = serve(most=5)
     with ExitStack() as stack:
-        idle = [stack.enter_context(_connect(served)) for _ in range(5)]
-        time.sleep(0.05)
+        idle = []
+        for _ in range(5):
+            idle.append(stack.enter_context(_connect(served)))
+            time.sleep(0.05)  # the loop's clock counts milliseconds
         good = stack.enter_context(_connect(served))
         good.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         assert _answer(good)[0] == 200

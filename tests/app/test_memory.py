@@ -1,0 +1,27 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from app.memory import EVERY, Trimmer
+
+
+def test_memory_is_trimmed_once_in_so_many_answers(monkeypatch: pytest.MonkeyPatch):
+    trimmer, trimmed = Trimmer(), []
+    monkeypatch.setattr(trimmer, "_trim", trimmed.append)
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3 * EVERY + EVERY // 2):
+            pool.submit(trimmer.answered)
+    assert trimmed == [0, 0, 0]
+
+
+def test_without_such_a_call_nothing_happens(monkeypatch: pytest.MonkeyPatch):
+    trimmer = Trimmer()
+    monkeypatch.setattr(trimmer, "_trim", None)
+    for _ in range(EVERY):
+        trimmer.answered()
+
+
+def test_this_system_takes_the_call():
+    trimmer = Trimmer()
+    for _ in range(EVERY):
+        trimmer.answered()
