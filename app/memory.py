@@ -5,6 +5,8 @@ requests the process would look as if it leaked. Other C libraries have no such 
 """
 
 import ctypes
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 
 # Answers between two times; each takes milliseconds.
@@ -16,10 +18,9 @@ class Trimmer:
 
     def __init__(self) -> None:
         self._answers = count(1)
-        try:
+        self._trim: Callable[[int], int] | None = None
+        with suppress(AttributeError, OSError, TypeError):  # not glibc
             self._trim = ctypes.CDLL(None).malloc_trim
-        except (AttributeError, OSError, TypeError):  # not glibc
-            self._trim = None
 
     def answered(self) -> None:
         """To be called off the event loop, with each answer."""

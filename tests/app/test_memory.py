@@ -6,7 +6,8 @@ from app.memory import EVERY, Trimmer
 
 
 def test_memory_is_trimmed_once_in_so_many_answers(monkeypatch: pytest.MonkeyPatch):
-    trimmer, trimmed = Trimmer(), []
+    trimmer = Trimmer()
+    trimmed: list[int] = []
     monkeypatch.setattr(trimmer, "_trim", trimmed.append)
     with ThreadPoolExecutor(4) as pool:
         for _ in range(3 * EVERY + EVERY // 2):

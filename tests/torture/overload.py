@@ -84,7 +84,9 @@ async def _watch_health(port: int, seen: Seen) -> None:
     client = Client(port, f"GET /healthz HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
     while True:
         started = time.perf_counter()
-        seen.statuses[(await client.ask()).status] += 1
+        answer = await client.ask()
+        if answer.status != 200:
+            seen.statuses[answer.status] += 1
         seen.health.append(time.perf_counter() - started)
         await asyncio.sleep(0.05)
 
