@@ -27,7 +27,7 @@ train: $(VENV)/.train ## train on data/train, see: make train ARGS=--help
 test: lint types imports ## lint, types, import contracts, and every test
 	@$(BIN)/python -m pytest $(ARGS)
 
-torture: $(VENV)/.dev ## attack the service and the training job, for an hour; one table at the end
+torture: $(VENV)/.dev ## attack the service and the training job, for half an hour; one table at the end
 	@$(BIN)/python -m tests.torture $(ARGS)
 
 lint: $(VENV)/.dev ## ruff: rules and format

@@ -126,8 +126,8 @@ def test_every_setting_is_documented_with_its_default():
     assert [name.lower() for name in rows] == list(Settings.model_fields)
     for name, field in Settings.model_fields.items():
         if field.default not in (None, ()):
-            default = field.default if not isinstance(field.default, float) else f"{field.default:g}"
-            assert rows[name.upper()].startswith(f"`{default}`"), name
+            default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+            assert rows[name.upper()].lower().startswith(f"`{default.lower()}`"), name
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -11,7 +11,7 @@ from benchmarks.measuring import HOST, Client, closed_loop, form
 from benchmarks.servers import ROOT, service
 from tests.torture.verdict import Verdict
 
-LONG, SHORT = 60, 6  # seconds
+LONG, SHORT = 60, 3  # seconds; the short form judges what is answered, but not how fast
 
 TIMES = 4
 DEADLINE_S = 30.0
@@ -38,20 +38,15 @@ def attack(count: int) -> Verdict:
 
 
 async def _attack(port: int, request: bytes, seconds: int) -> Verdict:
-    peak = (await closed_loop(port, request, 8, max(5, seconds / 4))).images_per_s
+    peak = (await closed_loop(port, request, 8, max(2, seconds / 4))).images_per_s
     before = await _latency(port, request)
     seen = await _overload(port, request, TIMES * peak, seconds)
-    await asyncio.sleep(RECOVERY_S)
+    await asyncio.sleep(RECOVERY_S if seconds >= LONG else 0)
     after = await _latency(port, request)
     goodput = len(seen.served) / seconds
     slowest, health = (float(np.percentile(times, 99)) for times in (seen.served, seen.health))
-    passed = (
-        set(seen.statuses) <= {200, 503}
-        and goodput >= LEAST_GOODPUT * peak
-        and slowest < DEADLINE_S
-        and health < SLOWEST_HEALTH_S
-        and after < NORMAL * before
-    )
+    quick = goodput >= LEAST_GOODPUT * peak and health < SLOWEST_HEALTH_S and after < NORMAL * before
+    passed = set(seen.statuses) == {200, 503} and slowest < DEADLINE_S and (quick or seconds < LONG)
     answers = ", ".join(f"{number} x {status}" for status, number in sorted(seen.statuses.items()))
     found = (
         f"{answers}; goodput {goodput / peak:.0%} of the peak, p99 of masks {slowest:.1f} s, of /healthz "
@@ -73,22 +68,25 @@ async def _overload(port: int, request: bytes, rate: float, seconds: int) -> See
         if answer.status == 200 and clock() < started + seconds:
             seen.served.append(clock() - due)
 
-    watching = asyncio.create_task(_watch_health(port, seen))
+    over = asyncio.Event()
+    watching = asyncio.create_task(_watch_health(port, seen, over))
     await asyncio.gather(*(ask_at(started + float(after)) for after in gaps.cumsum()))
-    watching.cancel()
+    over.set()
+    await watching
     client.close()
     return seen
 
 
-async def _watch_health(port: int, seen: Seen) -> None:
+async def _watch_health(port: int, seen: Seen, over: asyncio.Event) -> None:
     client = Client(port, f"GET /healthz HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
-    while True:
+    while not over.is_set():
         started = time.perf_counter()
         answer = await client.ask()
         if answer.status != 200:
             seen.statuses[answer.status] += 1
         seen.health.append(time.perf_counter() - started)
         await asyncio.sleep(0.05)
+    client.close()
 
 
 async def _latency(port: int, request: bytes) -> float:
