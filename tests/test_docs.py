@@ -60,6 +60,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, di
         port = free.getsockname()[1]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {"PATH": path, "PYTHONPATH": str(folder), "SEGMENT_PORT": str(port), "HOME": str(folder)}
+    environment["OMP_NUM_THREADS"] = "1"  # two would wait for each other on nets so small
     server = subprocess.Popen([sys.executable, "-m", "app"], cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     _wait_until_ready(server, port)
     yield folder, environment, port
