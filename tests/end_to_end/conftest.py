@@ -21,11 +21,10 @@ import torch
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from model.preprocessing import Pixels, Preprocessing
+from model.preprocessing import Pixels
 from model.segmenter import Segmenter
-from model.unet import UNet, UNetConfig
-from model.weights_file import Description, save_weights
 from tests.end_to_end.browser import NO_BROWSER, find_browser
+from tests.small_net import save_small_net
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
@@ -104,15 +103,7 @@ def wait_until() -> Callable[[Callable[[], object]], None]:
 def weights_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A net of one channel and one class whose masks hold both values; alone in its folder."""
     path = tmp_path_factory.mktemp("weights") / "small-net.safetensors"
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
-        net = UNet(UNetConfig(width=4, depth=2)).eval()
-        logits = net(torch.rand(1, 1, 96, 96))
-        assert net.outc.conv.bias is not None
-        net.outc.conv.weight /= logits.std()
-        net.outc.conv.bias.copy_((net.outc.conv.bias - logits.mean()) / logits.std())
-    description = Description(name=path.stem, architecture=net.config, preprocessing=Preprocessing(), threshold=0.4)
-    save_weights(path, net.state_dict(), description)
+    save_small_net(path, depth=2)
     return path
 
 
