@@ -142,10 +142,14 @@ class PatientProtocol(HttpToolsProtocol):
     def _refuse(self, problem: Problem) -> None:
         """Ends the connection, with an answer if it can be one to the request that has not come to its end."""
         cycle = cast("RequestResponseCycle | None", self.cycle)
-        answered = cycle and (not cycle.response_complete if self._in_head else cycle.response_started)
         if self.transport.is_closing():
             self.transport.abort()
-        elif not answered:
+        elif cycle and self._in_head and not cycle.response_complete:
+            # the request before has come whole and is being worked on: its answer is the last
+            cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        elif self._in_head or not (cycle and cycle.response_started):
             self.transport.write(self._answer(problem))
         self.transport.close()
 

@@ -177,6 +177,18 @@ def test_what_is_not_http_is_a_problem_too(serve: Callable[..., Served]):
     assert (status, problem["detail"]) == (400, "The request is not valid HTTP.")
 
 
+def test_what_follows_a_whole_request_does_not_cost_its_answer(serve: Callable[..., Served], png: bytes):
+    head = b"POST /segment HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(png)
+    with _connect(serve()) as client:
+        client.sendall(head + png + b"\x00\x01 no HTTP")
+        client.settimeout(WAIT_S)
+        received = b""
+        while data := client.recv(65536):
+            received += data
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert received.count(b"HTTP/1.1") == 1
+
+
 def test_beyond_the_most_connections_the_one_that_owes_longest_gives_way(
     serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
 ):
