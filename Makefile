@@ -60,7 +60,7 @@ clean: ## remove caches, not the environment
 # --- Environments -----------------------------------------------------------------------------------------------------
 # One .venv, and one stamp for each lock installed in it. The locks agree on every version, so any order will do.
 
-$(VENV)/.serve $(VENV)/.train $(VENV)/.dev: $(VENV)/.%: requirements/%.txt requirements/torch.txt | $(BIN)/pip
+$(VENV)/.serve $(VENV)/.train $(VENV)/.ray $(VENV)/.dev: $(VENV)/.%: requirements/%.txt requirements/torch.txt | $(BIN)/pip
 	@$(BIN)/python requirements/install_torch.py
 	@echo "$(VENV): installing requirements/$*.txt"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
@@ -88,6 +88,8 @@ lock: $(VENV)-lock/bin/pip-compile ## pin the newest versions that pyproject.tom
 	@$(COMPILE) --extra train --output-file requirements/train.txt
 	@cp requirements/train.txt requirements/serve.txt
 	@$(COMPILE) --extra openvino --output-file requirements/serve.txt
+	@cp requirements/dev.txt requirements/ray.txt
+	@$(COMPILE) --extra ray --output-file requirements/ray.txt
 
 # --- What is in it, and what is known against it ----------------------------------------------------------------------
 # Tools in an environment of their own, as for the locks: what they need must not be mistaken for what the service needs.
@@ -104,7 +106,7 @@ sbom: $(VENV)/.$(LOCK) $(VENV)-audit/bin/pip-audit ## list all that the service 
 # Without --strict, what could not be looked up would count as in order.
 audit: $(VENV)-audit/bin/pip-audit ## known vulnerabilities of everything in the locks (asks PyPI; ARGS='-s osv' asks OSV)
 	@PIP_AUDIT_LOGLEVEL=error $(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --desc off \
-		$(foreach lock,torch serve train dev,--requirement requirements/$(lock).txt) $(ARGS) \
+		$(foreach lock,torch serve train ray dev,--requirement requirements/$(lock).txt) $(ARGS) \
 		|| { echo >&2 "make audit: failed. Either packages are listed above as vulnerable, or the service that knows about" \
 		"vulnerabilities could not be asked: it takes a connection to PyPI, or to OSV with ARGS='-s osv'"; exit 1; }
 
