@@ -2,27 +2,31 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app import __version__, page
 from app.admission import Admission, RequestLog
+from app.engine import LocalEngine, read_weights
 from app.open_inference.routes import router as open_inference
 from app.problems import install_problem_handlers
 from app.routes import router
-from app.service import Service, read_weights
+from app.service import Computing, Service
 from app.settings import Settings, load_settings
 from app.startup import Startup
-from model.weights_file import WeightsError
+from model.weights_file import Weights, WeightsError
 
 log = logging.getLogger(__name__)
 
+Connect: TypeAlias = Callable[[Settings, Weights], Computing]
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The ASGI application; settings from the environment unless given.
+
+def create_app(settings: Settings | None = None, connect: Connect = LocalEngine) -> FastAPI:
+    """The ASGI application; settings from the environment unless given. `connect`: to where tiles are computed.
 
     The weights are read here, the engine is built and warmed while the server already answers `/healthz`; until it
     is, `/readyz` is 503. Raises SettingsError, WeightsError.
@@ -32,7 +36,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings()
     weights = read_weights(settings)
     startup.done("weights")
-    service = Service(settings, weights)
+    service = Service(settings, weights, connect(settings, weights))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

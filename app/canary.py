@@ -56,7 +56,7 @@ def _run(segmenter: Segmenter, image: Pixels) -> list[Found]:
     found: list[Found] = []
     for tile in task.tiles:
         (top, bottom), (left, right) = tile.kept
-        probabilities = segmenter.engine.run(task.cut(tile)[np.newaxis], tile.kept)
+        probabilities = segmenter.engine.run(task.cut(tile).to_input()[np.newaxis], tile.kept)
         found.append((probabilities, (1, classes, bottom - top, right - left)))
     return found
 

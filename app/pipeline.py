@@ -12,9 +12,9 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from app.decode import decode, measure
+from app.job import EngineFailed
 from app.problems import Problem, engine_problem, overload_problem
 from app.room import Overloaded
-from app.scheduler import EngineFailed
 from app.service import Service
 from app.upload import Upload
 from model.outputs.output import File, OutputError, Wanted, renderer, to_file
@@ -126,7 +126,7 @@ def _prepare(service: Service, data: bytes, wanted: Wanted) -> tuple[Sequence[Pi
 def make_tasks(service: Service, images: Sequence[Values], render: Render) -> list[ImageTask]:
     """A task for each image. Raises Problem, 422, if the net takes no such images."""
     try:
-        return [service.segmenter.task(image, render) for image in images]
+        return [service.task(image, render) for image in images]
     except ValueError as error:
         channels = service.weights.description.architecture.in_channels
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The net takes images of {channels} channels.") from error

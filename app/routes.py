@@ -128,7 +128,7 @@ async def describe_model(request: Request) -> dict[str, Any]:
     service = service_of(request)
     if not service.ready:
         raise not_ready_problem()
-    description, engine = service.weights.description, service.segmenter.engine
+    description, engine = service.weights.description, service.scheduler.engine
     return {
         "name": description.name,
         "sha256": service.weights.sha256,

@@ -11,53 +11,30 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import InvalidStateError
 from typing import TypeAlias
 
+from app.job import EngineFailed, Job
 from app.metrics import Metrics
-from app.room import FIRST_GUESS_S, Overloaded, Room, Share
-from model.segmenter import ImageTask, Segmenter
+from app.room import FIRST_GUESS_S, Overloaded, Room
+from model.engines.engine import Engine
+from model.segmenter import Segmenter, Task
 from model.tiles import Tile
 
 log = logging.getLogger(__name__)
 
 
-class EngineFailed(Exception):
-    """The engine could not compute a tile, or has stopped."""
-
-
-class Job:
-    """A request's tiles, page by page. `done` is set when the last is pasted; cancelling it drops those that wait."""
-
-    def __init__(self, tasks: Sequence[ImageTask], room: Room) -> None:
-        """`tasks`: a page each, at least one. Raises Overloaded."""
-        self.tasks = tasks
-        self.waiting = deque((task, tile) for task in tasks for tile in task.tiles)
-        self.share: Share = room.take(self.waiting_pixels)
-        self.missing = len(self.waiting)
-        self.done: Future[None] = Future()
-        self.submitted = time.perf_counter()
-        self.started: float | None = None
-
-    @property
-    def kind(self) -> tuple[object, object]:
-        """Of the next tile: only tiles that are alike in this can be computed at once."""
-        _, tile = self.waiting[0]
-        return tile.shape, tile.kept
-
-    @property
-    def waiting_pixels(self) -> int:
-        return sum(tile.pixels for _, tile in self.waiting)
-
-
-Batch: TypeAlias = list[tuple[Job, ImageTask, Tile]]
+Batch: TypeAlias = list[tuple[Job, Task, Tile]]
 
 
 class Scheduler:
-    """`run` is called on the event loop, the engine runs in its thread; `_changed` guards what they share."""
+    """The `TileScheduler` of one process.
+
+    `run` is called on the event loop, the engine runs in its threads; `_changed` guards what they share.
+    """
 
     def __init__(self, segmenter: Segmenter, room: Room, metrics: Metrics) -> None:
-        self._segmenter, self.room, self._metrics = segmenter, room, metrics
+        self.segmenter, self.room, self._metrics = segmenter, room, metrics
         self._jobs: deque[Job] = deque()
         self._running = 0  # batches
         self._filled = False  # one of them is a tile that is larger than any batch
@@ -70,7 +47,7 @@ class Scheduler:
         for thread in self._threads:
             thread.start()
 
-    async def run(self, *tasks: ImageTask) -> Job:
+    async def run(self, *tasks: Task) -> Job:
         """Computes all tiles of a request's tasks; cancelling this drops what is left of them.
 
         Raises Overloaded, EngineFailed.
@@ -78,6 +55,10 @@ class Scheduler:
         job = self._submit(tasks)
         await asyncio.wrap_future(job.done)
         return job
+
+    @property
+    def engine(self) -> Engine:
+        return self.segmenter.engine
 
     @property
     def alive(self) -> bool:
@@ -91,7 +72,7 @@ class Scheduler:
         for thread in self._threads:
             thread.join()
 
-    def _submit(self, tasks: Sequence[ImageTask]) -> Job:
+    def _submit(self, tasks: Sequence[Task]) -> Job:
         with self._changed:
             if self._closing:
                 raise Overloaded(FIRST_GUESS_S)
@@ -152,7 +133,7 @@ class Scheduler:
                 if self._closing and not self._jobs:
                     return []
                 self._changed.wait()
-            kind, limit = first.kind, self._segmenter.batch_size(first.waiting[0][1])
+            kind, limit = first.kind, self.segmenter.batch_size(first.waiting[0][1])
             batch: Batch = []
             while len(batch) < limit and (job := next((job for job in self._jobs if job.kind == kind), None)):
                 self._jobs.remove(job)
@@ -173,7 +154,7 @@ class Scheduler:
         started = time.perf_counter()
         for job, *_ in batch:
             job.started = job.started or started
-        self._segmenter.run([(task, tile) for _, task, tile in batch])
+        self.segmenter.run([(task, tile) for _, task, tile in batch])
         self._metrics.tiles.inc(len(batch))
         self._metrics.batch_tiles.observe(len(batch))
         self.room.measured(self._running * _pixels(batch) / (time.perf_counter() - started))
@@ -229,7 +210,7 @@ class Scheduler:
         job.waiting.clear()
 
     def _is_large(self, tile: Tile) -> bool:
-        return tile.pixels > self._segmenter.engine.batch_pixels
+        return tile.pixels > self.segmenter.engine.batch_pixels
 
     def _fills(self, batch: Batch) -> bool:
         return self._is_large(batch[0][-1])

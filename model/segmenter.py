@@ -4,8 +4,9 @@ Shape letters: N tiles, C channels, K classes, H height, W width.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from model.engines.choice import bundled_weights, choose, make_engine
 from model.engines.engine import Array, Engine
 from model.engines.tta import TTAEngine
-from model.preprocessing import FULL_SCALE, Values
+from model.preprocessing import FULL_SCALE, Affine, Values
 from model.tiles import Tile, plan_tiles
 from model.weights_file import Description, Weights, load_weights
 
@@ -30,8 +31,44 @@ def as_they_are(probabilities: Array) -> Array:
     return probabilities
 
 
+@dataclass(frozen=True)
+class Piece:
+    """All that is needed to compute a tile, wherever that is done.
+
+    `pixels`: its window, h x w x C, of the image's type. Where `render` can be pickled, a piece can.
+    """
+
+    tile: Tile
+    pixels: Values
+    affine: Affine
+    render: Render
+
+    def to_input(self) -> Array:
+        """The net's input, C x h x w float32."""
+        return self.affine.apply(self.pixels)
+
+    def finish(self, probabilities: Array) -> NDArray[Any]:
+        """What is kept of the probabilities of `tile.kept` (K x h x w): its core, as rendered."""
+        rows, columns = self.tile.rows, self.tile.columns
+        return self.render(probabilities[:, : rows.high - rows.low, : columns.high - columns.low])
+
+
+class Task(Protocol):
+    """Tiles that are cut, computed in any order, and pasted, each once."""
+
+    tiles: list[Tile]
+
+    def cut(self, tile: Tile) -> Piece:
+        """What to compute."""
+        ...
+
+    def paste(self, tile: Tile, finished: NDArray[Any]) -> None:
+        """Takes what `Piece.finish` gave."""
+        ...
+
+
 class ImageTask:
-    """One image on its way through an engine: its tiles are cut, computed in any order, and pasted, each once."""
+    """One image on its way through an engine: a `Task`."""
 
     def __init__(self, image: Values, description: Description, tile: int, render: Render = as_they_are) -> None:
         """`image`: H x W or H x W x C, RGB order; uint8, uint16, or float32 of which 0..1 is the full range.
@@ -54,21 +91,20 @@ class ImageTask:
         self.result: NDArray[Any] = np.empty((*nothing.shape[:-2], height, width), nothing.dtype)
         """(... x) H x W, of the render's type; whole once every tile is pasted."""
 
-    def cut(self, tile: Tile) -> Array:
-        """The net's input for a tile, C x H x W float32; past the image its edge pixels are repeated."""
+    def cut(self, tile: Tile) -> Piece:
+        """Past the image its edge pixels are repeated."""
         height, width, _ = self._pixels.shape
         rows, columns = tile.rows, tile.columns
         window = self._pixels[rows.start : rows.start + rows.size, columns.start : columns.start + columns.size]
         below, right = max(0, rows.start + rows.size - height), max(0, columns.start + columns.size - width)
         if below or right:
             window = cast(Values, np.pad(window, ((0, below), (0, right), (0, 0)), mode="edge"))
-        return self._affine.apply(window)
+        return Piece(tile, window, self._affine, self._render)
 
-    def paste(self, tile: Tile, probabilities: Array) -> None:
-        """Renders a tile's K x h x w probabilities, those of `tile.kept`, and writes its core."""
+    def paste(self, tile: Tile, finished: NDArray[Any]) -> None:
+        """Writes a tile's core, (... x) h x w."""
         rows, columns = tile.rows, tile.columns
-        core = probabilities[:, : rows.high - rows.low, : columns.high - columns.low]
-        self.result[..., rows.low : rows.high, columns.low : columns.high] = self._render(core)
+        self.result[..., rows.low : rows.high, columns.low : columns.high] = finished
 
 
 class Segmenter:
@@ -112,12 +148,12 @@ class Segmenter:
         """How many such tiles go through the engine at once."""
         return max(1, min(self.max_batch, self.engine.batch_pixels // tile.pixels))
 
-    def run(self, batch: Sequence[tuple[ImageTask, Tile]]) -> None:
+    def run(self, batch: Sequence[tuple[Task, Tile]]) -> None:
         """Computes tiles, which have one shape and keep the same part of it, and pastes each into its image."""
-        kept = batch[0][1].kept
-        results = self.engine.run(np.stack([task.cut(tile) for task, tile in batch]), kept)
-        for (task, tile), result in zip(batch, results, strict=True):
-            task.paste(tile, result)
+        pieces = [task.cut(tile) for task, tile in batch]
+        results = self.engine.run(np.stack([piece.to_input() for piece in pieces]), pieces[0].tile.kept)
+        for (task, tile), piece, result in zip(batch, pieces, results, strict=True):
+            task.paste(tile, piece.finish(result))
 
     def render(self, image: Values, render: Render) -> NDArray[Any]:
         """An image as `ImageTask` takes it -> (... x) H x W, as rendered. Raises ValueError: see `ImageTask`."""

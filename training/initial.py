@@ -65,7 +65,7 @@ def _loss(weights: Weights, samples: list[Sample]) -> float:
 def _loss_of(net: UNet, weights: Weights, sample: Sample) -> float:
     height, width = (min(side, _WINDOW) for side in sample.label.shape)
     task = ImageTask(sample.pixels[:height, :width], weights.description, TILE)
-    logits = net(torch.from_numpy(task.cut(task.tiles[0])[None]))[:, :, :height, :width]
+    logits = net(torch.from_numpy(task.cut(task.tiles[0]).to_input()[None]))[:, :, :height, :width]
     label = torch.from_numpy(sample.label[None, None, :height, :width].astype(np.float32))
     loss = losses.bce if net.config.classes == 1 else losses.cross_entropy
     return float(loss(logits, label, torch.ones(())))

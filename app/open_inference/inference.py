@@ -6,6 +6,7 @@ Shape letters: N images, C channels, K classes, H height, W width.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,7 @@ def _renderer(asked: Asked) -> Render:
     """The probabilities are kept only where they are wanted."""
     if "probability" in asked.wanted:
         return as_they_are
-    return lambda probabilities: to_mask(probabilities, asked.threshold)
+    return partial(to_mask, threshold=asked.threshold)
 
 
 def _tensor(name: OutputName, results: Sequence[NDArray[Any]], masks: Sequence[NDArray[np.uint8]]) -> OutputTensor:

@@ -29,7 +29,7 @@ def model_metadata(service: Service) -> dict[str, Any]:
     return {
         "name": service.weights.description.name,
         "versions": [VERSION],
-        "platform": service.segmenter.engine.name,
+        "platform": service.scheduler.engine.name,
         "inputs": _inputs(service),
         "outputs": _outputs(service),
     }
@@ -39,7 +39,7 @@ def model_config(service: Service) -> dict[str, Any]:
     """As much of Triton's model configuration as is true here."""
     return {
         "name": service.weights.description.name,
-        "platform": service.segmenter.engine.name,
+        "platform": service.scheduler.engine.name,
         "max_batch_size": 0,  # Triton's way to say that the shapes hold N
         "input": [_configured(tensor) | {"optional": True} for tensor in _inputs(service)],
         "output": [_configured(tensor) for tensor in _outputs(service)],

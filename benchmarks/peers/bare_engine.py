@@ -82,7 +82,7 @@ def _run(segmenter: Segmenter, task: ImageTask, batch: int, at_once: int, second
 def _loop(segmenter: Segmenter, task: ImageTask, batch: int, seconds: float) -> list[float]:
     """Seconds of each run."""
     tile = task.tiles[0]
-    stacked = np.stack([task.cut(tile)] * batch)
+    stacked = np.stack([task.cut(tile).to_input()] * batch)
     segmenter.engine.run(stacked, tile.kept)  # not measured: a shape's first run takes longer
     times: list[float] = []
     while not times or sum(times) < seconds:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from app.service import check_settings, read_weights, set_threads
+from app.engine import check_settings, read_weights, set_threads
 from app.settings import load_settings
 from model.engines.choice import make_engine
 from model.engines.engine import Array
@@ -30,7 +30,7 @@ def to_input(segmenter: Segmenter, data: bytes) -> Array:
     """The bytes of an image file of one tile -> C x H x W float32."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     task = segmenter.task(pixels)  # type: ignore[arg-type]  # cv2's stubs allow any type of pixel
-    return task.cut(task.tiles[0])
+    return task.cut(task.tiles[0]).to_input()
 
 
 def to_png(segmenter: Segmenter, probabilities: Array) -> bytes:

@@ -6,6 +6,7 @@ Shape letters: K classes, H height, W width.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
@@ -60,14 +61,12 @@ def renderer(wanted: Wanted, description: Description) -> Render:
     """What is kept of a tile: a class's probability (uint16, 65535 = 1.0), or the mask (uint8).
 
     Where borders are thinned, the mask and the relief for it: 2 x H x W. Tiles are rendered as they are computed, so a
-    request never holds the probabilities of its whole image.
+    request never holds the probabilities of its whole image. What is given here can be pickled.
     """
     threshold = description.threshold if wanted.threshold is None else wanted.threshold
     if wanted.output == "probability":
-        return lambda probabilities: to_probability_image(probabilities[wanted.class_index])
-    if _thins(wanted, description):
-        return lambda probabilities: np.stack([to_mask(probabilities, threshold), _relief(probabilities)])
-    return lambda probabilities: to_mask(probabilities, threshold)
+        return partial(_probability, class_index=wanted.class_index)
+    return partial(_mask_and_relief if _thins(wanted, description) else to_mask, threshold=threshold)
 
 
 def to_file(
@@ -95,6 +94,14 @@ def segment(segmenter: Segmenter, images: Sequence[Pixels], wanted: Wanted, stem
 
 def _thins(wanted: Wanted, description: Description) -> bool:
     return description.objects == "interiors" and wanted.output in ("instances", "coco")
+
+
+def _probability(probabilities: Array, class_index: int) -> NDArray[np.uint16]:
+    return to_probability_image(probabilities[class_index])
+
+
+def _mask_and_relief(probabilities: Array, threshold: float) -> NDArray[np.uint8]:
+    return np.stack([to_mask(probabilities, threshold), _relief(probabilities)])
 
 
 def _relief(probabilities: Array) -> NDArray[np.uint8]:

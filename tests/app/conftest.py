@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.application import create_app
+from app.scheduler import Scheduler
 from app.service import Service
 from app.settings import PREFIX, Settings
 from model.engines.engine import Array, Engine
@@ -189,13 +190,18 @@ def service_of() -> Callable[[TestClient], Service]:
     return service
 
 
+def _segmenter(service: Service) -> Segmenter:
+    assert isinstance(service.scheduler, Scheduler)
+    return service.scheduler.segmenter
+
+
 @pytest.fixture
 def hold(service_of: Callable[[TestClient], Service]) -> Iterator[Callable[[TestClient], GatedEngine]]:
     """`hold(client)`: puts a closed gate before the application's engine; it opens at the end of the test."""
     held: list[GatedEngine] = []
 
     def hold_engine(client: TestClient) -> GatedEngine:
-        segmenter = service_of(client).segmenter
+        segmenter = _segmenter(service_of(client))
         segmenter.engine = engine = GatedEngine(segmenter.engine)
         held.append(engine)
         return engine

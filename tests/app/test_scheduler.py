@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.job import EngineFailed, Job
 from app.metrics import Metrics
 from app.room import FIRST_GUESS_S, Overloaded, Room
-from app.scheduler import EngineFailed, Job, Scheduler
+from app.scheduler import Scheduler
 from model.preprocessing import Pixels
-from model.segmenter import Segmenter
+from model.segmenter import ImageTask, Segmenter
 
 TILE_PIXELS = 128 * 128
 PATIENCE_S = 60.0
@@ -68,6 +69,12 @@ def rig(make_rig: Callable[..., Rig]) -> Rig:
     return make_rig()
 
 
+def _result(job: Job) -> Any:
+    [task] = job.tasks
+    assert isinstance(task, ImageTask)
+    return task.result
+
+
 def _tiles(rig: Rig, *images: Pixels) -> int:
     return sum(len(rig.segmenter.task(image).tiles) for image in images)
 
@@ -82,7 +89,7 @@ def test_tiles_of_many_jobs_are_computed_once_each(make_rig: Callable[..., Rig],
 
     jobs = asyncio.run(body())
     for job, image in zip(jobs, images, strict=True):
-        assert np.allclose(job.tasks[0].result, rig.segmenter.probabilities(image), atol=1e-5)
+        assert np.allclose(_result(job), rig.segmenter.probabilities(image), atol=1e-5)
     of_service = rig.engine.shapes[: int(rig.metric("batch_tiles_count"))]
     assert sum(count for count, *_ in of_service) == rig.metric("tiles_total") == _tiles(rig, *images)
     assert rig.metric("queue_pixels") == 0
@@ -244,7 +251,7 @@ def test_a_batch_that_fails_is_computed_again_tile_by_tile(rig: Rig, make_image:
     assert isinstance(first, Job)
     for seed, job in ((0, second), (2, fourth)):
         assert isinstance(job, Job)
-        assert np.array_equal(job.tasks[0].result, rig.segmenter.probabilities(make_image(16, 16, seed=seed)))
+        assert np.array_equal(_result(job), rig.segmenter.probabilities(make_image(16, 16, seed=seed)))
     assert rig.metric("queue_pixels") == 0
 
 
@@ -279,7 +286,7 @@ def test_after_engine_errors_the_queue_is_empty_and_later_jobs_work(
         return await rig.submit(make_image(16, 16))
 
     job = asyncio.run(body())
-    assert np.array_equal(job.tasks[0].result, rig.segmenter.probabilities(make_image(16, 16)))
+    assert np.array_equal(_result(job), rig.segmenter.probabilities(make_image(16, 16)))
     assert rig.metric("queue_pixels") == 0
     assert rig.scheduler.alive
 
@@ -367,7 +374,7 @@ def test_many_streams_give_every_job_its_own_result(two_streams: Rig, make_image
         return await asyncio.gather(*(rig.submit(image) for image in images))
 
     for job, image in zip(asyncio.run(body()), images, strict=True):
-        assert np.allclose(job.tasks[0].result, rig.segmenter.probabilities(image), atol=1e-5)
+        assert np.allclose(_result(job), rig.segmenter.probabilities(image), atol=1e-5)
     assert rig.metric("queue_pixels") == 0
 
 

@@ -1,4 +1,3 @@
-import os
 import shutil
 import subprocess
 import sys
@@ -8,72 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from app.service import Service, find_weights, read_weights
-from app.settings import Settings, SettingsError
-from model.weights_file import BUNDLED, BUNDLED_INT8, WeightsError, load_weights
+from app.engine import LocalEngine, read_weights
+from app.service import Service
+from app.settings import Settings
+from model.weights_file import Weights, WeightsError, load_weights
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(
-    ("fields", "bundled"),
-    [
-        ({}, BUNDLED_INT8),
-        ({"engine": "openvino"}, BUNDLED_INT8),
-        ({"precision": "int8"}, BUNDLED_INT8),
-        ({"engine": "torch"}, BUNDLED),
-        ({"precision": "fp32"}, BUNDLED),
-        ({"engine": "openvino", "precision": "fp32"}, BUNDLED),
-    ],
-)
-def test_no_setting_means_the_bundled_weights_that_suit_the_engine(fields: dict[str, str], bundled: Path):
-    assert find_weights(Settings.model_validate({"device": "cpu"} | fields)) == bundled
-
-
-def test_a_file_means_itself(weights_path: Path):
-    assert find_weights(Settings(weights=weights_path)) == weights_path
-    assert read_weights(Settings(weights=weights_path)).description.name == "small-net"
-
-
-def test_a_folder_means_its_newest_weights(tmp_path: Path):
-    for age, name in enumerate(["c.safetensors", "d.xml", "a.safetensors", "newest.pth", ".hidden.xml"]):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (1000 + age, 1000 + age))
-    assert find_weights(Settings(weights=tmp_path)) == tmp_path / "a.safetensors"
-    (tmp_path / "a.safetensors").unlink()
-    assert find_weights(Settings(weights=tmp_path)) == tmp_path / "d.xml"
-    (tmp_path / "package.zip").touch()
-    assert find_weights(Settings(weights=tmp_path)) == tmp_path / "package.zip"
-
-
-def test_an_empty_folder_means_the_bundled_weights(tmp_path: Path):
-    assert find_weights(Settings(weights=tmp_path, engine="torch")) == BUNDLED
-
-
-@pytest.mark.parametrize("name", ["missing.safetensors", "x" * 5000])
-def test_a_path_that_cannot_be_read_is_a_weights_error(tmp_path: Path, name: str):
-    with pytest.raises(WeightsError, match=r"^weights .*xx|missing\.safetensors"):
-        read_weights(Settings(weights=tmp_path / name))
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"tile": 102}, "^SEGMENT_TILE=102: .*multiple of 4"),
-        ({"tile": 56}, "^SEGMENT_TILE=56: .*more than 56 pixels"),
-        ({"device": "cuda:77"}, "^SEGMENT_DEVICE=cuda:77 .*available: .*cpu"),
-    ],
-)
-def test_settings_that_do_not_suit_machine_or_weights_are_told(
-    make_settings: Callable[..., Settings], weights_path: Path, fields: dict[str, object], message: str
-):
-    with pytest.raises(SettingsError, match=message):
-        Service(make_settings(**fields), load_weights(weights_path))
+def _make_service(settings: Settings, weights: Weights) -> Service:
+    return Service(settings, weights, LocalEngine(settings, weights))
 
 
 @pytest.fixture
 def service(make_settings: Callable[..., Settings], weights_path: Path) -> Service:
-    return Service(make_settings(), load_weights(weights_path))
+    return _make_service(make_settings(), load_weights(weights_path))
 
 
 def test_a_service_is_ready_from_loading_until_draining(service: Service):
@@ -96,7 +44,7 @@ def test_weights_that_overflow_where_they_are_to_run_are_a_weights_error(
 ):
     weights = load_weights(weights_path)
     huge = {name: 1e5 * tensor if tensor.ndim == 4 else tensor for name, tensor in weights.tensors.items()}
-    service = Service(make_settings(engine="torch", precision="fp16"), replace(weights, tensors=huge))
+    service = _make_service(make_settings(engine="torch", precision="fp16"), replace(weights, tensors=huge))
     with pytest.raises(WeightsError, match=f"^weights {weights.label}: .*not finite"):
         service.load()
     assert not service.ready
@@ -131,7 +79,7 @@ def test_weights_cut_short_on_disk_after_they_were_read_do_no_harm(
     make_settings: Callable[..., Settings], weights_path: Path, tmp_path: Path
 ):
     copy = Path(shutil.copy(weights_path, tmp_path))
-    service = Service(make_settings(weights=copy), read_weights(Settings(weights=copy)))
+    service = _make_service(make_settings(weights=copy), read_weights(Settings(weights=copy)))
     copy.write_bytes(b"")  # were the file mapped into memory, the next line would end the process
     service.load()
     assert service.ready

@@ -83,7 +83,7 @@ def test_a_graph_in_fp32_is_the_net_for_other_programs(weights_file: Path, cells
     assert json.loads(graph.get_rt_info("description").astype(str)) == weights.description.model_dump(mode="json")
     segmenter = Segmenter.load(weights_file, device="cpu", precision="fp32", engine="torch")
     [task] = [segmenter.task(load_samples(cells_folder)[0].pixels)]
-    window = task.cut(task.tiles[0])[None]
+    window = task.cut(task.tiles[0]).to_input()[None]
     result = openvino.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})({"image": window})
     assert np.abs(result["probabilities"] - segmenter.engine.run(window)).max() < 1e-4
 

@@ -66,7 +66,7 @@ def calibration_windows(weights: Weights, folder: Path) -> list[Array]:
     tasks = [ImageTask(pixels, weights.description, WINDOW) for pixels in load_images(folder, WINDOWS)]
     places = [(task, tile) for task in tasks for tile in task.tiles]
     chosen = np.linspace(0, len(places) - 1, min(WINDOWS, len(places))).round().astype(int)
-    return [places[index][0].cut(places[index][1])[None] for index in chosen]
+    return [places[index][0].cut(places[index][1]).to_input()[None] for index in chosen]
 
 
 def _changed(threshold: float, one: Array, other: Array) -> float:
