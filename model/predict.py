@@ -4,21 +4,24 @@ A result that is there already is kept, so the same command goes on where it was
 """
 
 import argparse
+import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
 from tqdm import tqdm
 
+from model.bulk.jobs import ImageJob, Job, Outcome, Runner
+from model.bulk.pipeline import Pipeline
 from model.engines.choice import ENGINES, PRECISIONS
 from model.engines.tta import COUNTS
 from model.folder import RESULT, find_images, name_results
 from model.outputs.output import OUTPUTS, Wanted
-from model.pipeline import Pipeline
 from model.segmenter import TILE, Segmenter
 from model.weights_file import Description
 
@@ -28,6 +31,9 @@ SUFFIXES = {"geojson": (".geojson",), "coco": (".json",)}
 
 FAILED, BAD_ARGUMENT = 1, 2
 STOPPED = 128  # and the signal's number: 130 after Ctrl-C
+
+# What --ray may be followed by; all else is an input.
+ADDRESS = re.compile(r"auto|local|(ray://)?[\w.-]+:\d+")
 
 
 @dataclass
@@ -55,27 +61,50 @@ class Summary:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code: 0, 1 if an image failed, 2 after one line on stderr, 130 after Ctrl-C."""
     arguments = _parse(argv)
-    try:
-        images, problems = find_images(arguments.inputs, arguments.out)
-        names = name_results(images)
-        how = {name: getattr(arguments, name) for name in ("engine", "device", "precision", "tile", "tta")}
+    with ExitStack() as stack:
+        try:
+            images, problems = find_images(arguments.inputs, arguments.out)
+            names = name_results(images)
+            description, open_runner = stack.enter_context(_place(arguments))
+            wanted = _wanted(arguments, description)
+            arguments.out.mkdir(parents=True, exist_ok=True)
+        except (ValueError, OSError) as error:
+            print(f"predict: {error}", file=sys.stderr)
+            return BAD_ARGUMENT
+        _tell_longer_names(names)
+        targets = {image: arguments.out / name for image, name in names.items()}
+        missing = [
+            ImageJob(image, target)
+            for image, target in targets.items()
+            if arguments.overwrite or not _is_there(target, wanted)
+        ]
+        summary = Summary(problems, kept=len(targets) - len(missing))
+        _predict(open_runner(wanted), missing, summary)
+        for name, problem in summary.failed.items():
+            print(f"predict: {name}: {problem}", file=sys.stderr)
+        print(summary)
+        return summary.exit_code
+
+
+@contextmanager
+def _place(arguments: argparse.Namespace) -> Iterator[tuple[Description, Callable[[Wanted], Runner]]]:
+    """Where the work is done: here, or on a Ray cluster, which is joined within. Raises ValueError."""
+    how = {name: getattr(arguments, name) for name in ("engine", "device", "precision", "tile", "tta")}
+    if arguments.ray is None:
         segmenter = Segmenter.load(arguments.weights, **how)
-        wanted = _wanted(arguments, segmenter.description)
-        arguments.out.mkdir(parents=True, exist_ok=True)
-    except (ValueError, OSError) as error:
-        print(f"predict: {error}", file=sys.stderr)
-        return BAD_ARGUMENT
-    _tell_longer_names(names)
-    targets = {image: arguments.out / name for image, name in names.items()}
-    missing = {
-        image: target for image, target in targets.items() if arguments.overwrite or not _is_there(target, wanted)
-    }
-    summary = Summary(problems, kept=len(targets) - len(missing))
-    _predict(Pipeline(segmenter, wanted), missing, summary)
-    for name, problem in summary.failed.items():
-        print(f"predict: {name}: {problem}", file=sys.stderr)
-    print(summary)
-    return summary.exit_code
+        yield segmenter.description, lambda wanted: Pipeline(segmenter, wanted)
+        return
+    if find_spec("ray") is None:
+        raise ValueError("--ray needs the package ray, which is not installed: the extra ray, or requirements/ray.txt")
+    from model.bulk.cluster import joined, machines, plan_workers
+    from model.bulk.ray_pipeline import RayPipeline
+
+    with joined(arguments.ray or None):
+        gpu = arguments.engine != "openvino" and not arguments.device.startswith("cpu")
+        workers = plan_workers(machines(), count=arguments.workers, cpus=arguments.cpus, gpu=gpu)
+        weights = arguments.weights and arguments.weights.resolve()
+        pipeline = RayPipeline(workers, how | {"path": weights})
+        yield pipeline.description, pipeline.wanting
 
 
 class _Parser(argparse.ArgumentParser):
@@ -102,7 +131,40 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
     parser.add_argument("--tile", type=int, default=TILE, help=f"side of the largest tile, pixels; default: {TILE}")
     parser.add_argument("--tta", type=int, choices=COUNTS, default=1, help="average over so many flips and turns")
-    return parser.parse_args(argv)
+    _add_cluster(parser)
+    arguments = parser.parse_args(_apart(sys.argv[1:] if argv is None else argv))
+    if arguments.ray is None and (arguments.workers or arguments.cpus):
+        parser.error("--workers and --cpus are of use with --ray alone")
+    return arguments
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("on a Ray cluster, whose machines share the files")
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        nargs="?",
+        const="",
+        help="host:port; without: the one of RAY_ADDRESS or of this machine, else one that is started here",
+    )
+    group.add_argument("--workers", metavar="N", type=_positive, help="default: as many as fill the cluster")
+    group.add_argument("--cpus", metavar="N", type=_positive, help="of each worker; default: its machine's, 8 at most")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _apart(argv: Sequence[str]) -> list[str]:
+    """With `--ray` told from the input that follows it, if that is no address."""
+    following = [*argv[1:], ""]
+    return [
+        "--ray=" if text == "--ray" and not ADDRESS.fullmatch(after) else text
+        for text, after in zip(argv, following, strict=True)
+    ]
 
 
 def _wanted(arguments: argparse.Namespace, description: Description) -> Wanted:
@@ -128,30 +190,30 @@ def _tell_longer_names(names: Mapping[Path, str]) -> None:
         print(f"predict: {text}", file=sys.stderr)
 
 
-def _predict(pipeline: Pipeline, targets: Mapping[Path, Path], summary: Summary) -> None:
+def _predict(runner: Runner, jobs: Sequence[ImageJob], summary: Summary) -> None:
     """Makes the results, beside a progress bar if stderr is a terminal."""
-    failed: dict[Path, str] = {}
-    with _stopping(pipeline, summary), tqdm(total=len(targets), unit="image", disable=None) as bar:
+    failed: dict[Job, str] = {}
+    with _stopping(runner, summary), tqdm(total=len(jobs), unit="image", disable=None) as bar:
 
-        def seen(image: Path, problem: str | None) -> None:
-            bar.update()
-            if problem is None:
+        def seen(job: Job, outcome: Outcome) -> None:
+            bar.update(job.steps)
+            if outcome.problem is None:
                 summary.done += 1
             else:
-                failed[image] = problem
+                failed[job] = outcome.problem
 
-        pipeline.run(targets, seen)
+        runner.run(jobs, seen)
     # in the order of the images, not in that in which they were done
-    summary.failed |= {str(image): failed[image] for image in targets if image in failed}
+    summary.failed |= {str(job.image): failed[job] for job in jobs if job in failed}
 
 
 @contextmanager
-def _stopping(pipeline: Pipeline, summary: Summary) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop the pipeline between two tiles, so that what is finished can be told."""
+def _stopping(runner: Runner, summary: Summary) -> Iterator[None]:
+    """Ctrl-C and SIGTERM stop the runner between two tiles, so that what is finished can be told."""
 
     def stop(number: int, _frame: object) -> None:
         summary.stopped_by = number
-        pipeline.stop()
+        runner.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

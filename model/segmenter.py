@@ -135,10 +135,15 @@ class Segmenter:
         precision: str = "auto",
         tile: int = TILE,
         tta: int = 1,
+        threads: int = 0,
     ) -> "Segmenter":
-        """From a weights file, or the bundled ones that suit best. Raises WeightsError, EngineError, ValueError."""
+        """From a weights file, or the bundled ones that suit best. `threads`: see `make_engine`.
+
+        Raises WeightsError, EngineError, ValueError.
+        """
         weights = load_weights(path or bundled_weights(engine, device, precision))
-        return cls(weights, make_engine(weights, choose(weights, engine, device, precision)), tile=tile, tta=tta)
+        choice = choose(weights, engine, device, precision)
+        return cls(weights, make_engine(weights, choice, threads), tile=tile, tta=tta)
 
     def task(self, image: Values, render: Render = as_they_are) -> ImageTask:
         """The tiles of an image (see `ImageTask`), for callers that have tiles of several images to run."""
