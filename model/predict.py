@@ -14,13 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from tqdm import tqdm
-
-from model.bulk.jobs import ImageJob, Job, Outcome, Runner
+from model.bulk.jobs import ImageJob, Runner
 from model.bulk.pipeline import Pipeline
+from model.bulk.progress import STOPPED, Summary, run_images, stopping
 from model.engines.choice import ENGINES, PRECISIONS
 from model.engines.tta import COUNTS
-from model.folder import RESULT, find_images, name_results
+from model.folder import RESULT, find_images, name_results, stem
 from model.outputs.output import OUTPUTS, Wanted
 from model.segmenter import TILE, Segmenter
 from model.weights_file import Description
@@ -29,33 +28,14 @@ from model.weights_file import Description
 PICTURES = (".png", ".tif")
 SUFFIXES = {"geojson": (".geojson",), "coco": (".json",)}
 
-FAILED, BAD_ARGUMENT = 1, 2
-STOPPED = 128  # and the signal's number: 130 after Ctrl-C
+TIFF = (".tif", ".tiff")
+# What is known of a pixel without the rest of its section.
+VOLUME_OUTPUTS = ("mask", "probability")
+
+BAD_ARGUMENT = 2
 
 # What --ray may be followed by; all else is an input.
 ADDRESS = re.compile(r"auto|local|(ray://)?[\w.-]+:\d+")
-
-
-@dataclass
-class Summary:
-    """What became of the images. `failed`: images, or inputs that mean none, and why."""
-
-    failed: dict[str, str]
-    kept: int = 0
-    done: int = 0
-    stopped_by: int = 0
-    """A signal's number."""
-
-    @property
-    def exit_code(self) -> int:
-        if self.stopped_by:
-            return STOPPED + self.stopped_by
-        return FAILED if self.failed else 0
-
-    def __str__(self) -> str:
-        kept = f"{self.kept} kept from before (--overwrite makes them again)" if self.kept else "0 kept from before"
-        text = f"{self.done} done, {kept}, {len(self.failed)} failed"
-        return f"{text}; stopped, the same command goes on from here" if self.stopped_by else text
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,34 +45,57 @@ def main(argv: list[str] | None = None) -> int:
         try:
             images, problems = find_images(arguments.inputs, arguments.out)
             names = name_results(images)
-            description, open_runner = stack.enter_context(_place(arguments))
-            wanted = _wanted(arguments, description)
+            _check_volumes(arguments, images)
+            place = stack.enter_context(_open(arguments))
+            wanted = _wanted(arguments, place.description)
             arguments.out.mkdir(parents=True, exist_ok=True)
         except (ValueError, OSError) as error:
             print(f"predict: {error}", file=sys.stderr)
             return BAD_ARGUMENT
         _tell_longer_names(names)
-        targets = {image: arguments.out / name for image, name in names.items()}
-        missing = [
-            ImageJob(image, target)
-            for image, target in targets.items()
-            if arguments.overwrite or not _is_there(target, wanted)
-        ]
-        summary = Summary(problems, kept=len(targets) - len(missing))
-        _predict(open_runner(wanted), missing, summary)
+        summary = _predict(arguments, names, place, wanted)
+        summary.failed = problems | summary.failed
         for name, problem in summary.failed.items():
             print(f"predict: {name}: {problem}", file=sys.stderr)
         print(summary)
         return summary.exit_code
 
 
+def _predict(arguments: argparse.Namespace, names: Mapping[Path, str], place: "Place", wanted: Wanted) -> Summary:
+    """Makes the results that are not there."""
+    targets = {image: (arguments.out / name).absolute() for image, name in names.items()}
+    missing = {
+        image: target
+        for image, target in targets.items()
+        if arguments.overwrite or not _is_there(target, _suffixes(arguments, image))
+    }
+    summary, runner = Summary(kept=len(targets) - len(missing)), place.open_runner(wanted)
+    volumes = {image: target for image, target in missing.items() if _is_volume(arguments, image)}
+    jobs = {ImageJob(image.absolute(), target): str(image) for image, target in missing.items() if image not in volumes}
+    with stopping(runner, summary):
+        if jobs:
+            run_images(runner, jobs, summary)
+        if volumes and not summary.stopped_by:
+            _predict_volumes(arguments, volumes, place, wanted, runner, summary)
+    return summary
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the work is done, with weights loaded there; `label` is what tells them from others."""
+
+    description: Description
+    label: str
+    open_runner: Callable[[Wanted], Runner]
+
+
 @contextmanager
-def _place(arguments: argparse.Namespace) -> Iterator[tuple[Description, Callable[[Wanted], Runner]]]:
-    """Where the work is done: here, or on a Ray cluster, which is joined within. Raises ValueError."""
+def _open(arguments: argparse.Namespace) -> Iterator[Place]:
+    """This machine, or a Ray cluster, which is joined within. Raises ValueError."""
     how = {name: getattr(arguments, name) for name in ("engine", "device", "precision", "tile", "tta")}
     if arguments.ray is None:
         segmenter = Segmenter.load(arguments.weights, **how)
-        yield segmenter.description, lambda wanted: Pipeline(segmenter, wanted)
+        yield Place(segmenter.description, segmenter.weights.label, lambda wanted: Pipeline(segmenter, wanted))
         return
     if find_spec("ray") is None:
         raise ValueError("--ray needs the package ray, which is not installed: the extra ray, or requirements/ray.txt")
@@ -102,9 +105,9 @@ def _place(arguments: argparse.Namespace) -> Iterator[tuple[Description, Callabl
     with joined(arguments.ray or None):
         gpu = arguments.engine != "openvino" and not arguments.device.startswith("cpu")
         workers = plan_workers(machines(), count=arguments.workers, cpus=arguments.cpus, gpu=gpu)
-        weights = arguments.weights and arguments.weights.resolve()
+        weights = arguments.weights and arguments.weights.absolute()
         pipeline = RayPipeline(workers, how | {"path": weights})
-        yield pipeline.description, pipeline.wanting
+        yield Place(pipeline.description, pipeline.label, pipeline.wanting)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -116,7 +119,10 @@ class _Parser(argparse.ArgumentParser):
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="python -m model.predict", description="Segment images, with no server.")
     parser.add_argument(
-        "inputs", metavar="INPUT", nargs="+", help="an image, a folder of images, or a glob in quotes ('runs/**/*.tif')"
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        help="an image or OME-Zarr, a folder of them, or a glob in quotes",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the results, NAME_res.png")
     parser.add_argument("--output", choices=OUTPUTS, default="mask", help="default: mask")
@@ -124,6 +130,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--threshold", type=float, help="for nets of one class; default: the one stored with the weights"
     )
     parser.add_argument("--class", dest="class_index", type=int, default=0, help="whose probability; default: 0")
+    parser.add_argument("--volume", action="store_true", help="read TIFF files part by part; results are OME-Zarr")
     parser.add_argument("--overwrite", action="store_true", help="make results again that are there already")
     parser.add_argument("--weights", metavar="FILE", type=Path, help="default: the bundled ones")
     parser.add_argument("--engine", choices=ENGINES, default="auto")
@@ -177,50 +184,62 @@ def _wanted(arguments: argparse.Namespace, description: Description) -> Wanted:
     return Wanted(arguments.output, threshold, arguments.class_index)
 
 
-def _is_there(target: Path, wanted: Wanted) -> bool:
+def _is_volume(arguments: argparse.Namespace, image: Path) -> bool:
+    return image.is_dir() or (arguments.volume and image.suffix.lower() in TIFF)
+
+
+def _check_volumes(arguments: argparse.Namespace, images: Sequence[Path]) -> None:
+    """Raises ValueError if there are volumes among the images that nothing can be made of."""
+    if not any(_is_volume(arguments, image) for image in images):
+        return
+    if arguments.output not in VOLUME_OUTPUTS:
+        raise ValueError(f"--output {arguments.output}: of volumes {' and '.join(VOLUME_OUTPUTS)} can be made")
+    missing = [name for name in ("zarr", "tifffile") if find_spec(name) is None]
+    if missing:
+        raise ValueError(f"volumes need the package {missing[0]}, which is not installed: the extra volumes")
+
+
+def _predict_volumes(
+    arguments: argparse.Namespace,
+    targets: Mapping[Path, Path],
+    place: Place,
+    wanted: Wanted,
+    runner: Runner,
+    summary: Summary,
+) -> None:
+    from model.bulk.undertaking import Undertaking, begin_again
+    from model.bulk.volumes import run_volumes
+
+    recipe = {"weights": place.label, "tta": arguments.tta}
+    undertakings: dict[Undertaking, str] = {}
+    for image, target in targets.items():
+        try:
+            if arguments.overwrite:
+                begin_again(target)
+            undertaking = Undertaking(image.absolute(), target, wanted, recipe, place.description, arguments.tile)
+            undertakings[undertaking] = str(image)
+        except OSError as error:
+            summary.failed[str(image)] = error.strerror or str(error)
+        except ValueError as error:
+            summary.failed[str(image)] = str(error)
+    run_volumes(runner, undertakings, summary)
+
+
+def _suffixes(arguments: argparse.Namespace, image: Path) -> Sequence[str]:
+    """How the name of its result may end."""
+    return (".zarr",) if _is_volume(arguments, image) else SUFFIXES.get(arguments.output, PICTURES)
+
+
+def _is_there(target: Path, suffixes: Sequence[str]) -> bool:
     """Whether a result is there; it is whole then, for results get their names last."""
-    suffixes = SUFFIXES.get(wanted.output, PICTURES)
     return any(target.with_name(target.name + suffix).exists() for suffix in suffixes)
 
 
 def _tell_longer_names(names: Mapping[Path, str]) -> None:
-    longer = [name for image, name in names.items() if name != image.stem + RESULT]
+    longer = [name for image, name in names.items() if name != stem(image) + RESULT]
     if longer:
         text = f"{len(longer)} images share their names with others; results get longer ones, such as {longer[0]}"
         print(f"predict: {text}", file=sys.stderr)
-
-
-def _predict(runner: Runner, jobs: Sequence[ImageJob], summary: Summary) -> None:
-    """Makes the results, beside a progress bar if stderr is a terminal."""
-    failed: dict[Job, str] = {}
-    with _stopping(runner, summary), tqdm(total=len(jobs), unit="image", disable=None) as bar:
-
-        def seen(job: Job, outcome: Outcome) -> None:
-            bar.update(job.steps)
-            if outcome.problem is None:
-                summary.done += 1
-            else:
-                failed[job] = outcome.problem
-
-        runner.run(jobs, seen)
-    # in the order of the images, not in that in which they were done
-    summary.failed |= {str(job.image): failed[job] for job in jobs if job in failed}
-
-
-@contextmanager
-def _stopping(runner: Runner, summary: Summary) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop the runner between two tiles, so that what is finished can be told."""
-
-    def stop(number: int, _frame: object) -> None:
-        summary.stopped_by = number
-        runner.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import logging
 import pickle
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import ray
@@ -34,6 +35,9 @@ MOST_DEATHS = 3
 # Ray Data takes a millisecond or two for each block of rows. With this many, progress is still smooth.
 MOST_BLOCKS = 4096
 
+# Rows that are in memory at once, a kilobyte each.
+MOST_ROWS = 100_000
+
 # So often it is looked whether to stop.
 INTERVAL_S = 0.1
 
@@ -51,7 +55,7 @@ class RayPipeline:
         found = ray.get(look.remote(how, workers.cpus))
         if isinstance(found, str):
             raise ClusterError(found)
-        self.description, self._threads = found
+        self.description, self.label, self._threads = found
         self._wanted = Wanted()
         self._stopping = threading.Event()
 
@@ -61,23 +65,34 @@ class RayPipeline:
         return self
 
     def run(self, jobs: Sequence[Job], seen: Seen) -> None:
+        for first in range(0, len(jobs), MOST_ROWS):
+            self._run(jobs[first : first + MOST_ROWS], seen)
+
+    def _run(self, jobs: Sequence[Job], seen: Seen) -> None:
         left = dict(enumerate(jobs))
+        problem = "its worker ended without a word"
+        with self._journal() as journal:
+            try:
+                for row in self._dataset(jobs, journal).iter_rows() if not self._stopping.is_set() else ():
+                    seen(left.pop(row["number"]), pickle.loads(row["outcome"]))  # noqa: S301  # our own workers' bytes
+            except ray.exceptions.RayError as error:
+                problem = f"the cluster failed: {str(error).strip().rpartition(chr(10))[2]}"
+        for job in left.values() if not self._stopping.is_set() else ():
+            seen(job, Outcome(problem=problem))
+
+    @contextmanager
+    def _journal(self) -> Iterator[Any]:
+        """For the workers of a run, which are told by it to stop."""
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(_Journal).options(num_cpus=0, max_concurrency=10_000, scheduling_strategy=here)
         journal: Any = actor.remote()
         done = threading.Event()
         threading.Thread(target=self._forward_stop, args=(journal, done), daemon=True).start()
-        problem = "its worker ended without a word"
         try:
-            for row in self._dataset(jobs, journal).iter_rows() if jobs else ():
-                seen(left.pop(row["number"]), pickle.loads(row["outcome"]))  # noqa: S301  # our own workers' bytes
-        except ray.exceptions.RayError as error:
-            problem = f"the cluster failed: {str(error).strip().rpartition(chr(10))[2]}"
+            yield journal
         finally:
             done.set()
             ray.kill(journal)
-        for job in left.values() if not self._stopping.is_set() else ():
-            seen(job, Outcome(problem=problem))
 
     def stop(self) -> None:
         if self._stopping.is_set():
@@ -129,13 +144,13 @@ def _load(how: How, threads: int) -> Segmenter:
     return Segmenter.load(**how, threads=threads)
 
 
-def _look(how: How, threads: int) -> tuple[Description, int] | str:
-    """What a worker finds: the weights' description and how many jobs it does at once; or why it finds none."""
+def _look(how: How, threads: int) -> tuple[Description, str, int] | str:
+    """What a worker finds: the weights' description and label, and how many jobs it does at once; or why none."""
     try:
         pipeline = Pipeline(_load(how, threads), Wanted())
     except (ValueError, OSError) as error:
         return str(error)
-    return pipeline.segmenter.description, pipeline.threads
+    return pipeline.segmenter.description, pipeline.segmenter.weights.label, pipeline.threads
 
 
 class _Journal:
