@@ -28,14 +28,16 @@ def joined(address: str | None) -> Iterator[None]:
     None: the one that RAY_ADDRESS names or that runs on this machine, else a new one, which ends here. A cluster that
     this process has joined before is used as it is. Raises ClusterError.
     """
-    if ray.is_initialized():
-        yield
-        return
-    _join(address)
+    ours = not ray.is_initialized()
+    if ours:
+        _join(address)
+    ray._private.worker._worker_logs_enabled = False  # of raylets, which log_to_driver does not concern
     try:
         yield
     finally:
-        ray.shutdown()
+        if ours:
+            ray.shutdown()
+        ray._private.worker._worker_logs_enabled = True
 
 
 def _join(address: str | None) -> None:
@@ -56,7 +58,6 @@ def _join(address: str | None) -> None:
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ClusterError(f"--ray: the cluster at {where or 'hand'} cannot be joined ({reason})") from error
-    ray._private.worker._worker_logs_enabled = False  # raylets' messages, which log_to_driver does not concern
 
 
 def _knock(where: str | None) -> None:

@@ -1,14 +1,19 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 import ray
+import zarr
 
 from model import predict
 from model.bulk.cluster import Workers
@@ -16,6 +21,8 @@ from model.bulk.jobs import Bench, ImageJob, Job, Outcome
 from model.bulk.ray_pipeline import MOST_DEATHS, RayPipeline
 from model.images import decode_image, encode_png, encode_tiff
 from model.preprocessing import Pixels
+from model.unet import UNet
+from model.weights_file import Description, save_weights
 
 PATIENCE_S = 120
 
@@ -129,6 +136,49 @@ def test_ctrl_c_stops_all_workers_and_what_is_finished_is_told(
     assert 0 < len(finished) < 120
     assert all(decode_image(path.read_bytes()).shape == (256, 256) for path in finished)
     assert out == f"{len(finished)} done, 0 kept from before, 0 failed; stopped, the same command goes on from here\n"
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_volume_is_as_on_one_machine_though_a_worker_dies_and_goes_on_from_where_it_was(
+    make_net: Callable[..., UNet],
+    describe: Callable[..., Description],
+    make_image: Callable[..., Pixels],
+    options: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    net = make_net(depth=2)
+    save_weights(tmp_path / "z.safetensors", net.state_dict(), describe(net, preprocessing={"normalisation": "zscore"}))
+    sections = np.stack([make_image(97, 131, seed=seed) for seed in range(3)])
+    volume = tmp_path / "cells.zarr"
+    zarr.create_array(volume, data=sections, chunks=(2, 32, 32))
+    options += ["--weights", str(tmp_path / "z.safetensors"), "--tile", "80", "--tta", "8", str(volume)]
+    here, there = tmp_path / "here" / "cells_res.zarr", tmp_path / "there" / "cells_res.zarr"
+    assert predict.main([*options, "--out", str(here.parent)]) == 0
+    shutil.copytree(here, begun := there.with_name("cells_res.unfinished.zarr"))
+    kept, *missing = [path for path in (begun / "0" / "c").rglob("*") if path.is_file()]
+    written = kept.stat().st_mtime_ns
+    for path in missing:
+        path.unlink()
+    killer = threading.Thread(target=_kill_workers, args=(begun,))
+    killer.start()
+    assert predict.main([*options, "--ray", "--workers", "1", "--out", str(there.parent)]) == 0
+    killer.join()
+    assert capsys.readouterr().out.splitlines() == ["1 done, 0 kept from before, 0 failed"] * 2
+    files = {path.relative_to(here): path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    assert {path.relative_to(there): path.read_bytes() for path in there.rglob("*") if path.is_file()} == files
+    assert (there / kept.relative_to(begun)).stat().st_mtime_ns == written
+
+
+def _kill_workers(begun: Path) -> None:
+    """Once they have computed something."""
+    before, last = len(list((begun / "0" / "c").rglob("*"))), time.monotonic() + PATIENCE_S
+    while begun.exists() and len(list((begun / "0" / "c").rglob("*"))) <= before:
+        assert time.monotonic() < last
+        time.sleep(0.01)
+    for process in psutil.Process().children(recursive=True):
+        if process.name().startswith("ray::MapWorker"):
+            process.kill()
 
 
 @pytest.mark.usefixtures("cluster")
