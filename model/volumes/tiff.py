@@ -63,8 +63,8 @@ def _only_series(file: tifffile.TiffFile) -> tifffile.TiffPageSeries:
     series = file.series[0]
     page = series.keyframe
     turned = page.tags.valueof("Orientation", 1) != 1
-    if page.photometric not in _COLOURS or turned or page.bitspersample not in (8, 16) or page.planarconfig != 1:
-        raise UnsupportedImage("TIFF volumes are accepted in grey or RGB, of 8 or 16 bits, white the largest number.")
+    if page.photometric not in _COLOURS or turned or page.bitspersample % 8 or page.planarconfig != 1:
+        raise UnsupportedImage("TIFF volumes are accepted in grey or RGB, pixel by pixel, white the largest number.")
     return series
 
 

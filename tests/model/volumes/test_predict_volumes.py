@@ -1,6 +1,10 @@
 """Volumes through the command: what becomes of them is what `Segmenter` makes of each section in memory."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,8 @@ from model.weights_file import Description, save_weights
 # Depth 2 has a grid of 4 and a halo of 28, so that cores, and chunks, are 24 pixels wide
 TILE = 80
 BLOCK = TILE - 2 * 28
+
+PATIENCE_S = 60
 
 Command = Callable[..., tuple[int, str, list[str]]]
 
@@ -195,6 +201,30 @@ def test_what_is_unfinished_is_gone_on_with_chunk_by_chunk(weights, command, mak
     assert (done / "0/c/0/0/0").stat().st_mtime_ns == written
     assert command(path, tmp_path / "cells.zarr")[1].startswith("0 done, 1 kept")
     assert sorted(child.name for child in done.iterdir()) == ["0", "zarr.json"]
+
+
+def test_a_run_that_is_killed_is_gone_on_with(weights, command, make_image, tmp_path):
+    array, path, volume = stack(make_image, (6, 97, 131)), weights(), tmp_path / "cells.zarr"
+    save_zarr(volume, array, "zyx")
+    options = ["--weights", path, "--engine", "torch", "--device", "cpu", "--precision", "fp32", "--tile", TILE]
+    with subprocess.Popen(
+        [sys.executable, "-m", "model.predict", *map(str, options), "--tta=8", "--out", tmp_path / "out", volume],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    ) as process:
+        last = time.monotonic() + PATIENCE_S
+        while len(done := list(tmp_path.glob("out/cells_res.unfinished.zarr/0/c/*/*/[0-9]"))) < 3:
+            assert process.poll() is None
+            assert time.monotonic() < last
+            time.sleep(0.005)
+        process.kill()
+    written = {path.relative_to(tmp_path / "out").parts[1:]: path.stat().st_mtime_ns for path in done}
+    assert command(path, "--tta", 8, volume)[1] == "1 done, 0 kept from before, 0 failed"
+    found = tmp_path / "out" / "cells_res.zarr"
+    assert {place: found.joinpath(*place).stat().st_mtime_ns for place in written} == written
+    masks = result(found)[:]
+    assert command(path, "--tta", 8, "--overwrite", volume)[0] == 0
+    assert np.array_equal(masks, result(found)[:])
+    assert len([path for path in found.rglob("*") if path.is_file()]) == 6 * 5 * 6 + 2  # nothing else is left
 
 
 def test_what_was_begun_otherwise_is_not_gone_on_with(weights, command, make_image, tmp_path):
