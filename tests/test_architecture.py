@@ -49,6 +49,13 @@ def test_serving_imports_nothing_that_only_training_installs():
     assert loaded.isdisjoint({"training", "tensorboard", "skimage", "scipy", "matplotlib"})
 
 
+def test_predicting_images_here_imports_nothing_that_volumes_or_clusters_need():
+    code = "import sys, model.predict; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert loaded.isdisjoint({"ray", "zarr", "tifffile", "imagecodecs"})
+
+
 def test_versions_that_are_written_twice_agree():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == __version__

@@ -74,7 +74,8 @@ class RayPipeline:
         with self._journal() as journal:
             try:
                 for row in self._dataset(jobs, journal).iter_rows() if not self._stopping.is_set() else ():
-                    seen(left.pop(row["number"]), pickle.loads(row["outcome"]))  # noqa: S301  # our own workers' bytes
+                    if row["number"] in left:  # whatever is done twice is seen once
+                        seen(left.pop(row["number"]), pickle.loads(row["outcome"]))  # noqa: S301  # our workers' bytes
             except ray.exceptions.RayError as error:
                 problem = f"the cluster failed: {str(error).strip().rpartition(chr(10))[2]}"
         for job in left.values() if not self._stopping.is_set() else ():

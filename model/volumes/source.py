@@ -109,9 +109,9 @@ def _open_zarr(path: Path) -> Volume:
         if not isinstance(array, zarr.Array):
             raise UnsupportedImage(f"{child} in it is no array.")
         return Volume(array, read_ome(node.attrs.asdict(), array.ndim)[1])
-    except ImageError:
+    except (ImageError, OSError, MemoryError):
         raise
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except Exception as error:  # over broken metadata zarr raises nearly anything
         raise ImageError("The Zarr folder is broken, or not an image by OME-NGFF 0.4 or 0.5.") from error
 
 

@@ -3,16 +3,26 @@
 Decoders differ in what they make of palettes, white as 0 and turned pages; such files are left to `model.images`.
 """
 
+import logging
+import threading
 import xml.etree.ElementTree as ET  # expat expands nothing from outside; its bombs are bounded since 2.4.1
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any
 
 import tifffile
 import zarr
 
-from model.image_errors import UnsupportedImage, broken
+from model.image_errors import ImageError, UnsupportedImage, broken
 from model.volumes.space import Space
+
+# What it has to say of odd tags is for people who write TIFF files.
+_LOGGER = logging.getLogger("tifffile")
+_LOGGER.addHandler(logging.NullHandler())
+
+MOST_COMPLAINTS = 1000
 
 _COLOURS = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
 # What OME-TIFF and ImageJ call the units that OME-NGFF spells out.
@@ -37,23 +47,43 @@ def open_tiff(path: Path) -> tuple[Any, Space, bool, Callable[[], None]]:
 
     Raises ImageError, UnsupportedImage, OSError.
     """
+    file = None
     try:
-        file = tifffile.TiffFile(path)
-    except tifffile.TiffFileError as error:
-        raise broken("TIFF") from error
+        with _complaints_raised():
+            file = tifffile.TiffFile(path)
+            array, space, samples = _read(file, path)
+    except Exception as error:
+        if file:
+            file.close()
+        if isinstance(error, ImageError | OSError | MemoryError):
+            raise
+        raise broken("TIFF") from error  # over broken files it raises nearly anything
+    return array, space, samples, file.close
+
+
+@contextmanager
+def _complaints_raised() -> Iterator[None]:
+    """Of pages that it cannot find tifffile says so in its log, and goes on without them. Raises ImageError."""
+    handler = BufferingHandler(MOST_COMPLAINTS)
+    handler.setLevel(logging.ERROR)
+    _LOGGER.addHandler(handler)
     try:
-        series = _only_series(file)
-        axes = _axes(series.axes)
-        samples = axes[-1:] == ["s"]
-        names = axes[:-1] if samples else axes
-        if series.dataoffset is not None:
-            array: Any = _Mapped(tifffile.memmap(path, mode="r", series=0), samples)
-        else:
-            array = zarr.open_array(series.aszarr(level=0), mode="r", zarr_format=2)
-        return array, _space(file, names), samples, file.close
-    except BaseException:
-        file.close()
-        raise
+        yield
+    finally:
+        _LOGGER.removeHandler(handler)
+    if any(record.thread == threading.get_ident() for record in handler.buffer):
+        raise broken("TIFF")
+
+
+def _read(file: tifffile.TiffFile, path: Path) -> tuple[Any, Space, bool]:
+    series = _only_series(file)
+    axes = _axes(series.axes)
+    samples = axes[-1:] == ["s"]
+    if series.dataoffset is not None:
+        array: Any = _Mapped(tifffile.memmap(path, mode="r", series=0), samples)
+    else:
+        array = zarr.open_array(series.aszarr(level=0), mode="r", zarr_format=2)
+    return array, _space(file, axes[:-1] if samples else axes), samples
 
 
 def _only_series(file: tifffile.TiffFile) -> tifffile.TiffPageSeries:

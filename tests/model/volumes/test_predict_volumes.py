@@ -296,6 +296,18 @@ def test_tiffs_that_are_read_otherwise_in_memory_are_refused(weights, command, t
     assert "TIFF volumes are accepted in grey or RGB" in told
 
 
+@pytest.mark.parametrize("options", [{}, {"rowsperstrip": 7}, {"compression": "zlib", "tile": (32, 48)}])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
+def test_a_tiff_that_is_cut_off_fails(weights, command, make_image, tmp_path, options, share):
+    array, path = stack(make_image, (3, 97, 131)), weights()
+    tifffile.imwrite(tmp_path / "cells.tif", array, photometric="minisblack", **options)
+    data = (tmp_path / "cells.tif").read_bytes()
+    (tmp_path / "cells.tif").write_bytes(data[: int(len(data) * share)])
+    code, _, [told] = command(path, "--volume", tmp_path / "cells.tif")
+    assert code == 1
+    assert told.endswith(": The TIFF file is broken or truncated.") or "The volume cannot be read" in told
+
+
 def test_what_is_made_of_whole_sections_alone_is_one_line_and_code_2(weights, command, make_image, tmp_path):
     save_zarr(tmp_path / "cells.zarr", stack(make_image, (2, 9, 9)), "zyx")
     assert command(weights(), "--output", "geojson", tmp_path / "cells.zarr") == (
