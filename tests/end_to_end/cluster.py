@@ -97,8 +97,8 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, port: int, **settings: object) -> Iterator[Cluster]:
-    """Two engines, one front; ready."""
+def cluster(folder: Path, port: int, engines: int = 2, **settings: object) -> Iterator[Cluster]:
+    """So many engines, one front; ready."""
     config = yaml.safe_load((ROOT / "deploy" / "ray-serve.yaml").read_text())
     config["http_options"] = {"host": "127.0.0.1", "port": port}
     [application] = config["applications"]
@@ -107,7 +107,7 @@ def cluster(folder: Path, port: int, **settings: object) -> Iterator[Cluster]:
     }
     [engine] = [each for each in application["deployments"] if each["name"] == "Engine"]
     engine["ray_actor_options"]["num_cpus"] = 0.5  # on however small a machine
-    engine["autoscaling_config"]["max_replicas"] = 2
+    engine["autoscaling_config"] = {"min_replicas": engines, "max_replicas": engines}
     found = Cluster(config, folder)
     try:
         found.start()
