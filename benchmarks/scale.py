@@ -29,7 +29,7 @@ import torch
 
 from benchmarks.measuring import Answer, Client, closed_loop, form, versions
 from benchmarks.memory import picture
-from benchmarks.simulation import MEGA, Cluster, Costs, Outcome, Simulation
+from benchmarks.simulation import HALO, MEGA, Cluster, Costs, Outcome, Simulation
 from model.engines.choice import bundled_weights, choose, make_engine
 from model.engines.pytorch import chip
 from model.images import decode_image, encode_png
@@ -49,6 +49,8 @@ MANY = (1, 2, 4, 8, 16, 32, 64, 128)
 LAB_SIDE, LAB_GAP_S, LABS = 2048, 120.0, 1000
 LAB_ENGINES = (20, 24, 28, 32, 40, 48, 64, 96)
 LAB_SECONDS = 1800.0
+# Volumes and slides, megapixels of one byte, and the hours that they may take.
+BULK = {"a petabyte volume": (1e9, 30 * 24.0), "a slide of 100,000 x 100,000": (1e4, 0.1)}
 
 
 def main() -> int:
@@ -58,6 +60,7 @@ def main() -> int:
     parser.add_argument("--side", type=int, default=8192, help="of the large image, pixels (default: 8192)")
     parser.add_argument("--seconds", type=float, default=20, help="of small images, for each number of engines")
     parser.add_argument("--seed", type=int, default=0, help="of the simulation")
+    parser.add_argument("--core-hour", type=float, default=0.04, metavar="USD", help="price of a core (default: 0.04)")
     parser.add_argument("--costs", type=json.loads, metavar="JSON", help="take these costs, measure nothing")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     arguments = parser.parse_args()
@@ -99,7 +102,25 @@ def predict(costs: Costs, arguments: argparse.Namespace) -> dict[str, Any]:
     for engines in LAB_ENGINES:
         there = Cluster(engines, fronts=2, mb_per_s=NETWORK_MB_PER_S)
         labs.append({"engines": engines} | _seconds(Simulation(costs, there, arguments.seed).arrivals(requests)))
-    return {"costs": asdict(costs), "large": large, "labs": labs}
+    bulk = [_bulk(costs, name, *job, arguments.core_hour) for name, job in BULK.items()]
+    return {"costs": asdict(costs), "large": large, "labs": labs, "bulk": bulk}
+
+
+def _bulk(costs: Costs, name: str, megapixels: float, hours: float, core_hour: float) -> dict[str, Any]:
+    """What a job needs that is cut into tiles of the largest size, with nothing shared but the storage."""
+    core = ((TILE - 2 * HALO) / TILE) ** 2  # of a window
+    seconds = megapixels * (costs.compute / core + costs.tile / (core * TILE**2 / MEGA))
+    seconds += megapixels * (costs.decode / core + costs.encode)
+    cores, moved = seconds / 3600 / hours, megapixels / core + megapixels
+    return {
+        "job": name,
+        "core_hours": round(seconds / 3600, 1),
+        "usd": round(seconds / 3600 * core_hour, 2),
+        "hours": hours,
+        "cores": round(cores, 1),
+        "mb_per_s_a_core": round(moved / seconds, 2),
+        "mb_per_s": round(cores * moved / seconds, 1),
+    }
 
 
 def _seconds(outcome: Outcome) -> dict[str, float]:
@@ -227,6 +248,8 @@ def _tables(result: dict[str, Any]) -> str:
     for title, rows in (("8192 x 8192", result["large"]), (f"{LABS} labs", result["labs"])):
         lines += ["", f"| {title}: engines | p50, s | p99, s | busy |", "|---" * 4 + "|"]
         lines += [f"| {row['engines']} | {row['p50_s']} | {row['p99_s']} | {row['busy']:.0%} |" for row in rows]
+    lines += ["", "| job | core hours | USD | within hours | cores | MB/s a core | MB/s in all |", "|---" * 7 + "|"]
+    lines += [f"| {' | '.join(str(value) for value in row.values())} |" for row in result["bulk"]]
     return "\n".join(lines)
 
 
