@@ -1,7 +1,7 @@
 """The RayService is one, as far as that can be told without its operator.
 
-No package is known to us that brings KubeRay's own schema, and 800 KB of it in the repository would age. So the fields that
-are used are named here; pods are checked by Kubernetes' schemas and the application by Ray's.
+We know of no package that brings KubeRay's own schema, and 800 KB of it in the repository would age. So the fields in
+use are named here; pods are checked by Kubernetes' schemas and the application by Ray's.
 """
 
 import re
@@ -45,8 +45,13 @@ class AutoscalerOptions(Strict):
     volume_mounts: list[dict[str, Any]]
 
 
+class AuthOptions(Strict):
+    mode: Literal["disabled", "token"]
+
+
 class RayCluster(Strict):
     ray_version: str
+    auth_options: AuthOptions
     enable_in_tree_autoscaling: bool
     autoscaler_options: AutoscalerOptions
     head_group_spec: HeadGroup
@@ -58,7 +63,7 @@ class UpgradeStrategy(Strict):
 
 
 class RayServiceSpec(Strict):
-    """The fields of KubeRay 1.4 to 1.6 that are used, with their types."""
+    """The fields of KubeRay 1.6 that are used, with their types."""
 
     serve_config_v2: str
     upgrade_strategy: UpgradeStrategy
