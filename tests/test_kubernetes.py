@@ -1,8 +1,10 @@
 """The manifests are valid, and true of the service and of the training job."""
 
+import os
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import kubernetes_validate
@@ -11,6 +13,7 @@ import yaml  # type: ignore[import-untyped]  # no types for one file
 
 from app.metrics import Metrics
 from app.routes import router
+from app.service import find_weights
 from app.settings import PREFIX, Settings, load_settings
 from tests.manifests import (
     APPLIED,
@@ -199,6 +202,20 @@ def test_the_nodes_of_a_training_meet():
     assert given["--rdzv-endpoint"].split(":")[0] == f"{job['metadata']['name']}-0.{name}"
     assert pod["subdomain"] == name
     assert service["spec"]["clusterIP"] == "None"
+
+
+def test_what_is_published_is_served_next(tmp_path: Path):
+    (job,) = of_kind("Job", render(KUBERNETES / "training/publish"))
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    run, weights = tmp_path / "run", tmp_path / "weights"
+    for folder in (run, weights):
+        folder.mkdir()
+        (folder / "weights.safetensors").write_text(folder.name)
+    (weights / ".half.safetensors").touch()
+    script = container["args"][0].replace("/weights/", f"{weights}/")
+    subprocess.run([*container["command"], script], env={"RUN": str(run), "PATH": os.environ["PATH"]}, check=True)
+    assert find_weights(Settings(weights=weights)).read_text() == "run"
+    assert len(list(weights.iterdir())) == 3
 
 
 def test_the_documented_kustomization_renders(tmp_path: Path):

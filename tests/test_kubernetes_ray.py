@@ -21,6 +21,7 @@ schema = pytest.importorskip("ray.serve.schema")
 pytestmark = pytest.mark.skipif(bool(why_not_rendered()), reason=why_not_rendered() or "rendered")
 
 APPLIED = ["ray/cpu", "ray/gpu"]
+ALONE = ROOT / "deploy" / "ray-serve.yaml"
 DEADLINE_S = Settings.model_fields["deadline_s"].default
 
 
@@ -108,6 +109,16 @@ def test_on_gpus_only_the_engine_is_another():
         "max_replicas"
     ]
     assert gpu == cpu
+
+
+@pytest.mark.skipif(not ALONE.exists(), reason="no deploy/ray-serve.yaml")
+def test_it_is_the_application_that_runs_without_kubernetes():
+    """But for how many of each there are."""
+    alone = schema.ServeDeploySchema.model_validate(yaml.safe_load(ALONE.read_text())).applications
+    here = _serve_config("ray/cpu").applications
+    assert [(each.name, each.route_prefix, each.import_path, each.deployment_names) for each in here] == [
+        (each.name, each.route_prefix, each.import_path, each.deployment_names) for each in alone
+    ]
 
 
 @pytest.mark.parametrize("applied", APPLIED)
