@@ -13,7 +13,7 @@ import yaml  # type: ignore[import-untyped]  # no types for one file
 
 from app.metrics import Metrics
 from app.routes import router
-from app.service import find_weights
+from app.engine import find_weights
 from app.settings import PREFIX, Settings, load_settings
 from tests.manifests import (
     APPLIED,
