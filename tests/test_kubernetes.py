@@ -11,9 +11,9 @@ import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped]  # no types for one file
 
+from app.engine import find_weights
 from app.metrics import Metrics
 from app.routes import router
-from app.engine import find_weights
 from app.settings import PREFIX, Settings, load_settings
 from tests.manifests import (
     APPLIED,
