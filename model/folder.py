@@ -8,8 +8,12 @@ from pathlib import Path
 
 from model.images import SUFFIXES
 
-# What a result's name ends in, before its suffix.
+# What a result's name ends in, before its suffix; and while it is unfinished, as those of volumes may be for days.
 RESULT = "_res"
+UNFINISHED = ".unfinished"
+
+# What tells a folder that is an image from one that holds some.
+_ZARR = ("zarr.json", ".zarray", ".zgroup")
 
 
 class InputError(ValueError):
@@ -19,8 +23,8 @@ class InputError(ValueError):
 def find_images(inputs: Iterable[str], out: Path) -> tuple[list[Path], dict[str, str]]:
     """The images of files, folders and globs, each once, in the order given; and the inputs that mean none, with why.
 
-    Of folders and globs all files with an image's suffix are taken, in natural order. Results that lie in `out` are no
-    images to segment, so `out` may be the images' own folder.
+    Of folders and globs all files with an image's suffix and all Zarr folders are taken, in natural order. Results that
+    lie in `out` are no images to segment, so `out` may be the images' own folder.
     """
     found: dict[Path, Path] = {}
     problems: dict[str, str] = {}
@@ -31,16 +35,29 @@ def find_images(inputs: Iterable[str], out: Path) -> tuple[list[Path], dict[str,
         except InputError as error:
             problems[text] = str(error)
     folder = out.resolve()
-    images = [path for place, path in found.items() if place.parent != folder or not path.stem.endswith(RESULT)]
+    results = {place for place in found if place.stem.removesuffix(UNFINISHED).endswith(RESULT)}
+    images = [path for place, path in found.items() if place.parent != folder or place not in results]
     return images, problems
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is a Zarr array or group, so an image by itself."""
+    return path.is_dir() and any((path / name).exists() for name in _ZARR)
+
+
+def stem(path: Path) -> str:
+    """A file's name without its suffix, which may be .ome.zarr."""
+    return path.stem.removesuffix(".ome") if path.suffix == ".zarr" else path.stem
 
 
 def _expand(text: str) -> list[Path]:
     """The images that one input means, at least one. Raises InputError."""
     path = Path(text)
+    if is_zarr(path):
+        return [path]
     if path.is_dir():
         try:
-            images = images_in(path)
+            images = sorted([*images_in(path), *filter(is_zarr, path.iterdir())], key=_place)
         except OSError as error:
             raise InputError(f"the folder cannot be read ({error.strerror})") from error
         if not images:
@@ -52,9 +69,10 @@ def _expand(text: str) -> list[Path]:
         raise InputError("no such file")
     # not Path.glob, which takes no absolute patterns
     matches = [Path(match) for match in glob.iglob(text, recursive=True)]  # noqa: PTH207
-    if not any(map(_is_image, matches)):
+    images = [path for path in matches if _is_image(path) or is_zarr(path)]
+    if not images:
         raise InputError("no image matches")
-    return sorted(filter(_is_image, matches), key=_place)
+    return sorted(images, key=_place)
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -81,9 +99,9 @@ def name_results(images: Sequence[Path]) -> dict[Path, str]:
     many of those as tell them apart (monday_cell_res, friday_cell_res). Upper and lower case count as alike, as they
     do on some file systems. Raises InputError if that leaves two names alike.
     """
-    beside = Counter((path.parent, path.stem.casefold()) for path in images)
+    beside = Counter((path.parent, stem(path).casefold()) for path in images)
     own = {
-        path: path.stem if beside[path.parent, path.stem.casefold()] == 1 else f"{path.stem}_{path.suffix[1:]}"
+        path: stem(path) if beside[path.parent, stem(path).casefold()] == 1 else f"{stem(path)}_{path.suffix[1:]}"
         for path in images
     }
     names, folders = dict(own), 0

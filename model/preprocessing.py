@@ -4,7 +4,7 @@ Shape letters: H height, W width, C channels.
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -71,12 +71,21 @@ class Preprocessing(BaseModel):
 
     def affine(self, image: Values) -> Affine:
         """The map for this image (H x W x C, from `arrange`); it depends on the whole image, so that tiles agree."""
-        channels, full = image.shape[2], FULL_SCALE[image.dtype]
-        if self.normalisation == "zscore":
-            # cv2 takes at most four channels at once
-            moments = [cv2.meanStdDev(np.ascontiguousarray(image[:, :, channel])) for channel in range(channels)]
-            mean, deviation = (np.array([moment[part].item() for moment in moments]) for part in (0, 1))
-            scale = np.maximum(deviation, LEAST_CONTRAST * full)
-            return Affine(mean.astype(np.float32), scale.astype(np.float32))
-        unit = full if self.scaling == "unit" else full / 255.0
+        channels = image.shape[2]
+        if self.normalisation != "zscore":
+            return self.fixed(channels, image.dtype)
+        # cv2 takes at most four channels at once
+        moments = [cv2.meanStdDev(np.ascontiguousarray(image[:, :, channel])) for channel in range(channels)]
+        mean, deviation = (np.array([moment[part].item() for moment in moments]) for part in (0, 1))
+        return z_score(mean, deviation, image.dtype)
+
+    def fixed(self, channels: int, dtype: np.dtype[Any]) -> Affine:
+        """The map without normalisation, which depends on the type of the pixels alone."""
+        unit = FULL_SCALE[dtype] if self.scaling == "unit" else FULL_SCALE[dtype] / 255.0
         return Affine(np.zeros(channels, np.float32), np.full(channels, unit, np.float32))
+
+
+def z_score(mean: NDArray[np.float64], deviation: NDArray[np.float64], dtype: np.dtype[Any]) -> Affine:
+    """From the moments of each channel of a whole image, of pixels of that type."""
+    scale = np.maximum(deviation, LEAST_CONTRAST * FULL_SCALE[dtype])
+    return Affine(mean.astype(np.float32), scale.astype(np.float32))

@@ -6,7 +6,7 @@ Shape letters: N tiles, C channels, K classes, H height, W width.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from model.engines.choice import bundled_weights, choose, make_engine
 from model.engines.engine import Array, Engine
 from model.engines.tta import TTAEngine
 from model.preprocessing import FULL_SCALE, Affine, Values
-from model.tiles import Tile, plan_tiles
+from model.tiles import Tile, cut_window, plan_tiles
 from model.weights_file import Description, Weights, load_weights
 
 # Large enough that little is computed twice (the halos), small enough that a batch lasts under a second on two cores.
@@ -93,13 +93,7 @@ class ImageTask:
 
     def cut(self, tile: Tile) -> Piece:
         """Past the image its edge pixels are repeated."""
-        height, width, _ = self._pixels.shape
-        rows, columns = tile.rows, tile.columns
-        window = self._pixels[rows.start : rows.start + rows.size, columns.start : columns.start + columns.size]
-        below, right = max(0, rows.start + rows.size - height), max(0, columns.start + columns.size - width)
-        if below or right:
-            window = cast(Values, np.pad(window, ((0, below), (0, right), (0, 0)), mode="edge"))
-        return Piece(tile, window, self._affine, self._render)
+        return Piece(tile, cut_window(self._pixels, tile), self._affine, self._render)
 
     def paste(self, tile: Tile, finished: NDArray[Any]) -> None:
         """Writes a tile's core, (... x) h x w."""
@@ -135,10 +129,15 @@ class Segmenter:
         precision: str = "auto",
         tile: int = TILE,
         tta: int = 1,
+        threads: int = 0,
     ) -> "Segmenter":
-        """From a weights file, or the bundled ones that suit best. Raises WeightsError, EngineError, ValueError."""
+        """From a weights file, or the bundled ones that suit best. `threads`: see `make_engine`.
+
+        Raises WeightsError, EngineError, ValueError.
+        """
         weights = load_weights(path or bundled_weights(engine, device, precision))
-        return cls(weights, make_engine(weights, choose(weights, engine, device, precision)), tile=tile, tta=tta)
+        choice = choose(weights, engine, device, precision)
+        return cls(weights, make_engine(weights, choice, threads), tile=tile, tta=tta)
 
     def task(self, image: Values, render: Render = as_they_are) -> ImageTask:
         """The tiles of an image (see `ImageTask`), for callers that have tiles of several images to run."""

@@ -9,7 +9,7 @@ pixels around the core, so it is computed there alone (`decoder_crops`): a sixth
 
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +88,37 @@ def _spans(side: int, tile: int, halo: int, grid: int) -> list[Span]:
     return [
         Span(start, size, low, high, end) for start, (low, high), end in zip(starts, pairwise(edges), ends, strict=True)
     ]
+
+
+def block_side(side: int, *, tile: int, halo: int, grid: int) -> int:
+    """The side of the blocks of `block_spans`: of a tile without its halos, or the whole side where that is a tile."""
+    return side if _round_up(side, grid) <= tile else tile - 2 * halo
+
+
+def block_spans(side: int, *, tile: int, halo: int, grid: int) -> list[Span]:
+    """Like those of `plan_tiles` along one axis, but of cores that start at multiples of `block_side`.
+
+    So cores can be stored as chunks. Windows differ in size where the image ends. Tile, halo and grid are as
+    `plan_tiles` takes them.
+    """
+    padded, block = _round_up(side, grid), block_side(side, tile=tile, halo=halo, grid=grid)
+    spans = []
+    for low in range(0, side, block):
+        high = min(side, low + block)
+        start, window_end = max(0, low - halo), min(padded, high + halo) if high < side else padded
+        spans.append(Span(start, window_end - start, low, high, high if high < side else padded))
+    return spans
+
+
+def cut_window(pixels: NDArray[Any], tile: Tile, origin: tuple[int, int] = (0, 0)) -> NDArray[Any]:
+    """A tile's window, h x w x C, out of H x W x C pixels of the image from row and column `origin` on.
+
+    Past their end, which is then the image's, the edge pixels are repeated.
+    """
+    top, left = tile.rows.start - origin[0], tile.columns.start - origin[1]
+    window = pixels[top : top + tile.rows.size, left : left + tile.columns.size]
+    below, right = tile.rows.size - window.shape[0], tile.columns.size - window.shape[1]
+    return np.pad(window, ((0, below), (0, right), (0, 0)), mode="edge") if below or right else window
 
 
 def _round_up(pixels: int, grid: int) -> int:

@@ -52,6 +52,19 @@ def test_what_is_named_is_tried_whatever_its_suffix(touch: Touch, tmp_path: Path
     assert find_images([str(image)], tmp_path / "out")[0] == [image]
 
 
+def test_a_zarr_folder_is_one_image_wherever_it_is_named(touch: Touch, tmp_path: Path):
+    image, two, three = touch("1.png", "2.ome.zarr/.zgroup", "3.zarr/zarr.json")
+    touch("4.zarr/notes.txt", "1_res.zarr/zarr.json", "2_res.unfinished.zarr/zarr.json")
+    volumes = [two.parent, three.parent]
+    assert find_images([str(tmp_path)], tmp_path) == ([image, *volumes], {})
+    assert find_images([str(path) for path in volumes], tmp_path) == (volumes, {})
+    assert find_images([f"{tmp_path}/*.zarr"], tmp_path) == (volumes, {})
+    assert list(name_results([image, *volumes]).values()) == ["1_res", "2_res", "3_res"]
+    assert find_images([str(tmp_path / "4.zarr")], tmp_path)[1] == {
+        str(tmp_path / "4.zarr"): "there is no image in this folder"
+    }
+
+
 def test_results_are_no_images_where_they_are_written_and_images_elsewhere(touch: Touch, tmp_path: Path):
     image, result = touch("a.png", "a_res.png")
     assert find_images([str(tmp_path)], tmp_path)[0] == [image]

@@ -258,12 +258,22 @@ def _png_header(width: int, height: int) -> bytes:
         (["--tile", "100"], "tile must be a multiple of 16"),
         (["--device", "cuda:99"], "device 'cuda:99' is not available here"),
         (["--weights", "nowhere.safetensors"], "weights nowhere.safetensors: no such file"),
+        (["--workers", "2"], "--workers and --cpus are of use with --ray alone"),
+        (["--ray", "--workers", "0"], "--workers: invalid"),
+        (["--ray", "127.0.0.1:1"], "--ray: the cluster at 127.0.0.1:1 cannot be joined"),
     ],
 )
 def test_bad_arguments_are_one_line_and_code_2(
     refuse: Callable[..., str], folder: Path, arguments: list[str], text: str
 ):
     assert text in refuse(*arguments, *([folder] if arguments else []))
+
+
+def test_without_ray_that_is_one_line_and_code_2(
+    refuse: Callable[..., str], folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("model.predict.find_spec", lambda _name: None)
+    assert "--ray needs the package ray, which is not installed" in refuse("--ray", folder)
 
 
 def test_a_file_where_the_results_should_go_is_code_2(refuse: Callable[..., str], folder: Path):

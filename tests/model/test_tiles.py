@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.tiles import Tile, decoder_crops, plan_tiles
+from model.tiles import Tile, block_side, block_spans, cut_window, decoder_crops, plan_tiles
 
 # tile, halo, grid: with and without a halo, barely wider than two halos, as small as can be, and as in production
 PLANS = [(32, 8, 4), (32, 0, 4), (36, 16, 4), (1, 0, 1), (5, 2, 1), (64, 28, 4), (1024, 112, 16), (256, 112, 16)]
@@ -134,3 +134,32 @@ def test_tiles_are_values():
     assert one == other
     assert len(set(one)) == len(one)
     assert isinstance(one[0], Tile)
+
+
+@pytest.mark.parametrize(("tile", "halo", "grid"), PLANS)
+@pytest.mark.parametrize("side", SIDES)
+def test_blocks_are_tiles_whose_cores_start_at_multiples_of_one_side(tile, halo, grid, side):
+    side = side_of((tile, halo, grid), side)
+    padded, block = -(-side // grid) * grid, block_side(side, tile=tile, halo=halo, grid=grid)
+    spans = block_spans(side, tile=tile, halo=halo, grid=grid)
+    assert [span.low for span in spans] == list(range(0, side, block))
+    assert [span.high for span in spans] == [*range(block, side, block), side]
+    for span in spans:
+        end = span.start + span.size
+        assert span.size <= tile
+        assert span.start % grid == span.size % grid == 0
+        assert span.start == 0 or span.low - span.start >= halo
+        assert end == padded or end - span.high >= halo
+        assert span.end == (span.high if span.high < side else padded)
+        assert end <= padded
+
+
+def test_a_window_is_cut_out_of_part_of_an_image_as_out_of_the_whole():
+    image = np.random.default_rng(0).integers(0, 255, (97, 131, 2), np.uint8)
+    padded = np.pad(image, ((0, 3), (0, 1), (0, 0)), mode="edge")
+    for part in plan_tiles(97, 131, tile=64, halo=16, grid=4):
+        rows = slice(part.rows.start, part.rows.start + part.rows.size)
+        columns = slice(part.columns.start, part.columns.start + part.columns.size)
+        for origin in ((0, 0), (part.rows.start, 0), (part.rows.start, part.columns.start)):
+            window = cut_window(image[origin[0] :, origin[1] :], part, origin)
+            assert np.array_equal(window, padded[rows, columns])

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model.bulk.jobs import ImageJob, Job, Outcome, Room
+from model.bulk.pipeline import BESIDE_ENGINE, Pipeline
 from model.engines.engine import Array, Engine
 from model.images import decode_image, encode_png
 from model.outputs.output import Wanted
-from model.pipeline import BESIDE_ENGINE, Pipeline, Room
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.tiles import Window
@@ -54,15 +55,15 @@ def segmenter(make_net: Callable[..., Any], make_segmenter: Callable[..., Segmen
 
 
 @pytest.fixture
-def targets(make_image: Callable[..., Pixels], tmp_path: Path) -> dict[Path, Path]:
+def jobs(make_image: Callable[..., Pixels], tmp_path: Path) -> list[ImageJob]:
     """Twelve images, and where their results go."""
     for number in range(12):
         (tmp_path / f"{number}.png").write_bytes(encode_png(make_image(150, 60, seed=number)))
-    return {path: tmp_path / f"{path.stem}_res" for path in sorted(tmp_path.glob("*.png"))}
+    return [ImageJob(path, tmp_path / f"{path.stem}_res") for path in sorted(tmp_path.glob("*.png"))]
 
 
 def test_the_engine_has_as_many_images_as_streams_and_few_others_are_on_their_way(
-    segmenter: Segmenter, targets: dict[Path, Path], monkeypatch: pytest.MonkeyPatch
+    segmenter: Segmenter, jobs: list[ImageJob], monkeypatch: pytest.MonkeyPatch
 ):
     segmenter.engine = engine = WatchedEngine(segmenter.engine)
     opened: list[Path] = []
@@ -73,23 +74,23 @@ def test_the_engine_has_as_many_images_as_streams_and_few_others_are_on_their_wa
         return read_bytes(path)
 
     monkeypatch.setattr(Path, "read_bytes", read)
-    seen: dict[Path, str | None] = {}
-    running = threading.Thread(target=Pipeline(segmenter, Wanted()).run, args=(targets, seen.__setitem__))
+    seen: dict[Job, Outcome] = {}
+    running = threading.Thread(target=Pipeline(segmenter, Wanted()).run, args=(jobs, seen.__setitem__))
     running.start()
     on_their_way = engine.streams + BESIDE_ENGINE
     wait_until(lambda: engine.running == engine.streams and len(opened) == on_their_way)
     time.sleep(0.1)  # for more to be opened, if any were
-    assert len(opened) == on_their_way < len(targets)
+    assert len(opened) == on_their_way < len(jobs)
     engine.gate.set()
     running.join(PATIENCE_S)
     assert engine.most == engine.streams
-    assert seen == dict.fromkeys(targets)
-    for image, target in targets.items():
-        mask = decode_image(read_bytes(target.with_suffix(".png")))
-        assert np.array_equal(mask, segmenter.mask(decode_image(read_bytes(image))))
+    assert seen == dict.fromkeys(jobs, Outcome())
+    for job in jobs:
+        mask = decode_image(read_bytes(job.target.with_suffix(".png")))
+        assert np.array_equal(mask, segmenter.mask(decode_image(read_bytes(job.image))))
 
 
-def test_when_it_is_stopped_images_are_given_up_between_tiles(segmenter: Segmenter, targets: dict[Path, Path]):
+def test_when_it_is_stopped_images_are_given_up_between_tiles(segmenter: Segmenter, jobs: list[ImageJob]):
     engine = segmenter.engine
     runs, seen, stopped = [], [], threading.Event()
 
@@ -103,19 +104,19 @@ def test_when_it_is_stopped_images_are_given_up_between_tiles(segmenter: Segment
                 assert stopped.wait(PATIENCE_S)
             return engine.run(batch, kept)
 
-    def stop(image: Path, problem: str | None) -> None:
-        seen.append((image, problem))
+    def stop(job: Job, outcome: Outcome) -> None:
+        seen.append((job, outcome))
         pipeline.stop()
         stopped.set()
 
     segmenter.engine = HoldsSecondImage()
     pipeline = Pipeline(segmenter, Wanted())
-    pipeline.run(targets, stop)
+    pipeline.run(jobs, stop)
     assert len(runs) == 3
-    assert seen == [(image, None) for image, target in targets.items() if target.with_suffix(".png").exists()]
+    assert seen == [(job, Outcome()) for job in jobs if job.target.with_suffix(".png").exists()]
 
 
-def test_an_engine_that_fails_costs_its_image_alone(segmenter: Segmenter, targets: dict[Path, Path]):
+def test_an_engine_that_fails_costs_its_image_alone(segmenter: Segmenter, jobs: list[ImageJob]):
     engine = segmenter.engine
     failures = [RuntimeError("out of memory: tried to allocate 3 GiB\n  at somewhere.cpp"), MemoryError()]
 
@@ -129,11 +130,11 @@ def test_an_engine_that_fails_costs_its_image_alone(segmenter: Segmenter, target
             return engine.run(batch, kept)
 
     segmenter.engine = FailsTwice()
-    seen: dict[Path, str | None] = {}
-    Pipeline(segmenter, Wanted()).run(targets, seen.__setitem__)
-    problems = [problem for problem in seen.values() if problem]
+    seen: dict[Job, Outcome] = {}
+    Pipeline(segmenter, Wanted()).run(jobs, seen.__setitem__)
+    problems = [outcome.problem for outcome in seen.values() if outcome.problem]
     assert sorted(problems) == ["out of memory: tried to allocate 3 GiB", "too large for this machine's memory"]
-    assert sum(target.with_suffix(".png").exists() for target in targets.values()) == len(targets) - 2
+    assert sum(job.target.with_suffix(".png").exists() for job in jobs) == len(jobs) - 2
 
 
 def test_large_images_wait_for_room_and_one_larger_than_all_of_it_has_it_alone():

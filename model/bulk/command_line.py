@@ -1,0 +1,94 @@
+"""What `python -m model.predict` can be told."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from model.engines.choice import ENGINES, PRECISIONS
+from model.engines.tta import COUNTS
+from model.outputs.output import OUTPUTS, Wanted
+from model.segmenter import TILE
+from model.weights_file import Description
+
+BAD_ARGUMENT = 2
+
+# What --ray may be followed by; all else is an input.
+ADDRESS = re.compile(r"auto|local|(ray://)?[\w.-]+:\d+")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage, which is longer than what is wrong."""
+        self.exit(BAD_ARGUMENT, f"predict: {message}\n")
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Exits with one line if it makes no sense."""
+    parser = _Parser(prog="python -m model.predict", description="Segment images, with no server.")
+    parser.add_argument(
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        help="an image or OME-Zarr, a folder of them, or a glob in quotes",
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the results, NAME_res.png")
+    parser.add_argument("--output", choices=OUTPUTS, default="mask", help="default: mask")
+    parser.add_argument(
+        "--threshold", type=float, help="for nets of one class; default: the one stored with the weights"
+    )
+    parser.add_argument("--class", dest="class_index", type=int, default=0, help="whose probability; default: 0")
+    parser.add_argument("--volume", action="store_true", help="read TIFF files part by part; results are OME-Zarr")
+    parser.add_argument("--overwrite", action="store_true", help="make results again that are there already")
+    parser.add_argument("--weights", metavar="FILE", type=Path, help="default: the bundled ones")
+    parser.add_argument("--engine", choices=ENGINES, default="auto")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+    parser.add_argument("--tile", type=int, default=TILE, help=f"side of the largest tile, pixels; default: {TILE}")
+    parser.add_argument("--tta", type=int, choices=COUNTS, default=1, help="average over so many flips and turns")
+    _add_cluster(parser)
+    arguments = parser.parse_args(_apart(sys.argv[1:] if argv is None else argv))
+    if arguments.ray is None and (arguments.workers or arguments.cpus):
+        parser.error("--workers and --cpus are of use with --ray alone")
+    return arguments
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("on a Ray cluster, whose machines share the files")
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        nargs="?",
+        const="",
+        help="host:port; without: the one of RAY_ADDRESS or of this machine, else one that is started here",
+    )
+    group.add_argument("--workers", metavar="N", type=_positive, help="default: as many as fill the cluster")
+    group.add_argument("--cpus", metavar="N", type=_positive, help="of each worker; default: its machine's, 8 at most")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _apart(argv: Sequence[str]) -> list[str]:
+    """With `--ray` told from the input that follows it, if that is no address."""
+    following = [*argv[1:], ""]
+    return [
+        "--ray=" if text == "--ray" and not ADDRESS.fullmatch(after) else text
+        for text, after in zip(argv, following, strict=True)
+    ]
+
+
+def to_wanted(arguments: argparse.Namespace, description: Description) -> Wanted:
+    """What to make of each image. Raises ValueError if the net has no such class, or there is no such threshold."""
+    threshold, last = arguments.threshold, description.architecture.classes - 1
+    if threshold is not None and not 0 < threshold < 1:
+        raise ValueError(f"--threshold {threshold:g}: a number between 0 and 1 is expected")
+    if not 0 <= arguments.class_index <= last:
+        raise ValueError(f"--class {arguments.class_index}: the net's classes are 0 to {last}")
+    return Wanted(arguments.output, threshold, arguments.class_index)

@@ -1,0 +1,47 @@
+"""Mean and standard deviation of sections that are never in memory as a whole.
+
+Sums of whole numbers are exact in whatever order and however many parts they are taken, so they can be taken by many
+machines, and the result is what OpenCV gives for the section in one piece, to the last of the float32 digits in use.
+"""
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from model.preprocessing import Affine, Values, z_score
+
+Sums: TypeAlias = tuple[tuple[int, int], ...]
+"""For each channel the sum of the values and the sum of their squares."""
+
+# Of so many squares of 16 bits the sum is below 2^53, up to where float64 holds every whole number.
+EXACT_PIXELS = 2**20
+
+
+def sums(pixels: Values) -> Sums:
+    """H x W x C uint8 or uint16, from `Preprocessing.arrange`."""
+    return tuple(_sums(pixels[:, :, channel]) for channel in range(pixels.shape[2]))
+
+
+def _sums(plane: Values) -> tuple[int, int]:
+    total = squares = 0
+    rows = max(1, EXACT_PIXELS // plane.shape[1])
+    for first in range(0, plane.shape[0], rows):
+        for part in np.array_split(plane[first : first + rows].ravel(), -(-plane.shape[1] // EXACT_PIXELS)):
+            values = part.astype(np.float64)
+            total += int(values.sum())
+            squares += int(values @ values)
+    return total, squares
+
+
+def add(parts: Iterable[Sums]) -> Sums:
+    """Of a section's parts, at least one."""
+    channels = zip(*parts, strict=True)
+    return tuple((sum(total for total, _ in channel), sum(square for _, square in channel)) for channel in channels)
+
+
+def affine(section: Sums, pixels: int, dtype: np.dtype[Any]) -> Affine:
+    """What `Preprocessing.affine` gives for a z-scored section of so many pixels of that type."""
+    means = [total / pixels for total, _ in section]
+    variances = [squares / pixels - mean**2 for (_, squares), mean in zip(section, means, strict=True)]
+    return z_score(np.array(means), np.sqrt(np.maximum(variances, 0.0)), dtype)
