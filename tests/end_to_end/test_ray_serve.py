@@ -19,12 +19,12 @@ from model.weights_file import load_weights, save_weights
 from tests.end_to_end.cluster import PATIENCE_S, Cluster, cluster
 from tests.end_to_end.conftest import TILE, Server, free_port
 
-SMALL: dict[str, object] = {"threads": 1, "precision": "fp32", "tile": TILE}
+SMALL: dict[str, Any] = {"threads": 1, "precision": "fp32", "tile": TILE}
 
 
 @pytest.fixture(scope="module")
 def ray(weights_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    limits = {"max_body_bytes": 200_000, "max_pixels": 1_000_000}
+    limits: dict[str, Any] = {"max_body_bytes": 200_000, "max_pixels": 1_000_000}
     with cluster(tmp_path_factory.mktemp("ray"), free_port(), weights=weights_path, **SMALL, **limits) as started:
         yield started
 
