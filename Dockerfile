@@ -1,4 +1,5 @@
-# The service (the default target) and the training job (--target training), for CPU unless told otherwise:
+# The service (the default target), the training job (--target training) and a node of a Ray cluster (--target ray), for CPU
+# unless told otherwise:
 #
 #   docker build -t unet-segmentation-service .
 #   docker build --build-arg TORCH_BUILD=cuda ...                 with CUDA, from PyPI
@@ -48,6 +49,22 @@ LABEL org.opencontainers.image.title="U-Net segmentation training" \
 USER 10001:10001
 # The last value of an option counts, so arguments of `docker run` may override these two as well.
 ENTRYPOINT ["python", "-m", "training.run", "--data", "/data/train", "--out", "/weights"]
+
+# --- A node of a Ray cluster that serves: deploy/kubernetes/ray ----------------------------------------------------------
+FROM base AS ray
+
+COPY requirements/ray.txt requirements/
+RUN python -m pip install --quiet --requirement requirements/ray.txt
+COPY model/ model/
+COPY app/ app/
+
+LABEL org.opencontainers.image.title="U-Net segmentation on Ray Serve" \
+      org.opencontainers.image.description="Image segmentation with a U-Net, over HTTP, on the machines of a Ray cluster" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# Ray starts its processes elsewhere than in WORKDIR; they are to find `app` and `model` all the same.
+ENV PYTHONPATH=/srv
+USER 10001:10001
+CMD ["ray", "start", "--head", "--block"]
 
 # --- The service ----------------------------------------------------------------------------------------------------------
 FROM base AS service

@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 IMAGE := unet-segmentation-service
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train test torture lint types imports format screenshots pictures lock sbom audit image clean
+.PHONY: help serve cluster train test torture lint types imports format screenshots pictures lock sbom audit image clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ help: ## list the commands
 
 serve: $(VENV)/.serve ## serve on :8000 with the bundled weights
 	@exec $(BIN)/python -m app
+
+cluster: $(VENV)/.ray ## serve on :8000 on a Ray cluster of this machine, see docs/scale.md
+	@exec $(BIN)/serve run deploy/ray-serve.yaml
 
 train: $(VENV)/.train ## train on data/train, see: make train ARGS=--help
 	@exec $(BIN)/python -m training.run $(ARGS)

@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeAlias
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -15,18 +14,16 @@ from app.engine import LocalEngine, read_weights
 from app.open_inference.routes import router as open_inference
 from app.problems import install_problem_handlers
 from app.routes import router
-from app.service import Computing, Service
+from app.service import Service
 from app.settings import Settings, load_settings
 from app.startup import Startup
-from model.weights_file import Weights, WeightsError
+from model.weights_file import WeightsError
 
 log = logging.getLogger(__name__)
 
-Connect: TypeAlias = Callable[[Settings, Weights], Computing]
 
-
-def create_app(settings: Settings | None = None, connect: Connect = LocalEngine) -> FastAPI:
-    """The ASGI application; settings from the environment unless given. `connect`: to where tiles are computed.
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI application; settings from the environment unless given.
 
     The weights are read here, the engine is built and warmed while the server already answers `/healthz`; until it
     is, `/readyz` is 503. Raises SettingsError, WeightsError.
@@ -36,7 +33,11 @@ def create_app(settings: Settings | None = None, connect: Connect = LocalEngine)
     settings = settings or load_settings()
     weights = read_weights(settings)
     startup.done("weights")
-    service = Service(settings, weights, connect(settings, weights))
+    return assemble(Service(settings, weights, LocalEngine(settings, weights)), startup)
+
+
+def assemble(service: Service, startup: Startup) -> FastAPI:
+    """The application of a service that is not loaded yet."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -53,7 +53,7 @@ def test_monitoring_is_for_this_machine_alone():
 
 def test_the_images_run_as_a_user_who_owns_no_code():
     stages = DOCKERFILE.split("\nFROM ")[1:]
-    assert len(stages) == 3
+    assert len(stages) == 4
     for stage in stages[1:]:
         assert stage.count("USER 10001:10001") == 1
         assert not re.search(r"COPY (?:model|app|training)", stage.split("USER 10001:10001")[1])

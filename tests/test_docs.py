@@ -24,13 +24,16 @@ from model.unet import UNet, UNetConfig
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT))
-    for folder in (".", "app", "docs", "deploy", "model", "model/weights", "training")
+    for folder in (".", "app", "docs", "deploy", "deploy/kubernetes", "model", "model/weights", "training")
     for path in (ROOT / folder).glob("*.md")
 )
 README = (ROOT / "README.md").read_text()
 
-# Commands that do not come back, or that other tests and the container build run.
-NOT_HERE = ("make serve", "docker ", "SEGMENT_WEIGHTS=runs/first/")
+# Commands that do not come back, that other tests and the container build run, or that need a cluster.
+NOT_HERE = (
+    *("make serve", "make cluster", "serve run ", "RAY_AUTH_MODE=token serve ", "docker ", "kubectl ", "helm "),
+    "SEGMENT_WEIGHTS=runs/first/",
+)
 # Long trainings, cut short.
 SHORTER = {
     "--steps 300": "--steps 2 --workers 0 --width 4",

@@ -80,7 +80,7 @@ class Server:
         return self.process.wait(PATIENCE_S)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -133,7 +133,7 @@ def start(weights_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
     """`start(stack, **settings)`: a server that is ready; the stack ends it."""
 
     def start_server(stack: ExitStack, **settings: object) -> Server:
-        folder, port = tmp_path_factory.mktemp("server"), _free_port()
+        folder, port = tmp_path_factory.mktemp("server"), free_port()
         small = {"weights": weights_path, "host": "127.0.0.1", "threads": 1, "precision": "fp32", "tile": TILE}
         stdout, stderr = (stack.enter_context((folder / name).open("wb")) for name in ("stdout", "stderr"))
         process = stack.enter_context(

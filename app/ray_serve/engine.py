@@ -1,0 +1,134 @@
+"""The deployment that computes: each replica has the weights once, and batches the tiles of all fronts."""
+
+import asyncio
+import logging
+import math
+import sys
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from numpy.typing import NDArray
+from ray import serve
+
+from app.engine import LocalEngine, find_weights
+from app.job import TileScheduler
+from app.logs import configure_logs
+from app.metrics import Metrics
+from app.ray_serve.messages import Finished, Reference, Running, Served, weights_of
+from app.room import Room
+from app.settings import Settings, load_settings
+from app.startup import Startup
+from model.segmenter import Piece, Task
+from model.tiles import Tile
+from model.weights_file import Weights, WeightsError, load_weights
+
+log = logging.getLogger(__name__)
+
+# Weights that are kept loaded: those that are served and, while they change, those of the requests on their way.
+KEPT = 2
+
+
+class PieceTask(Task):
+    """A tile of an image that is elsewhere."""
+
+    def __init__(self, piece: Piece) -> None:
+        self._piece = piece
+        self.tiles = [piece.tile]
+
+    def cut(self, tile: Tile) -> Piece:  # noqa: ARG002 - there is but one
+        return self._piece
+
+    def paste(self, tile: Tile, finished: NDArray[Any]) -> None:  # noqa: ARG002
+        self.finished = finished
+
+
+@dataclass(frozen=True)
+class Net:
+    """Weights that are loaded, and the queue before their engine."""
+
+    weights: Weights
+    scheduler: TileScheduler
+
+
+@serve.deployment(name="Engine", max_ongoing_requests=64)
+class Engine:
+    """A replica. Weights that it was not told of are loaded when the first tile asks for them."""
+
+    def __init__(self) -> None:
+        settings = load_settings()
+        configure_logs(settings.log_level)
+        self._settings = settings.model_copy(update={"threads": settings.threads or _assigned_threads()})
+        self._replica = serve.get_replica_context().replica_tag
+        self._nets: OrderedDict[Reference, asyncio.Task[Net]] = OrderedDict()
+
+    async def reconfigure(self, user_config: object) -> None:
+        """Loads what is to be served. If that fails there goes on what was served before; the log says why."""
+        try:
+            await self.find(weights_of(user_config))
+        except WeightsError as error:
+            if not self._nets:
+                raise
+            log.error("weights stay as they were", extra={"fields": {"problem": str(error)}})
+
+    async def find(self, weights: str | None) -> Served:
+        """Loads the weights of a file or folder, or those of SEGMENT_WEIGHTS. Raises SettingsError, WeightsError."""
+        settings = self._settings if weights is None else self._settings.model_copy(update={"weights": Path(weights)})
+        path = await asyncio.to_thread(find_weights, settings)
+        read = await asyncio.to_thread(load_weights, path)
+        reference = Reference(str(path), read.sha256)
+        engine = (await self._net(reference)).scheduler.engine
+        return Served(reference, read.description, Running(engine.name, engine.device, engine.precision))
+
+    async def compute(self, reference: Reference, piece: Piece) -> Finished:
+        """A tile's core. Raises EngineFailed, WeightsError."""
+        net = await self._net(reference)
+        task = PieceTask(piece)
+        await net.scheduler.run(task)
+        return Finished(task.finished, self._replica)
+
+    def check_health(self) -> None:
+        """Raises RuntimeError, upon which Ray Serve replaces the replica."""
+        loaded = [task.result() for task in self._nets.values() if task.done() and not task.exception()]
+        if not all(net.scheduler.alive for net in loaded):
+            raise RuntimeError("a thread of the engine has died")
+
+    async def _net(self, reference: Reference) -> Net:
+        if reference not in self._nets:
+            self._nets[reference] = asyncio.create_task(asyncio.to_thread(_load, self._settings, reference))
+        self._nets.move_to_end(reference)
+        loading = self._nets[reference]
+        try:
+            net = await asyncio.shield(loading)  # whoever waits may give up, others wait, too
+        except Exception:
+            if self._nets.get(reference) is loading and loading.done():
+                del self._nets[reference]
+            raise
+        await self._forget()
+        return net
+
+    async def _forget(self) -> None:
+        while len(self._nets) > KEPT:
+            reference, loading = self._nets.popitem(last=False)
+            net = await loading
+            await asyncio.to_thread(net.scheduler.close)
+            log.info("weights forgotten", extra={"fields": {"file": reference.path, "model": net.weights.label}})
+
+
+def _load(settings: Settings, reference: Reference) -> Net:
+    weights = load_weights(Path(reference.path))
+    if weights.sha256 != reference.sha256:
+        raise WeightsError(f"weights {reference.path}: not the file that was to be served, it has changed")
+    metrics = Metrics()
+    room = Room(sys.maxsize, math.inf, metrics.queue_pixels)  # fronts have limits, and a replica takes so many tiles
+    scheduler = LocalEngine(settings, weights).start(room, metrics, Startup())
+    log.info("ready", extra={"fields": {"model": weights.label, "threads": settings.threads}})
+    return Net(weights, scheduler)
+
+
+def _assigned_threads() -> int:
+    """As many as Ray has given this replica CPUs."""
+    cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
+    return max(1, int(cpus))

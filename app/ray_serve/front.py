@@ -1,0 +1,109 @@
+"""The deployment that speaks HTTP: the service's own application, with engines elsewhere."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.application import assemble
+from app.logs import configure_logs
+from app.ray_serve.flight import Flight
+from app.ray_serve.messages import Served, weights_of
+from app.ray_serve.scheduler import ClusterScheduler, Engines
+from app.service import Service
+from app.settings import load_settings
+from app.startup import Startup
+from model.weights_file import WeightsError
+
+log = logging.getLogger(__name__)
+
+# Of the largest tiles, how many are on their way to each replica of the engine: one is computed, the others wait there.
+AHEAD = 4
+
+# Between two looks at how many replicas there are.
+LOOK_S = 2.0
+
+
+class ProxyNamesRequests:
+    """Takes the X-Request-ID out of answers: Ray Serve's proxy gives each request one, and puts it in itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_without_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                del MutableHeaders(scope=message)["X-Request-ID"]
+            await send(message)
+
+        await self.app(scope, receive, send_without_id)
+
+
+@serve.deployment(name="Front", max_ongoing_requests=1000)
+@serve.ingress()
+class Front:
+    """A replica."""
+
+    def __init__(self, engine: "DeploymentHandle[Any]") -> None:
+        """`engine`: a handle of the deployment `Engine`."""
+        self._engine = engine
+        self._settings = load_settings()
+        configure_logs(self._settings.log_level)
+        self._limit = AHEAD * self._settings.tile**2
+        self._flight = Flight(self._limit)
+        self._configured = False
+
+    async def __serve_build_asgi_app__(self) -> FastAPI:
+        """Ray Serve's hook, see `serve.ingress`. Waits until an engine has the weights."""
+        startup = Startup()
+        served: Served = await self._engine.find.remote(None)
+        engines = Engines(self._engine, served, self._flight)
+        self._app = assemble(Service(self._settings, served.weights, engines), startup)
+        self._app.add_middleware(ProxyNamesRequests)
+        self._looking = asyncio.create_task(self._look())
+        return self._app
+
+    async def reconfigure(self, user_config: object) -> None:
+        """From now on other weights; requests on their way go on with theirs.
+
+        Weights that cannot be used leave those that are served, and a line in the log. A new replica does not start
+        with them, nor with others instead.
+        """
+        service: Service = self._app.state.service
+        try:
+            served: Served = await self._engine.find.remote(weights_of(user_config))
+        except WeightsError as error:
+            if not self._configured:
+                raise
+            log.error("weights stay as they were", extra={"fields": {"problem": str(error)}})
+            return
+        self._configured = True
+        if served.reference.sha256 != service.weights.sha256:
+            assert isinstance(service.scheduler, ClusterScheduler)  # noqa: S101
+            self._app.state.service = service.with_weights(served.weights, service.scheduler.serving(served))
+            log.info("weights", extra={"fields": {"model": served.weights.label, "file": served.reference.path}})
+
+    async def _look(self) -> None:
+        """Keeps the limit of tiles on their way at this front's share of what the engines can have."""
+        here = serve.get_replica_context()
+        while True:
+            with suppress(RayServeException):
+                fronts, engines = await asyncio.to_thread(
+                    _replicas, here.app_name, here.deployment, self._engine.deployment_name
+                )
+                self._flight.set_limit(self._limit * max(1, engines) // max(1, fronts))
+            await asyncio.sleep(LOOK_S)
+
+
+def _replicas(application: str, *deployments: str) -> list[int]:
+    """How many of each deployment are running."""
+    found = serve.status().applications[application].deployments
+    counts = [{str(state.value): count for state, count in found[name].replica_states.items()} for name in deployments]
+    return [count.get("RUNNING", 0) for count in counts]

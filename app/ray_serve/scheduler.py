@@ -1,0 +1,135 @@
+"""The scheduler of a front: tiles go to the replicas of the engine, and what is lost on the way is sent again."""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from prometheus_client import Counter
+from ray.exceptions import ObjectLostError, RayActorError, RayError
+from ray.serve.exceptions import RayServeException, ReplicaUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from app.job import EngineFailed, Job
+from app.metrics import Metrics
+from app.ray_serve.flight import Flight
+from app.ray_serve.messages import Finished, Running, Served
+from app.room import Room
+from app.startup import Startup
+from model.preprocessing import Values
+from model.segmenter import Piece, Task
+from model.tiles import Tile
+
+log = logging.getLogger(__name__)
+
+# A tile that ends the replica which computes it must not end them all.
+ATTEMPTS = 4
+
+# Before the second attempt, seconds; before each later one twice as long.
+PAUSE_S = 0.1
+
+# The replica, its node, or what it had computed is gone: another one can do it.
+LOST = (RayActorError, ObjectLostError, ReplicaUnavailableError)
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The engine's replicas: a `Computing`. `flight`: the tiles on their way to them, of whatever weights."""
+
+    handle: "DeploymentHandle[Any]"
+    served: Served
+    flight: Flight
+
+    def start(self, room: Room, metrics: Metrics, startup: Startup) -> "ClusterScheduler":
+        startup.done("connect")
+        return ClusterScheduler(self, room, metrics, Traffic(metrics))
+
+
+class Traffic:
+    """What is counted besides a service's own `Metrics`."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        registry = metrics.registry
+        self.computed = Counter(
+            "segment_replica_tiles", "Tiles computed, by replica of the engine.", ("replica",), registry=registry
+        )
+        self.lost = Counter("segment_lost_tiles", "Tiles sent again: their replica was lost.", registry=registry)
+
+
+class ClusterScheduler:
+    """A `TileScheduler`. Requests take turns tile by tile; it lives on one event loop."""
+
+    alive = True  # whether the engines are is Ray's to know
+
+    def __init__(self, engines: Engines, room: Room, metrics: Metrics, traffic: Traffic) -> None:
+        self._engines, self.room, self._metrics, self._traffic = engines, room, metrics, traffic
+        self._flight = engines.flight
+
+    @property
+    def engine(self) -> Running:
+        return self._engines.served.engine
+
+    def serving(self, served: Served) -> "ClusterScheduler":
+        """The same, for other weights."""
+        return ClusterScheduler(replace(self._engines, served=served), self.room, self._metrics, self._traffic)
+
+    async def run(self, *tasks: Task) -> Job:
+        job = Job(tasks, self.room)
+        try:
+            await self._send(job)
+        except BaseExceptionGroup as failures:  # one tells enough
+            raise failures.exceptions[0] from failures
+        finally:
+            self._metrics.dropped_tiles.inc(len(job.waiting))
+            job.share.give_back(job.waiting_pixels)
+        return job
+
+    def close(self) -> None:
+        """Nothing is queued when all requests are answered."""
+
+    async def _send(self, job: Job) -> None:
+        flying: set[asyncio.Task[None]] = set()
+        async with asyncio.TaskGroup() as group:
+            while job.waiting:
+                pixels = job.waiting[0][1].pixels
+                if flying:
+                    await self._flight.take(pixels)
+                else:
+                    self._flight.take_at_once(pixels)  # nobody waits for others' tiles with none on its way
+                sent = group.create_task(self._compute(job, *job.waiting.popleft()))
+                flying.add(sent)
+                sent.add_done_callback(flying.discard)
+
+    async def _compute(self, job: Job, task: Task, tile: Tile) -> None:
+        started = time.perf_counter()
+        job.started = job.started or started
+        try:
+            finished = await self._attempts(task.cut(tile))
+            task.paste(tile, finished.core)
+            self._traffic.computed.labels(finished.replica).inc()
+            self._metrics.tiles.inc()
+            # Little's law: what is on its way, by the time it takes, is what gets done
+            self.room.measured(self._flight.pixels / (time.perf_counter() - started))
+        finally:
+            self._flight.give_back(tile.pixels)
+            job.share.give_back(tile.pixels)
+
+    async def _attempts(self, piece: Piece) -> Finished:
+        # whole in memory of its own: that is what the object store takes
+        piece = replace(piece, pixels=cast(Values, np.ascontiguousarray(piece.pixels)))
+        for attempt in range(ATTEMPTS):
+            try:
+                finished: Finished = await self._engines.handle.compute.remote(self._engines.served.reference, piece)
+            except LOST as error:
+                self._traffic.lost.inc()
+                log.warning("tile lost", extra={"fields": {"attempt": attempt + 1, "error": type(error).__name__}})
+                await asyncio.sleep(PAUSE_S * 2**attempt)
+            except EngineFailed:
+                raise
+            except (RayError, RayServeException) as error:
+                raise EngineFailed("the engine failed") from error
+            else:
+                return finished
+        raise EngineFailed("replica after replica was lost")

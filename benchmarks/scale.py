@@ -1,0 +1,257 @@
+"""`python -m benchmarks.scale [--json]`: one and two engines of a Ray cluster, measured and simulated; then many.
+
+What each step costs is measured by itself: the engine alone, decoding, encoding, and from single requests to one engine
+what HTTP and Ray add. The simulation gets these and nothing else; how well it does is seen beside the measured times
+of one and two engines (of one core each). Then it says what larger clusters would do: that nobody has measured.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.measuring import Answer, Client, closed_loop, form, versions
+from benchmarks.memory import picture
+from benchmarks.simulation import HALO, MEGA, Cluster, Costs, Outcome, Simulation
+from model.engines.choice import bundled_weights, choose, make_engine
+from model.engines.pytorch import chip
+from model.images import decode_image, encode_png
+from model.segmenter import TILE, Segmenter, to_mask
+from model.weights_file import load_weights
+from tests.end_to_end.cluster import cluster
+from tests.end_to_end.conftest import free_port
+
+SMALL, CLIENTS = 512, 8
+REPEATS = 5
+ENGINES = (1, 2)
+
+# Of the predictions: a gigabyte a second is what 10 Gb/s Ethernet carries.
+NETWORK_MB_PER_S = 1000.0
+MANY = (1, 2, 4, 8, 16, 32, 64, 128)
+# A lab at work sends an image of 2048 x 2048 every so many seconds, at random times.
+LAB_SIDE, LAB_GAP_S, LABS = 2048, 120.0, 1000
+LAB_ENGINES = (20, 24, 28, 32, 40, 48, 64, 96)
+LAB_SECONDS = 1800.0
+# Volumes and slides, megapixels of one byte, and the hours that they may take.
+BULK = {"a petabyte volume": (1e9, 30 * 24.0), "a slide of 100,000 x 100,000": (1e4, 0.1)}
+
+
+def main() -> int:
+    """The command; returns the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.splitlines()[0])
+    parser.add_argument("--side", type=int, default=8192, help="of the large image, pixels (default: 8192)")
+    parser.add_argument("--seconds", type=float, default=20, help="of small images, for each number of engines")
+    parser.add_argument("--seed", type=int, default=0, help="of the simulation")
+    parser.add_argument("--core-hour", type=float, default=0.04, metavar="USD", help="price of a core (default: 0.04)")
+    parser.add_argument("--costs", type=json.loads, metavar="JSON", help="take these costs, measure nothing")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    arguments = parser.parse_args()
+    result = predict(Costs(**arguments.costs), arguments) if arguments.costs else measure(arguments)
+    print(json.dumps(result, indent=1) if arguments.json else _tables(result))
+    return 0
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The result of the command."""
+    costs, measured, large = _alone(), [], picture(arguments.side)
+    for engines in ENGINES:
+        _say(f"{engines} engines")
+        with _cluster(engines) as port:
+            if engines == 1:
+                costs = _with_http(costs, port)
+            measured.append(_load(port, large, arguments.seconds))
+    simulated = [_simulate(costs, engines, arguments) for engines in ENGINES]
+    return {
+        "chip": chip(torch.device("cpu")),
+        "cores": os.cpu_count(),
+        "versions": versions("torch", "openvino", "ray"),
+        "side": arguments.side,
+        "measured": measured,
+        "simulated": simulated,
+        **predict(costs, arguments),
+    }
+
+
+def predict(costs: Costs, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What no cluster was there to measure: engines of a core each on machines of their own, fronts on theirs."""
+    large, labs = [], []
+    for engines in MANY:
+        there = Cluster(engines, fronts=1, mb_per_s=NETWORK_MB_PER_S)
+        large.append({"engines": engines} | _seconds(Simulation(costs, there, arguments.seed).arrivals([(0, 8192)])))
+    random = np.random.default_rng(arguments.seed)
+    gaps = random.exponential(LAB_GAP_S / LABS, round(LABS * LAB_SECONDS / LAB_GAP_S))
+    requests = [(float(at), LAB_SIDE) for at in gaps.cumsum()]
+    for engines in LAB_ENGINES:
+        there = Cluster(engines, fronts=2, mb_per_s=NETWORK_MB_PER_S)
+        labs.append({"engines": engines} | _seconds(Simulation(costs, there, arguments.seed).arrivals(requests)))
+    bulk = [_bulk(costs, name, *job, arguments.core_hour) for name, job in BULK.items()]
+    return {"costs": asdict(costs), "large": large, "labs": labs, "bulk": bulk}
+
+
+def _bulk(costs: Costs, name: str, megapixels: float, hours: float, core_hour: float) -> dict[str, Any]:
+    """What a job needs that is cut into tiles of the largest size, with nothing shared but the storage."""
+    core = ((TILE - 2 * HALO) / TILE) ** 2  # of a window
+    seconds = megapixels * (costs.compute / core + costs.tile / (core * TILE**2 / MEGA))
+    seconds += megapixels * (costs.decode / core + costs.encode)
+    cores, moved = seconds / 3600 / hours, megapixels / core + megapixels
+    return {
+        "job": name,
+        "core_hours": round(seconds / 3600, 1),
+        "usd": round(seconds / 3600 * core_hour, 2),
+        "hours": hours,
+        "cores": round(cores, 1),
+        "mb_per_s_a_core": round(moved / seconds, 2),
+        "mb_per_s": round(cores * moved / seconds, 1),
+    }
+
+
+def _seconds(outcome: Outcome) -> dict[str, float]:
+    return {
+        "p50_s": round(outcome.percentile(0.5), 3),
+        "p99_s": round(outcome.percentile(0.99), 3),
+        "busy": round(outcome.busy, 3),
+    }
+
+
+def _alone() -> Costs:
+    """What the steps cost without HTTP and Ray."""
+    _say("the engine alone")
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        tile, compute = pool.submit(_engine_costs).result()
+        together = [each.result() for each in [pool.submit(_engine_costs) for _ in range(os.cpu_count() or 1)]]
+    crowding = statistics.mean(slope for _, slope in together) / compute
+    image = decode_image(picture(4 * SMALL))
+    megapixels = image.size / MEGA
+    mask, file = to_mask(image[None].astype(np.float32) / np.float32(255), 0.5), encode_png(image)
+    decode = _median(lambda: decode_image(file)) / megapixels
+    encode = _median(lambda: encode_png(mask)) / megapixels
+    return Costs(decode, encode, 0.0, 0.0, tile, compute, max(1.0, crowding))
+
+
+def _median(run: Callable[[], object]) -> float:
+    seconds = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def _engine_costs() -> tuple[float, float]:
+    """Seconds of a tile, and of a megapixel on top, of the default engine on one thread."""
+    segmenter = _one_thread()
+    points = []
+    for side in (SMALL, TILE):
+        task = segmenter.task(np.random.default_rng(0).integers(0, 256, (side, side), np.uint8))
+        [tile] = task.tiles
+        segmenter.run([(task, tile)])
+        points.append((tile.pixels / MEGA, _median(partial(segmenter.run, [(task, tile)]))))
+    (small, quick), (large, slow) = points
+    slope = (slow - quick) / (large - small)
+    return max(0.0, quick - slope * small), slope
+
+
+def _one_thread() -> Segmenter:
+    weights = load_weights(bundled_weights())
+    return Segmenter(weights, make_engine(weights, choose(weights), threads=1))
+
+
+@contextmanager
+def _cluster(engines: int) -> Iterator[int]:
+    """The port of a cluster that is ready, and has seen an image of each kind."""
+    with tempfile.TemporaryDirectory() as folder, cluster(Path(folder), free_port(), engines, threads=1) as running:
+        port = int(running.url.rpartition(":")[2])
+        for side in (SMALL, SMALL, TILE, TILE):
+            _post(port, picture(side))
+        yield port
+
+
+def _post(port: int, image: bytes) -> Answer:
+    client = Client(port, form("/segment", image))
+    try:
+        answer = asyncio.run(client.ask())
+    finally:
+        client.close()
+    if not answer.is_png:
+        raise SystemExit(f"benchmarks.scale: {answer.status} {answer.body[:200].decode(errors='replace')}")
+    return answer
+
+
+def _with_http(costs: Costs, port: int) -> Costs:
+    """What HTTP and Ray add to an image of one tile: told apart by the answer's own timing."""
+    send, request, image = [], [], picture(SMALL)
+    megapixels = SMALL * SMALL / MEGA
+    for _ in range(4 * REPEATS):
+        started = time.perf_counter()
+        timing = _post(port, image).headers["server-timing"]
+        seconds = time.perf_counter() - started
+        stages = {name: float(ms) / 1000 for name, ms in re.findall(r"(\w+);dur=([\d.]+)", timing)}
+        send.append(stages["infer"] - costs.tile - costs.compute * megapixels)
+        request.append(seconds - sum(stages.values()))
+    return replace(costs, send=max(0.0, statistics.median(send)), request=max(0.0, statistics.median(request)))
+
+
+def _load(port: int, large: bytes, seconds: float) -> dict[str, float]:
+    started = time.perf_counter()
+    _post(port, large)
+    took = time.perf_counter() - started
+    load = asyncio.run(closed_loop(port, form("/segment", picture(SMALL)), CLIENTS, seconds))
+    return {"large_s": took, "images_per_s": load.images_per_s, "p50_s": load.ms(50) / 1000}
+
+
+def _simulate(costs: Costs, engines: int, arguments: argparse.Namespace) -> dict[str, float]:
+    here = Cluster(engines, cores=os.cpu_count())
+    large = Simulation(costs, here, arguments.seed).arrivals([(0, arguments.side)])
+    small = Simulation(costs, here, arguments.seed).clients(CLIENTS, SMALL, 60)
+    return {
+        "large_s": large.latencies[0],
+        "images_per_s": small.images_per_s,
+        "p50_s": small.percentile(0.5),
+    }
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _tables(result: dict[str, Any]) -> str:
+    lines = [", ".join(f"{name} {1000 * value:.2f}" for name, value in result["costs"].items()) + " (ms; crowding: x)"]
+    if "measured" in result:
+        lines += [f"{result['chip']}, {result['cores']} cores, {result['versions']}", ""]
+        names = {"large_s": f"{result['side']} x {result['side']}, s", "images_per_s": "512 x 512, images/s"}
+        names["p50_s"] = "512 x 512, p50, s"
+        lines += ["| | engines | measured | simulated | simulated / measured |", "|---" * 5 + "|"]
+        for key, name in names.items():
+            for engines, real, model in zip(ENGINES, result["measured"], result["simulated"], strict=True):
+                ratio = model[key] / real[key]
+                lines.append(f"| {name} | {engines} | {real[key]:.2f} | {model[key]:.2f} | {ratio:.2f} |")
+        one, two = (each["large_s"] for each in result["measured"])
+        lines += ["", f"the large image on two engines takes {two / one:.2f} of the time on one"]
+    for title, rows in (("8192 x 8192", result["large"]), (f"{LABS} labs", result["labs"])):
+        lines += ["", f"| {title}: engines | p50, s | p99, s | busy |", "|---" * 4 + "|"]
+        lines += [f"| {row['engines']} | {row['p50_s']} | {row['p99_s']} | {row['busy']:.0%} |" for row in rows]
+    lines += ["", "| job | core hours | USD | within hours | cores | MB/s a core | MB/s in all |", "|---" * 7 + "|"]
+    lines += [f"| {' | '.join(str(value) for value in row.values())} |" for row in result["bulk"]]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
