@@ -5,14 +5,15 @@ does not matter, and a resumed training goes on with exactly the samples it woul
 """
 
 import signal
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import lru_cache, partial
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from training.augment import Augmentation, Label, Planes, Random, draw_warp, flips, photometric
 from training.borders import border_weights
@@ -65,17 +66,30 @@ class SampleStream(Dataset[Batch]):
 
 
 def make_loader(
-    stream: SampleStream, recipe: Recipe, first: int, steps: int, workers: int, *, pin: bool
+    stream: SampleStream,
+    recipe: Recipe,
+    first: int,
+    steps: int,
+    workers: int,
+    *,
+    pin: bool,
+    share: Sequence[int] | None = None,
 ) -> DataLoader[Batch]:
-    """The batches of the steps `first` to `steps`."""
+    """The batches of the steps `first` to `steps`; of each the images of these numbers alone, if a `share` is given."""
+    numbers = range(recipe.batch) if share is None else share
+    drawn = numbers or [0]  # one image, of which none is kept, has the shape of none
     return DataLoader(
         stream,
-        batch_size=recipe.batch,
-        sampler=range(first * recipe.batch, steps * recipe.batch),
+        batch_sampler=[[step * recipe.batch + number for number in drawn] for step in range(first, steps)],
+        collate_fn=partial(_collate, count=len(numbers)),
         num_workers=workers,
         worker_init_fn=_prepare_worker,
         pin_memory=pin,
     )
+
+
+def _collate(samples: list[Batch], count: int) -> list[Tensor]:
+    return [tensors[:count] for tensors in default_collate(samples)]
 
 
 @lru_cache(maxsize=4)

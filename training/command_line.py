@@ -146,9 +146,18 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
 def _add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument(
-        "--workers", type=_count, default=min(4, (os.cpu_count() or 2) - 1), help="processes that load and augment"
+        "--workers",
+        type=_count,
+        default=min(4, (os.cpu_count() or 2) - 1),
+        help="processes that load and augment (under torchrun: of each)",
     )
     parser.add_argument("--compile", action="store_true", help="compile the net first (slower on CPUs, see the README)")
+    parser.add_argument(
+        "--sync-batch-norm",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="under torchrun: statistics of the whole batch, not of each process's share (default: yes)",
+    )
 
 
 def _count(text: str) -> int:

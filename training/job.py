@@ -13,13 +13,14 @@ from model.segmenter import Segmenter
 from model.weights_file import Objects, Weights, WeightsError
 from training import memory, pace
 from training.checkpoints import Checkpoints, State
-from training.data import DataError, Sample, split_samples
+from training.data import DataError, Sample, fingerprint, split_samples
 from training.evaluation import ClassEvaluation, Evaluation
 from training.initial import initial_weights
 from training.inspection import background_is_borders
 from training.machine import Machine
 from training.memory import TooLittleMemory
 from training.options import check_options, make_recipe
+from training.processes import ALONE, Processes
 from training.provenance import configuration, describe, today
 from training.recipe import Recipe
 from training.report import write_report
@@ -27,10 +28,13 @@ from training.run_folder import RunFolder
 from training.trainer import Limits, Trainer, TrainingError
 
 
-def run(arguments: argparse.Namespace, samples: list[Sample]) -> int:
-    """Trains; returns the exit code of the command. Raises DataError, KeyboardInterrupt before the first step."""
+def run(arguments: argparse.Namespace, samples: list[Sample], processes: Processes) -> int:
+    """Trains; returns the exit code of the command, the same in all processes.
+
+    Raises DataError, KeyboardInterrupt before the first step.
+    """
     try:
-        return _train(arguments, prepare(arguments, samples))
+        return _train(arguments, prepare(arguments, samples, processes))
     except (EngineError, WeightsError, TooLittleMemory) as error:
         raise DataError(str(error)) from error
     except OSError as error:
@@ -39,18 +43,19 @@ def run(arguments: argparse.Namespace, samples: list[Sample]) -> int:
 
 def _train(arguments: argparse.Namespace, trainer: Trainer) -> int:
     """All that is after the first checkpoint: whatever comes, `--resume` can go on."""
+    processes = trainer.machine.processes
     try:
         trainer.run()
-        print(finish(arguments, trainer), f"report: {report(trainer)}", sep="\n")
+        processes.say(*processes.on_main(lambda: [finish(arguments, trainer), f"report: {report(trainer)}"]))
     except TrainingError as error:
-        print(f"training: {error}", file=sys.stderr)
+        processes.say(f"training: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         kept = f"all up to step {trainer.saved_step} is kept, and --resume goes on from there"
-        print(f"training: {_cannot_write(trainer.folder.path, error)}; {kept}", file=sys.stderr)
+        processes.say(f"training: {_cannot_write(trainer.folder.path, error)}; {kept}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"training: stopped; --resume goes on from {trainer.folder.path}", file=sys.stderr)
+        processes.say(f"training: stopped; --resume goes on from {trainer.folder.path}", file=sys.stderr)
         return 130
     return 0
 
@@ -59,18 +64,20 @@ def _cannot_write(folder: Path, error: OSError) -> str:
     return f"{folder}: cannot be written to ({error.strerror or error})"
 
 
-def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
+def prepare(arguments: argparse.Namespace, samples: list[Sample], processes: Processes = ALONE) -> Trainer:
     """Everything before the first step; the folder is touched last.
 
-    Raises DataError, EngineError, WeightsError, TooLittleMemory, OSError.
+    Raises DataError, EngineError, WeightsError, TooLittleMemory, OSError: the same in all processes, since they have
+    the same data and options, and files are read and written by the main one.
     """
-    device = choose_device(arguments.device)
-    init = initial_weights(arguments, samples)
-    state = _checkpoint(arguments.out) if arguments.resume else None
+    processes.same("images or labels", lambda: fingerprint(samples))
+    device = processes.each(lambda: choose_device(processes.device(arguments.device)))
+    init = processes.on_main(lambda: initial_weights(arguments, samples))
+    state = processes.on_main(lambda: _checkpoint(arguments.out)) if arguments.resume else None
     recipe = make_recipe(arguments, samples, init)
     training, validation = split_samples(samples, recipe.validation_fraction)
     check_options(arguments, validation)
-    machine = Machine(device, arguments.workers, _parts(recipe, training, device, state), arguments.compile)
+    machine = _machine(arguments, recipe, training, device, processes, state)
     if arguments.minutes:
         may_narrow = init is None and arguments.width is None and recipe.name == "default"
         if state:
@@ -85,7 +92,7 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
         description,
         training,
         validation,
-        RunFolder(arguments.out, resume=state is not None),
+        processes.on_main(lambda: RunFolder(arguments.out, resume=state is not None)),
         machine,
         seed=arguments.seed,
         init=init.tensors if init else None,
@@ -93,12 +100,11 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample]) -> Trainer:
     )
     if state:
         trainer.resume(state)
-    trainer.folder.lock()
-    trainer.folder.clean()
+    processes.on_main(trainer.folder.occupy)
     # before anything else is in the folder: whatever is there has a checkpoint, and a disk that is full is known of now
     trainer.save()
-    trainer.folder.write_config(configuration(arguments, trainer))
-    print(_introduction(trainer, init), flush=True)
+    processes.on_main(lambda: trainer.folder.write_config(configuration(arguments, trainer)))
+    processes.say(_introduction(trainer, init))
     return trainer
 
 
@@ -133,17 +139,27 @@ def report(trainer: Trainer) -> Path:
     return write_report(trainer.folder, trainer.validation, segmenter)
 
 
-def _parts(recipe: Recipe, training: list[Sample], device: torch.device, state: State | None) -> int:
-    """Of a batch; a resumed training goes on as it began. Raises DataError, TooLittleMemory."""
+def _machine(
+    arguments: argparse.Namespace,
+    recipe: Recipe,
+    training: list[Sample],
+    device: torch.device,
+    processes: Processes,
+    state: State | None,
+) -> Machine:
+    """Raises DataError, TooLittleMemory."""
     height, width = _input_size(recipe, training)
-    parts: int = state["parts"] if state else memory.choose_parts(recipe, height, width, device)
+    parts: int = state["parts"] if state else 1  # a resumed training goes on as it began, if it fits other processes
+    if not state or state.get("processes", 1) != processes.count:
+        parts = max(parts, memory.choose_parts(recipe, height, width, device, processes))
+    machine = Machine(device, arguments.workers, parts, arguments.compile, processes, arguments.sync_batch_norm)
     side = 2**recipe.net.depth
-    if recipe.batch in (1, parts) and max(height, width) <= side:
+    if machine.fewest_normalised(recipe.batch) == 1 and max(height, width) <= side:
         raise DataError(
             f"{width} x {height} pixels are too few for a net of depth {recipe.net.depth} and one image at a time: its "
             f"lowest level would be a single pixel; more than {side} pixels on a side, or a --batch of 2, will do"
         )
-    return parts
+    return machine
 
 
 def _as_planned(recipe: Recipe, state: State, may_narrow: bool) -> Recipe:
@@ -188,11 +204,15 @@ def _objects(arguments: argparse.Namespace, samples: list[Sample], init: Weights
 def _introduction(trainer: Trainer, init: Weights | None) -> str:
     recipe, machine = trainer.recipe, trainer.machine
     begin = f", starting from {init.label}" if init else ""
+    count = machine.processes.count
+    shared = f", shared by {count} processes" if count > 1 else ""
     lines = [
         f"{len(trainer.stream.samples)} images to train on, {len(trainer.validation)} held out; "
-        f"{trainer.steps} steps of {recipe.batch} on {machine.device}; width {recipe.net.width}{begin}; "
+        f"{trainer.steps} steps of {recipe.batch} on {machine.device}{shared}; width {recipe.net.width}{begin}; "
         f"into {trainer.folder.path}"
     ]
     if machine.parts > 1:
         lines.append(f"memory is short: each batch of {recipe.batch} is computed in {machine.parts} parts")
+    if count > recipe.batch:
+        lines.append(f"warning: {count - recipe.batch} of {count} processes have nothing to do; a larger --batch?")
     return "\n".join(lines)

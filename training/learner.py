@@ -35,8 +35,11 @@ class Learner:
         net = UNet(recipe.net)
         if init:
             net.load_state_dict(init)
+        net.to(device)
+        if machine.sync_batch_norm:
+            machine.processes.synchronise_batch_norm(net)
         self._layout = memory_format(net)
-        self.net: UNet = net.to(device).to(memory_format=self._layout)  # type: ignore[call-overload]  # torch's stubs
+        self.net: UNet = net.to(memory_format=self._layout)  # type: ignore[call-overload]  # torch's stubs
         self._forward = cast(nn.Module, torch.compile(self.net)) if machine.compiled else self.net
         self._average = _average(self.net, recipe.ema_decay)
         self.optimizer = _optimizer(self.net, recipe)
@@ -62,18 +65,25 @@ class Learner:
             logits: Tensor = self._forward(images)
         return logits.float()
 
-    def gradients(self, images: Tensor, targets: Tensor, weights: Tensor) -> float:
+    def gradients(self, images: Tensor, targets: Tensor, weights: Tensor, *, batch: int | None = None) -> float:
         """The batch's loss, and the gradients for `update`.
 
+        `batch`: of how many images these are this process's share; None: they are all of it.
         In several parts, each has its own batch statistics and Dice, so this is close to the whole batch, not equal.
         """
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.machine.device)
-        for part in zip(*(tensor.chunk(self.machine.parts) for tensor in (images, targets, weights)), strict=True):
-            wanted, counts = (tensor.to(self.machine.device, non_blocking=True) for tensor in part[1:])
-            loss = self._criterion(self.logits(part[0]), wanted, counts) * (len(wanted) / len(targets))
+        batch = batch or len(targets)
+        divided = self.machine.divided(batch)
+        sizes = [len(mine) for _, mine in divided]
+        pieces = zip(*(torch.split(tensor, sizes) for tensor in (images, targets, weights)), strict=True)
+        for (part, mine), piece in zip(divided, pieces, strict=True):
+            wanted, counts = (tensor.to(self.machine.device, non_blocking=True) for tensor in piece[1:])
+            share = losses.Share(len(mine) / len(part), self.machine.processes.total)
+            loss = self._criterion(self.logits(piece[0]), wanted, counts, share) * (len(part) / batch)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
+        self.machine.processes.add_gradients(self.net.parameters())
         return total.item()
 
     def update(self) -> None:

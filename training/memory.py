@@ -8,6 +8,7 @@ import torch
 
 from training.learner import Learner
 from training.machine import Machine
+from training.processes import ALONE, Processes
 from training.recipe import Recipe
 
 # Of what the backward pass keeps: what gradients, workspaces and the loss take beside it at the peak. Measured on a
@@ -23,10 +24,14 @@ class TooLittleMemory(RuntimeError):
     """Not even one image of the batch fits."""
 
 
-def choose_parts(recipe: Recipe, height: int, width: int, device: torch.device) -> int:
-    """In how many parts a batch of images H x W must be computed to fit the free memory. Raises TooLittleMemory."""
-    image, free = image_bytes(recipe, height, width, device), SHARE * free_bytes(device)
-    fitting = int(free // image)
+def choose_parts(recipe: Recipe, height: int, width: int, device: torch.device, processes: Processes = ALONE) -> int:
+    """In how many parts a batch of images H x W must be computed to fit the free memory of each of the processes.
+
+    Raises TooLittleMemory.
+    """
+    image = image_bytes(recipe, height, width, device)
+    free = processes.least(SHARE * free_bytes(device) / processes.sharing(device.type))
+    fitting = int(free // image) * processes.count
     if fitting < 1:
         raise TooLittleMemory(
             f"training on one {width} x {height} image takes {_gigabytes(image)}, and {_gigabytes(free)} of memory are "

@@ -62,18 +62,20 @@ def plan(
     pace, available = seconds_per_step(recipe, machine, training), SHARE * minutes * 60
     height, width = (recipe.crop,) * 2 if recipe.crop else _largest(training)
     held_out = sum(sample.label.size for sample in validation)
-    check = held_out * (SCORING + SEGMENTING * pace / (recipe.batch * height * width))
+    # by the main process alone: of a step's pixels each has its share only
+    check = held_out * (SCORING + SEGMENTING * pace * machine.processes.count / (recipe.batch * height * width))
     checks = min(CHECKS, max(1, int(available / 5 // check))) if check else CHECKS
     steps = max(10, int(float(f"{(available - (checks + 1) * check) / pace:.1e}")))  # the report scores once more
     return steps, -(-steps // checks)
 
 
 def seconds_per_step(recipe: Recipe, machine: Machine, training: list[Sample]) -> float:
-    """As remembered, else as measured now (and then remembered)."""
-    memory, key = _recall(), _key(recipe, machine, training)
+    """As the main process remembers it, else as measured now (and then remembered)."""
+    processes, key = machine.processes, _key(recipe, machine, training)
+    memory = processes.on_main(_recall)
     if key not in memory:
-        memory[key] = _measure(recipe, machine, training)
-        _remember(memory)
+        memory[key] = processes.from_main(_measure(recipe, machine, training))
+        processes.on_main(lambda: _remember(memory))
     return memory[key]
 
 
@@ -88,9 +90,11 @@ def _measure(recipe: Recipe, machine: Machine, training: list[Sample]) -> float:
     """The median of real steps on real batches, by a net that is thrown away."""
     steps = WARM_UP + TIMED
     learner, stream = Learner(recipe, steps, machine, seed=0), SampleStream(training, recipe, seed=0)
+    share = machine.share(recipe.batch)
     seconds, started = [], time.perf_counter()
-    for batch in make_loader(stream, recipe, 0, steps, machine.workers, pin=machine.pins):
-        learner.gradients(*batch)  # ends with reading the loss, so the device has done its work
+    for batch in make_loader(stream, recipe, 0, steps, machine.workers, pin=machine.pins, share=share):
+        # ends with reading the loss, so the device has done its work
+        learner.gradients(*batch, batch=recipe.batch)
         learner.update()
         seconds.append(time.perf_counter() - started)
         started = time.perf_counter()
@@ -104,7 +108,7 @@ def _key(recipe: Recipe, machine: Machine, training: list[Sample]) -> str:
         "how": [str(machine.device), machine.workers, machine.parts, machine.compiled],
         "largest image": _largest(training),
         "recipe": recipe.model_dump(exclude={"steps", "epochs", "check_every"}, mode="json"),
-    }
+    } | machine.processes.facts
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -2,6 +2,7 @@
 
 import sys
 
+from training.processes import Processes, ProcessLost, joined, speaks
 from training.stopping import sigterm_interrupts
 
 
@@ -9,28 +10,36 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code: 0, 1 if training failed, 2 for bad input, 130 after Ctrl-C or SIGTERM."""
     with sigterm_interrupts():
         try:
-            return _run(argv)
+            with joined() as processes:
+                return _run(argv, processes)
         except KeyboardInterrupt:
-            print("training: stopped before its first step; nothing is lost", file=sys.stderr)
-            return 130
+            return _ended("stopped before its first step; nothing is lost", 130)
+        except ProcessLost as error:
+            return _ended(f"{error}; --resume goes on from the last checkpoint", 1)
 
 
-def _run(argv: list[str] | None) -> int:
+def _ended(why: str, code: int) -> int:
+    if speaks():
+        print(f"training: {why}", file=sys.stderr)
+    return code
+
+
+def _run(argv: list[str] | None, processes: Processes) -> int:
     # imported here, so that Ctrl-C is answered while they load
     from training.command_line import parse
     from training.data import DataError, load_samples
     from training.inspection import inspect
 
-    arguments = parse(argv)
+    arguments = processes.on_main(lambda: parse(argv))
     try:
-        samples = load_samples(arguments.data, arguments.scheme)
-        print(*inspect(samples, arguments.labels), sep="\n", flush=True)
+        samples = processes.each(lambda: load_samples(arguments.data, arguments.scheme))
+        processes.say(*processes.on_main(lambda: inspect(samples, arguments.labels)))
         # only now, since torch takes seconds to import and bad data should not
         from training import job
 
-        return job.run(arguments, samples)
+        return job.run(arguments, samples, processes)
     except (DataError, OSError) as error:
-        print(f"training: {error}", file=sys.stderr)
+        processes.say(f"training: {error}", file=sys.stderr)
         return 2
 
 

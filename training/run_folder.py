@@ -53,8 +53,7 @@ class RunFolder:
         self.path = path
         if not resume:
             path.mkdir(parents=True, exist_ok=True)
-            self.lock()
-            self.clean()  # first: what was killed before it had a checkpoint is no training to put aside
+            self.occupy()  # first: what was killed before it had a checkpoint is no training to put aside
             self._put_aside()
 
     @property
@@ -69,6 +68,11 @@ class RunFolder:
     def is_being_put_aside(self) -> bool:
         """Whether what lies there is of an earlier training: one was begun, and killed while it made room."""
         return self._unfinished.exists()
+
+    def occupy(self) -> None:
+        """Locks it and cleans it up. Raises DataError if another process trains there."""
+        self.lock()
+        self.clean()
 
     def lock(self) -> None:
         """For this process, until it ends, however it does. Raises DataError if another one trains there."""

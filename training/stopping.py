@@ -20,16 +20,16 @@ def sigterm_interrupts() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def asked_to_stop() -> Iterator[list[float]]:
+def asked_to_stop(*, patiently: bool = False) -> Iterator[list[float]]:
     """A list that is empty until SIGINT or SIGTERM comes, so that the loop stops between two steps and not within one.
 
-    Asked again later, when that takes too long, KeyboardInterrupt is raised at once.
+    Asked again later, when that takes too long, KeyboardInterrupt is raised at once, unless it is to wait `patiently`.
     """
     asked: list[float] = []
 
     def note(_number: int, _frame: object) -> None:
         asked.append(time.monotonic())
-        if asked[-1] - asked[0] > SAME_WISH:
+        if asked[-1] - asked[0] > SAME_WISH and not patiently:
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

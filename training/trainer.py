@@ -1,13 +1,13 @@
 """The training loop: steps, checks, the best weights kept, and when to stop."""
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NoReturn
 
 from torch import Tensor
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from model.engines.pytorch import TorchEngine
@@ -64,14 +64,15 @@ class Trainer:
         """`init`: weights to start from."""
         self.recipe, self.description, self.validation, self.folder = recipe, description, validation, folder
         self.machine, self.seed, self.limits = machine, seed, limits
+        self._processes = machine.processes
         self.stream = SampleStream(training, recipe, seed)
         self.steps = recipe.total_steps(len(training))
         self.check_every = recipe.check_every or recipe.steps_per_epoch(len(training))
         self.learner = Learner(recipe, self.steps, machine, seed=seed, init=init)
         self.progress = Progress(best=Best(threshold=recipe.threshold))
         self.ended: Literal["finished", "out of time", "no longer better"] = "finished"
-        self.saved_step: int | None = None  # of the last checkpoint, written at `_saved`
-        self._saved = time.monotonic()
+        self.saved_step: int | None = None  # of the last checkpoint, written after `_saved` seconds of training
+        self._saved = 0.0
         self._checkpoints, self._curves = Checkpoints(folder.path), Curves(folder.path / CURVES)
         self._written: Best | None = None  # whose weights the folder has
         self._asked: list[float] = []  # whether to stop
@@ -91,15 +92,14 @@ class Trainer:
         Raises TrainingError if the loss is no number, OSError if the folder cannot be written to, KeyboardInterrupt
         after SIGINT or SIGTERM, with the checkpoint written: then `resume` goes on exactly where this stopped.
         """
-        workers, pin = self.machine.workers, self.machine.pins
-        loader = make_loader(self.stream, self.recipe, self.step, self.steps, workers, pin=pin)
-        with self._bar() as bar, asked_to_stop() as self._asked:
+        loader = self._loader()
+        with self._bar() as bar, asked_to_stop(patiently=not self._processes.main) as self._asked:
             clock = Clock(self.progress.seconds)
             self._between_steps(bar, clock)  # a check that was interrupted comes first
             for batch in () if self._is_over() else loader:
                 clock.arrived()
                 self._train_step(batch)
-                self.progress.seconds = clock.stepped()
+                self.progress.seconds = self._processes.from_main(clock.stepped())
                 bar.update()
                 bar.set_postfix(loss=f"{self.progress.losses[-1]:.4f}", best=f"{self.best.score:.4f}", refresh=False)
                 self._between_steps(bar, clock)
@@ -124,10 +124,14 @@ class Trainer:
 
     def save(self) -> None:
         """Writes the checkpoint, then what is made from it. Raises OSError; the checkpoint before is whole then."""
+        self._processes.on_main(self._save)
+        self._saved, self.saved_step = self.progress.seconds, self.step
+
+    def _save(self) -> None:
         # no generators of random numbers: what is drawn depends on seed and step alone
-        state = self.made_of | self.progress.state() | {"learner": self.learner.state(), "parts": self.machine.parts}
+        state = self.made_of | self.progress.state() | self.machine.facts | {"learner": self.learner.state()}
         self._checkpoints.save(state | {"trained": self.description.provenance.get("trained")})
-        self._saved, self.saved_step = time.monotonic(), self.step
+        self.saved_step = self.step
         if self.progress.history:
             self.folder.write_history(self.progress.history)
         if self.progress.best_weights and self._written is not self.best:
@@ -149,31 +153,38 @@ class Trainer:
             "--init": self.description.provenance.get("init"),
         }
 
+    def _loader(self) -> DataLoader[Batch]:
+        workers, pin, share = self.machine.workers, self.machine.pins, self.machine.share(self.recipe.batch)
+        return make_loader(self.stream, self.recipe, self.step, self.steps, workers, pin=pin, share=share)
+
     def _bar(self) -> "tqdm[NoReturn]":
-        return tqdm(total=self.steps, initial=self.step, unit="step", disable=None)
+        hidden = None if self._processes.main else True
+        return tqdm(total=self.steps, initial=self.step, unit="step", disable=hidden)
 
     def _between_steps(self, bar: "tqdm[NoReturn]", clock: Clock) -> None:
         """Checks and saves what is due. Raises KeyboardInterrupt, with all saved, if it was asked to stop."""
         self._stop_if_asked()
-        if time.monotonic() - self._saved >= SAVE_EVERY:
+        if self.progress.seconds - self._saved >= SAVE_EVERY:
             self.save()  # before a check, too, for that may take long
         if self._is_check_due():
-            bar.write(self._check(clock))
+            line = self._check(clock)
+            if self._processes.main:
+                bar.write(line)
+            self._stop_if_asked()
         clock.wrote()
-        self._stop_if_asked()
 
     def _is_check_due(self) -> bool:
         regular = self.step % self.check_every == 0 or self.step == self.steps
         return self.progress.checked < self.step and (regular or self._is_over())
 
     def _stop_if_asked(self) -> None:
-        if self._asked:
+        if self._processes.any(bool(self._asked)):
             if self.saved_step != self.step:
                 self.save()
             raise KeyboardInterrupt
 
     def _train_step(self, batch: Batch) -> None:
-        loss = self.learner.gradients(*batch)
+        loss = self.learner.gradients(*batch, batch=self.recipe.batch)
         if not math.isfinite(loss):
             raise TrainingError(self._no_numbers(f"the loss is {loss}"))
         if self.recipe.select == "training_loss" and -loss > self.best.score:
@@ -194,23 +205,30 @@ class Trainer:
 
     def _check(self, clock: Clock) -> str:
         """Scores, keeps the weights if they are the best, writes everything; returns a line on how it stands."""
+        progress = self.progress
+        # the others need no scores and no history, but must stop when the main process does
+        line, progress.checks_since_best = self._processes.on_main(lambda: self._score(clock))
+        progress.losses.clear()
+        progress.checked = self.step
+        self.save()
+        return line
+
+    def _score(self, clock: Clock) -> tuple[str, int]:
+        """The line, and how many checks there were since the best one."""
         # without held-out images, one to train on still shows whether anything is found
         evaluation = self._evaluate(self.validation or self.stream.samples[:1])
         progress = self.progress
         loss = sum(progress.losses) / len(progress.losses)
         row = {"loss": loss, "learning_rate": self.learner.rate, **clock.row()}
-        progress.losses.clear()
-        progress.checked = self.step
         progress.checks_since_best += 1
         if self.validation:
             row |= evaluation.summary()
         self._keep_if_best(evaluation)
         progress.history.append({"step": self.step, **row})
         self._curves.write(self.step, row)
-        self.save()
         shown = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
         warning = f"\nwarning: {evaluation.warning}" if evaluation.warning else ""
-        return f"step {self.step}/{self.steps}  {shown}{warning}"
+        return f"step {self.step}/{self.steps}  {shown}{warning}", progress.checks_since_best
 
     def _keep_if_best(self, evaluation: Evaluation | ClassEvaluation) -> None:
         if self.recipe.select != "validation":
