@@ -153,7 +153,9 @@ def _threads(sharing: int) -> int:
         if "OMP_NUM_THREADS" in psutil.Process(os.getppid()).environ():
             return torch.get_num_threads()
     cores = psutil.cpu_count(logical=False) or 1
-    return max(1, min(cores, len(psutil.Process().cpu_affinity() or [1] * cores)) // sharing)
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        cores = min(cores, len(os.sched_getaffinity(0)))
+    return max(1, cores // sharing)
 
 
 @dataclass
