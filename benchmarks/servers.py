@@ -44,10 +44,10 @@ class Server:
         return resident
 
     def get(self, path: str) -> Answer:
-        return asyncio.run(_ask_once(self.port, f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()))
+        return asyncio.run(ask_once(self.port, f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()))
 
     def post(self, image: bytes) -> Answer:
-        return asyncio.run(_ask_once(self.port, form(self.path, image)))
+        return asyncio.run(ask_once(self.port, form(self.path, image)))
 
     def mask(self, image: bytes) -> bytes:
         """The answer's PNG. Raises ServerError."""
@@ -57,7 +57,8 @@ class Server:
         return answer.body
 
 
-async def _ask_once(port: int, request: bytes) -> Answer:
+async def ask_once(port: int, request: bytes) -> Answer:
+    """Over a connection of its own."""
     client = Client(port, request)
     try:
         return await client.ask()

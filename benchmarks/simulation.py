@@ -44,6 +44,8 @@ class Costs:
     """A megapixel of a tile's window, of its engine."""
     crowding: float = 1.0
     """How many times as long computing takes where all cores of a machine do."""
+    background: float = 0.0
+    """Cores of a shared machine that are busy while nothing is asked for."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,13 @@ class Simulation:
         """Square images: when each comes, seconds from the start in ascending order, and its side in pixels."""
 
         def come() -> Steps:
+            answers = []
             for at, side in requests:
                 yield self._env.timeout(max(0.0, at - self._env.now))
-                self._env.process(self._request(side))
+                answers.append(self._env.process(self._request(side)))
+            yield self._env.all_of(answers)
 
-        self._env.process(come())
-        return self._run(None)
+        return self._run(self._env.process(come()))
 
     def clients(self, count: int, side: int, seconds: float) -> Outcome:
         """So many clients that ask again as soon as they are answered."""
@@ -112,11 +115,18 @@ class Simulation:
             self._env.process(ask())
         return self._run(seconds)
 
-    def _run(self, until: float | None) -> Outcome:
+    def _run(self, until: float | simpy.Event) -> Outcome:
+        if self._cores and self._costs.background:
+            self._env.process(self._go_on_in_the_background())
         self._env.run(until)
         self._outcome.seconds = self._env.now
         self._outcome.busy = self._computed / (self._env.now * self._cluster.engines)
         return self._outcome
+
+    def _go_on_in_the_background(self) -> Steps:
+        while True:
+            yield self._env.timeout(TURN_S / self._costs.background)
+            self._env.process(self._work(TURN_S))
 
     def _request(self, side: int) -> Steps:
         began, front, megapixels = self._env.now, self._random.choice(self._fronts), side * side / MEGA
