@@ -2,12 +2,11 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI
+from prometheus_client import Gauge
 from ray import serve
-from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -65,7 +64,11 @@ class Front:
         startup = Startup()
         served: Served = await self._engine.find.remote(None)
         engines = Engines(self._engine, served, self._flight)
-        self._app = assemble(Service(self._settings, served.weights, engines), startup)
+        service = Service(self._settings, served.weights, engines)
+        self._engines = Gauge(
+            "segment_engines", "Replicas of the engine that this front knows.", registry=service.metrics.registry
+        )
+        self._app = assemble(service, startup)
         self._app.add_middleware(ProxyNamesRequests)
         self._looking = asyncio.create_task(self._look())
         return self._app
@@ -93,17 +96,20 @@ class Front:
     async def _look(self) -> None:
         """Keeps the limit of tiles on their way at this front's share of what the engines can have."""
         here = serve.get_replica_context()
+        deployments = here.deployment, self._engine.deployment_name
         while True:
-            with suppress(RayServeException):
-                fronts, engines = await asyncio.to_thread(
-                    _replicas, here.app_name, here.deployment, self._engine.deployment_name
-                )
+            try:
+                fronts, engines = await asyncio.to_thread(_running, here.app_name, *deployments)
+            except Exception:
+                log.exception("replicas could not be counted: the limits stay as they were")
+            else:
+                self._engines.set(engines)
                 self._flight.set_limit(self._limit * max(1, engines) // max(1, fronts))
             await asyncio.sleep(LOOK_S)
 
 
-def _replicas(application: str, *deployments: str) -> list[int]:
-    """How many of each deployment are running."""
+def _running(application: str, *deployments: str) -> list[int]:
+    """How many replicas of each deployment are running."""
     found = serve.status().applications[application].deployments
-    counts = [{str(state.value): count for state, count in found[name].replica_states.items()} for name in deployments]
-    return [count.get("RUNNING", 0) for count in counts]
+    running: Any = "RUNNING"  # it says that the keys are of an enumeration; they are text
+    return [found[name].replica_states.get(running, 0) for name in deployments]

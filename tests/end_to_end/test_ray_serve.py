@@ -126,6 +126,10 @@ def test_one_image_is_spread_over_both_engines(ray: Cluster, large: bytes):
     assert sum(tiles > 0 for tiles in gained) == 2
 
 
+def test_a_front_knows_how_many_engines_there_are(ray: Cluster):
+    ray.wait_until(lambda: ray.counters("segment_engines") == {"": 2})
+
+
 def test_a_client_that_leaves_takes_its_tiles_along(ray: Cluster):
     dropped = ray.counters("segment_dropped_tiles_total")[""]
     huge = _to_png(np.zeros((1000, 1000), np.uint8))
