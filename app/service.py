@@ -58,6 +58,10 @@ class Service:
         chosen = {"tta": settings.tta, "threads": settings.compute_threads}
         log.info("ready", extra={"fields": {**running, **chosen, **startup.summary()}})
 
+    def wait(self) -> None:
+        """Until it is loaded."""
+        self._loaded.wait()
+
     def with_weights(self, weights: Weights, scheduler: TileScheduler) -> "Service":
         """This service with other weights, for requests to come; those on their way go on with theirs."""
         other = copy(self)

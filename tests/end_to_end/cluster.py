@@ -59,13 +59,13 @@ class Cluster:
         except httpx.TransportError:
             return False
 
-    def engines(self) -> list[psutil.Process]:
-        """The processes of the engine's replicas, the oldest first."""
+    def replicas(self, deployment: str) -> list[psutil.Process]:
+        """The processes of a deployment's replicas, the oldest first."""
         assert self.process is not None
         found = [
             child
             for child in psutil.Process(self.process.pid).children(recursive=True)
-            if any("ServeReplica:segmentation:Engine" in part for part in child.cmdline())
+            if any(f"ServeReplica:segmentation:{deployment}" in part for part in child.cmdline())
         ]
         return sorted(found, key=lambda process: process.create_time())
 
