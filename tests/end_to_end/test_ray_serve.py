@@ -4,6 +4,7 @@ import io
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ SMALL: dict[str, Any] = {"threads": 1, "precision": "fp32", "tile": TILE}
 
 @pytest.fixture(scope="module")
 def ray(weights_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    limits: dict[str, Any] = {"max_body_bytes": 200_000, "max_pixels": 1_000_000}
+    limits: dict[str, Any] = {"max_body_bytes": 200_000, "max_pixels": 1_000_000, "max_queue_pixels": 3_000_000}
     with cluster(tmp_path_factory.mktemp("ray"), free_port(), weights=weights_path, **SMALL, **limits) as started:
         yield started
 
@@ -138,6 +139,21 @@ def test_a_client_that_leaves_takes_its_tiles_along(ray: Cluster):
             httpx.post(f"{ray.url}/segment", files={"file": huge}, timeout=httpx.Timeout(60, read=0.05))
     ray.wait_until(lambda: ray.counters("segment_dropped_tiles_total")[""] > dropped)
     ray.wait_until(lambda: ray.counters("segment_queue_pixels")[""] == 0)
+
+
+def test_what_is_too_much_is_refused_by_the_front(ray: Cluster):
+    huge = _to_png(np.zeros((1000, 1000), np.uint8))
+    with ThreadPoolExecutor(8) as clients:
+        sent = [
+            clients.submit(httpx.post, f"{ray.url}/segment", files={"file": huge}, timeout=PATIENCE_S) for _ in range(8)
+        ]
+        answers = [each.result() for each in sent]
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert 0 < len(refused) < len(answers)
+    for answer in refused:
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.headers["content-type"] == "application/problem+json"
 
 
 class Load:
