@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from app.room import Room, Share
+from model.engines.engine import EngineInfo
 from model.segmenter import Task
 
 
@@ -36,17 +37,6 @@ class Job:
     @property
     def waiting_pixels(self) -> int:
         return sum(tile.pixels for _, tile in self.waiting)
-
-
-class EngineInfo(Protocol):
-    """What is told of an engine, wherever it runs."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def device(self) -> str: ...
-    @property
-    def precision(self) -> str: ...
 
 
 class TileScheduler(Protocol):

@@ -17,8 +17,8 @@ class EngineError(ValueError):
     """An engine, device or precision that is not to be had here; the message says what is."""
 
 
-class Engine(Protocol):
-    """Runs batches of tiles. `name`, `device` and `precision` are for people to read."""
+class EngineInfo(Protocol):
+    """What people read of an engine, wherever it runs."""
 
     @property
     def name(self) -> str: ...
@@ -26,6 +26,11 @@ class Engine(Protocol):
     def device(self) -> str: ...
     @property
     def precision(self) -> str: ...
+
+
+class Engine(EngineInfo, Protocol):
+    """Runs batches of tiles."""
+
     @property
     def batch_pixels(self) -> int:
         """Pixels beyond which a larger batch is no faster, and only makes its tiles wait for each other."""
