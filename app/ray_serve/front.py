@@ -24,7 +24,7 @@ from model.weights_file import WeightsError
 log = logging.getLogger(__name__)
 
 # Of the largest tiles, how many are on their way to each replica of the engine: one is computed, the others wait there.
-AHEAD = 4
+AHEAD = 3
 
 # Between two looks at how many replicas there are.
 LOOK_S = 2.0
