@@ -58,8 +58,8 @@ class Service:
         chosen = {"tta": settings.tta, "threads": settings.compute_threads}
         log.info("ready", extra={"fields": {**running, **chosen, **startup.summary()}})
 
-    def wait(self) -> None:
-        """Until it is loaded."""
+    def wait_until_loaded(self) -> None:
+        """Blocks; `load` runs in another thread."""
         self._loaded.wait()
 
     def with_weights(self, weights: Weights, scheduler: TileScheduler) -> "Service":

@@ -89,7 +89,7 @@ class Front:
             return
         self._configured = True
         if served.reference.sha256 != service.weights.sha256:
-            await asyncio.to_thread(service.wait)  # this comes right after the start, too
+            await asyncio.to_thread(service.wait_until_loaded)  # this comes right after the start, too
             assert isinstance(service.scheduler, ClusterScheduler)  # noqa: S101
             self._app.state.service = service.with_weights(served.weights, service.scheduler.serving(served))
             log.info("weights", extra={"fields": {"model": served.weights.label, "file": served.reference.path}})

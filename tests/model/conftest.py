@@ -1,6 +1,9 @@
 """What the tests of `model` share: small nets with real statistics, images with structure, files around them."""
 
-from collections.abc import Callable
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,30 @@ from model.weights_file import Description, Weights, save_weights
 
 # Nets as small as these lose more to a second thread than they gain, above all beside a busy machine's other work.
 torch.set_num_threads(1)
+
+
+PATIENCE_S = 120
+
+
+def _interrupt(command: list[str], out: Path, environment: Mapping[str, str] | None = None) -> str:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        last = time.monotonic() + PATIENCE_S
+        while not list(out.glob("*_res.png")):
+            assert process.poll() is None
+            assert time.monotonic() < last
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, stderr) == (130, "")
+    return stdout
+
+
+@pytest.fixture(scope="session")
+def interrupt() -> Callable[..., str]:
+    """`interrupt(command, out, environment=None)`: Ctrl-C once a result is in `out`, exit code 130; its stdout."""
+    return _interrupt
 
 
 def _net(seed: int = 0, full_scale: float = 1.0, **settings: Any) -> UNet:

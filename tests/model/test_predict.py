@@ -1,9 +1,7 @@
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -281,28 +279,14 @@ def test_a_file_where_the_results_should_go_is_code_2(refuse: Callable[..., str]
 
 
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
-    engine: list[str], make_image: Callable[..., Pixels], tmp_path: Path
+    engine: list[str], make_image: Callable[..., Pixels], interrupt: Callable[..., str], tmp_path: Path
 ):
     (tmp_path / "in").mkdir()
     for number in range(120):
         (tmp_path / "in" / f"{number}.png").write_bytes(encode_png(make_image(256, 256, seed=number)))
     command = [sys.executable, "-m", "model.predict", *engine, "--tta", "8", "--out", str(tmp_path / "out")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [*command, str(tmp_path / "in")],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        last = time.monotonic() + PATIENCE_S
-        while not list(tmp_path.glob("out/*_res.png")):
-            assert process.poll() is None
-            assert time.monotonic() < last
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=PATIENCE_S)
-    assert (process.returncode, err) == (130, "")
+    out = interrupt([*command, str(tmp_path / "in")], tmp_path / "out", environment)
     finished = names(tmp_path / "out")
     assert 0 < len(finished) < 120
     assert all(decode_image((tmp_path / "out" / name).read_bytes()).shape == (256, 256) for name in finished)

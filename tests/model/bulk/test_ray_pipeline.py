@@ -1,7 +1,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -112,26 +111,17 @@ def test_what_a_dead_worker_had_begun_is_done_by_another_and_what_kills_workers_
 
 
 def test_ctrl_c_stops_all_workers_and_what_is_finished_is_told(
-    cluster: str, options: list[str], make_image: Callable[..., Pixels], tmp_path: Path
+    cluster: str,
+    options: list[str],
+    make_image: Callable[..., Pixels],
+    interrupt: Callable[..., str],
+    tmp_path: Path,
 ):
     (tmp_path / "in").mkdir()
     for number in range(120):
         (tmp_path / "in" / f"{number}.png").write_bytes(encode_png(make_image(256, 256, seed=number)))
     command = [sys.executable, "-m", "model.predict", *options, "--tta", "8", "--out", str(tmp_path / "out")]
-    with subprocess.Popen(
-        [*command, "--cpus", "1", "--ray", cluster, str(tmp_path / "in")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        last = time.monotonic() + PATIENCE_S
-        while not list(tmp_path.glob("out/*_res.png")):
-            assert process.poll() is None
-            assert time.monotonic() < last
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=PATIENCE_S)
-    assert (process.returncode, err) == (130, "")
+    out = interrupt([*command, "--cpus", "1", "--ray", cluster, str(tmp_path / "in")], tmp_path / "out")
     finished = list((tmp_path / "out").iterdir())
     assert 0 < len(finished) < 120
     assert all(decode_image(path.read_bytes()).shape == (256, 256) for path in finished)
