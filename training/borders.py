@@ -1,8 +1,8 @@
 """The narrow background between two objects: how much more it counts in the loss."""
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from skimage.measure import label as connected_components
 from skimage.measure import regionprops
 
@@ -21,8 +21,8 @@ def border_weights(foreground: NDArray[np.bool_], strength: float) -> NDArray[np
     for region in regionprops(objects):
         top, left, bottom, right = region.bbox
         window = (slice(max(0, top - margin), bottom + margin), slice(max(0, left - margin), right + margin))
-        elsewhere = (objects[window] != region.label).view(np.uint8)
-        distance = cv2.distanceTransform(elsewhere, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        # not OpenCV's: on Intel chips its last bits depend on where in memory the label lies
+        distance = distance_transform_edt(objects[window] != region.label).astype(np.float32)
         known = nearest[(slice(None), *window)]
         nearest[(slice(None), *window)] = np.sort([*known, distance], axis=0)[:2]
     weights: NDArray[np.float32] = 1 + np.float32(strength) * np.exp(-np.square(nearest.sum(axis=0)) / (2 * SIGMA**2))

@@ -28,3 +28,12 @@ def test_objects_of_two_classes_that_touch_are_one():
     assert border_weights(label > 0, strength=8)[4, 22] == pytest.approx(1, abs=1e-3)
     label[:, 25:30] = 2
     assert border_weights(label > 0, strength=8)[4, 22] > 4
+
+
+def test_weights_do_not_depend_on_where_in_memory_they_are_computed():
+    y, x = np.mgrid[:200, :200]
+    label = (y % 40 - 20) ** 2 + (x % 50 - 25) ** 2 < 18**2
+    first, elsewhere = border_weights(label, strength=5), []
+    for size in range(1000, 1320, 16):
+        elsewhere.append(bytearray(size))
+        np.testing.assert_array_equal(border_weights(label, strength=5), first)
