@@ -32,6 +32,7 @@ from training.data import Sample, load_samples
 from training.distortions import DISTORTIONS
 from training.evaluation import Evaluation, evaluate
 from training.machine import Machine
+from training.memory import keep_freed
 from training.recipe import DEFAULT, Recipe
 from training.run_folder import RunFolder
 from training.scores import THRESHOLDS, Probabilities
@@ -122,6 +123,7 @@ def measure(trial: Trial) -> dict[str, Any]:
     """Scores by threshold on the held-out block, as it is and distorted."""
     torch.set_num_threads(trial.threads)
     cv2.setNumThreads(1)
+    keep_freed()
     started = time.monotonic()
     recipe = changed(trial.base, CHANGES[trial.change])
     samples = load_samples(trial.data)

@@ -33,6 +33,7 @@ from training.data import DataError, Sample, load_samples, split_samples
 from training.evaluation import evaluate
 from training.learner import Learner
 from training.machine import Machine
+from training.memory import keep_freed
 from training.recipe import DEFAULT, TUTORIAL, Recipe
 from training.run_folder import HISTORY, RunFolder, read_history
 from training.trainer import Trainer
@@ -63,6 +64,7 @@ def main() -> int:
         training, held_out = split_samples(load_samples(arguments.data), HELD_OUT)
     except (EngineError, DataError) as error:
         parser.error(str(error))
+    keep_freed()
     paces = measure_paces(device, arguments.repeats, compiled=arguments.compiled)
     drawing = measure_drawing(training)
     tutorial = TUTORIAL_SCORE, paces[TUTORIAL_AS_IT_IS] * TUTORIAL.total_steps(len(training))

@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace, samples: list[Sample], processes: Process
 
     Raises DataError, KeyboardInterrupt before the first step.
     """
+    memory.keep_freed()
     try:
         return _train(arguments, prepare(arguments, samples, processes))
     except (EngineError, WeightsError, TooLittleMemory) as error:

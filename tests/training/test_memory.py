@@ -1,3 +1,7 @@
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -38,3 +42,18 @@ def test_free_memory_is_that_of_the_container_if_less(monkeypatch, tmp_path):
     assert memory.free_bytes(CPU) == 600000
     limit.write_text("max\n")
     assert memory.free_bytes(CPU) > 2**27
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
+def test_what_is_freed_stays_with_the_process():
+    code = """
+import psutil, torch
+from training.memory import keep_freed
+resident = lambda: psutil.Process().memory_info().rss / 2**20
+keep_freed()
+before, tensor = resident(), torch.ones(2**26, dtype=torch.uint8)
+del tensor
+print(resident() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) > 60
