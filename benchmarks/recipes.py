@@ -149,10 +149,11 @@ def _by_threshold(evaluation: Evaluation) -> dict[str, list[float]]:
     }
 
 
-def table(results: list[dict[str, Any]], folds: int) -> str:
+def table(results: list[dict[str, Any]]) -> str:
     """Markdown: a row a change, in the order of CHANGES, a column a block; the threshold is the best over its row."""
-    blocks = " | ".join(f"block {fold + 1}" for fold in range(folds))
-    rows = [f"| change | width, steps | {blocks} | threshold | Dice | distorted |", "|---" * (folds + 5) + "|"]
+    folds = sorted({result["fold"] for result in results})
+    blocks = " | ".join(f"block {fold + 1}" for fold in folds)
+    rows = [f"| change | width, steps | {blocks} | threshold | Dice | distorted |", "|---" * (len(folds) + 5) + "|"]
     for name in CHANGES:
         found = [result for result in results if result["change"] == name]
         for width, steps in sorted({(result["width"], result["steps"]) for result in found}):
@@ -162,10 +163,10 @@ def table(results: list[dict[str, Any]], folds: int) -> str:
     return "\n".join(rows)
 
 
-def _row(name: str, width: int, steps: int, found: list[dict[str, Any]], folds: int) -> str:
+def _row(name: str, width: int, steps: int, found: list[dict[str, Any]], folds: list[int]) -> str:
     clean = {result["fold"]: result["scores"]["as they are"] for result in found}
     best = int(np.mean([scores["v_rand"] for scores in clean.values()], axis=0).argmax())
-    blocks = [f"{clean[fold]['v_rand'][best]:.4f}" if fold in clean else "" for fold in range(folds)]
+    blocks = [f"{clean[fold]['v_rand'][best]:.4f}" if fold in clean else "" for fold in folds]
     dice = np.mean([scores["dice"][best] for scores in clean.values()])
     distorted = [
         scores["v_rand"][best] for result in found for kind, scores in result["scores"].items() if kind in DISTORTIONS
@@ -213,7 +214,7 @@ def main() -> int:
             print(
                 result["change"], result["fold"], max(result["scores"]["as they are"]["v_rand"]), result["seconds"], "s"
             )
-    print(table(done, arguments.folds))
+    print(table(done))
     return 0
 
 
