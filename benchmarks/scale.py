@@ -10,8 +10,10 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -37,6 +39,7 @@ from model.engines.pytorch import chip
 from model.images import decode_image, encode_png
 from model.segmenter import TILE, Segmenter, to_mask
 from model.weights_file import load_weights
+from tests.end_to_end.cluster import Cluster as Running
 from tests.end_to_end.cluster import cluster
 from tests.end_to_end.conftest import free_port
 
@@ -62,11 +65,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=8192, help="of the large image, pixels (default: 8192)")
     parser.add_argument("--seconds", type=float, default=20, help="of small images, for each number of engines")
+    note = "measure the large image once more, with so much of a core for each engine (by cpulimit)"
+    parser.add_argument(
+        "--share", type=float, metavar="PART", help=f"{note}, so that it shares none with front and Ray"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the simulation")
     parser.add_argument("--core-hour", type=float, default=0.04, metavar="USD", help="price of a core (default: 0.04)")
     parser.add_argument("--costs", type=json.loads, metavar="JSON", help="take these costs, measure nothing")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     arguments = parser.parse_args()
+    if arguments.share and not shutil.which("cpulimit"):
+        parser.error("--share needs the command cpulimit (Debian's package of that name)")
     result = predict(Costs(**arguments.costs), arguments) if arguments.costs else measure(arguments)
     print(json.dumps(result, indent=1) if arguments.json else _tables(result))
     return 0
@@ -74,13 +83,16 @@ def main() -> int:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """The result of the command."""
-    costs, measured, large = _alone(), [], picture(arguments.side)
+    costs, measured, limited, large = _alone(), [], [], picture(arguments.side)
     for engines in ENGINES:
         _say(f"{engines} engines")
-        with _cluster(engines) as port:
+        with _cluster(engines) as (running, port):
             if engines == 1:
                 costs = _with_http(costs, port)
             measured.append(_load(port, large, arguments.seconds))
+            if arguments.share:
+                with _limited(running.replicas("Engine"), arguments.share):
+                    limited.append(_median(lambda: _post(port, large), LARGE_REPEATS))
     simulated = [_simulate(costs, engines, arguments) for engines in ENGINES]
     return {
         "chip": chip(torch.device("cpu")),
@@ -89,6 +101,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "side": arguments.side,
         "measured": measured,
         "simulated": simulated,
+        "share": arguments.share,
+        "limited_s": limited,
         **predict(costs, arguments),
     }
 
@@ -178,13 +192,27 @@ def _one_thread() -> Segmenter:
 
 
 @contextmanager
-def _cluster(engines: int) -> Iterator[int]:
-    """The port of a cluster that is ready, and has seen an image of each kind."""
+def _cluster(engines: int) -> Iterator[tuple[Running, int]]:
+    """A cluster that is ready, and has seen an image of each kind; its port."""
     with tempfile.TemporaryDirectory() as folder, cluster(Path(folder), free_port(), engines, threads=1) as running:
         port = int(running.url.rpartition(":")[2])
         for side in (SMALL, SMALL, TILE, TILE):
             _post(port, picture(side))
-        yield port
+        yield running, port
+
+
+@contextmanager
+def _limited(engines: list[psutil.Process], share: float) -> Iterator[None]:
+    """Each with a part of a core that nobody else takes, as long as the parts leave the others enough."""
+    limit = ["--limit", f"{100 * share:.0f}", "--lazy"]
+    commands = [["cpulimit", "--pid", str(engine.pid), *limit] for engine in engines]
+    limiters = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
+    try:
+        yield
+    finally:
+        for limiter in limiters:
+            limiter.terminate()  # upon which it lets the engine go on
+            limiter.wait()
 
 
 def _post(port: int, image: bytes) -> Answer:
@@ -244,6 +272,9 @@ def _tables(result: dict[str, Any]) -> str:
                 lines.append(f"| {name} | {engines} | {real[key]:.2f} | {model[key]:.2f} | {ratio:.2f} |")
         one, two = (each["large_s"] for each in result["measured"])
         lines += ["", f"the large image on two engines takes {two / one:.2f} of the time on one"]
+        if result["share"]:
+            one, two = result["limited_s"]
+            lines += [f"with {result['share']:g} of a core for each: {one:.2f} and {two:.2f} s, {two / one:.2f}"]
     for title, rows in (("8192 x 8192", result["large"]), (f"{LABS} labs", result["labs"])):
         lines += ["", f"| {title}: engines | p50, s | p99, s | busy |", "|---" * 4 + "|"]
         lines += [f"| {row['engines']} | {row['p50_s']} | {row['p99_s']} | {row['busy']:.0%} |" for row in rows]

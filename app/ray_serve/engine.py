@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 from numpy.typing import NDArray
 from ray import serve
@@ -21,8 +22,8 @@ from app.ray_serve.messages import Finished, Reference, Running, Served, weights
 from app.room import Room
 from app.settings import Settings, load_settings
 from app.startup import Startup
-from model.segmenter import Piece, Task
-from model.tiles import Tile
+from model.segmenter import Piece, Task, as_they_are
+from model.tiles import Span, Tile
 from model.weights_file import Weights, WeightsError, load_weights
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ class Engine:
 
     async def _net(self, reference: Reference) -> Net:
         if reference not in self._nets:
-            self._nets[reference] = asyncio.create_task(asyncio.to_thread(_load, self._settings, reference))
+            self._nets[reference] = asyncio.create_task(_load(self._settings, reference))
         self._nets.move_to_end(reference)
         loading = self._nets[reference]
         try:
@@ -117,15 +118,31 @@ class Engine:
             log.info("weights forgotten", extra={"fields": {"file": reference.path, "model": net.weights.label}})
 
 
-def _load(settings: Settings, reference: Reference) -> Net:
+async def _load(settings: Settings, reference: Reference) -> Net:
+    """Ready for the largest tile, too: the first one takes the memory that later ones have, and longer for it."""
+    net = await asyncio.to_thread(_make, settings, reference)
+    await net.scheduler.run(PieceTask(largest_tile(net.weights, settings.tile)))
+    log.info("ready", extra={"fields": {"model": net.weights.label, "threads": settings.threads}})
+    return net
+
+
+def _make(settings: Settings, reference: Reference) -> Net:
     weights = load_weights(Path(reference.path))
     if weights.sha256 != reference.sha256:
         raise WeightsError(f"weights {reference.path}: not the file that was to be served, it has changed")
     metrics = Metrics()
     room = Room(sys.maxsize, math.inf, metrics.queue_pixels)  # fronts have limits, and a replica takes so many tiles
     scheduler = LocalEngine(settings, weights).start(room, metrics, Startup())
-    log.info("ready", extra={"fields": {"model": weights.label, "threads": settings.threads}})
     return Net(weights, scheduler)
+
+
+def largest_tile(weights: Weights, side: int) -> Piece:
+    """Black, as from the middle of an image of several tiles."""
+    architecture, preprocessing = weights.description.architecture, weights.description.preprocessing
+    core = architecture.halo, side - architecture.halo
+    span = Span(0, side, *core, end=core[1])
+    pixels = np.zeros((side, side, architecture.in_channels), np.uint8)
+    return Piece(Tile(span, span), pixels, preprocessing.affine(pixels), as_they_are)
 
 
 def _assigned_threads() -> int:

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 AHEAD = 3
 
 # Between two looks at how many replicas there are.
-LOOK_S = 2.0
+LOOK_S = 10.0
 
 
 class ProxyNamesRequests:

@@ -1,0 +1,36 @@
+"""What an engine's replica does before its first tile; tests/end_to_end/test_ray_serve.py has real replicas."""
+
+import asyncio
+
+import numpy as np
+
+from app.ray_serve import engine as module
+from app.ray_serve.engine import PieceTask, largest_tile
+from app.ray_serve.messages import Reference
+from model.segmenter import ImageTask
+from model.weights_file import load_weights
+
+
+def test_the_largest_tile_is_one_in_the_middle_of_a_large_image(weights_path, make_settings):
+    weights, side = load_weights(weights_path), make_settings().tile
+    halo = weights.description.architecture.halo
+    large = 3 * (side - 2 * halo) + 2 * halo  # what three of the largest windows cover, exactly
+    tiles = ImageTask(np.zeros((large, large), np.uint8), weights.description, side).tiles
+    piece = largest_tile(weights, side)
+    assert (piece.tile.shape, piece.tile.kept) == (tiles[4].shape, tiles[4].kept)
+    assert piece.pixels.shape == (*tiles[4].shape, 1)
+
+
+def test_a_replica_that_is_ready_has_computed_one(weights_path, make_settings, monkeypatch):
+    computed = []
+
+    class Seen(PieceTask):
+        def paste(self, tile, finished):
+            computed.append((tile.shape, finished.shape, np.isfinite(finished).all()))
+
+    monkeypatch.setattr(module, "PieceTask", Seen)
+    settings, weights = make_settings(), load_weights(weights_path)
+    net = asyncio.run(module._load(settings, Reference(str(weights_path), weights.sha256)))
+    net.scheduler.close()
+    side, core = settings.tile, settings.tile - 2 * weights.description.architecture.halo
+    assert computed == [((side, side), (1, core, core), True)]
