@@ -23,7 +23,6 @@ from training.options import check_options, make_recipe
 from training.processes import ALONE, Processes
 from training.provenance import configuration, describe, today
 from training.recipe import Recipe
-from training.report import write_report
 from training.run_folder import RunFolder
 from training.trainer import Limits, Trainer, TrainingError
 
@@ -134,6 +133,8 @@ def finish(arguments: argparse.Namespace, trainer: Trainer) -> str:
 
 def report(trainer: Trainer) -> Path:
     """Writes the folder's report on the kept weights; returns its path."""
+    from training.report import write_report  # it takes a second, by what draws, which is not to delay the start
+
     segmenter = (
         Segmenter.load(trainer.folder.weights, device=str(trainer.machine.device)) if trainer.validation else None
     )

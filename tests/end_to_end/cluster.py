@@ -85,7 +85,11 @@ class Cluster:
         assert self.process is not None
         children = psutil.Process(self.process.pid).children(recursive=True)
         self.process.send_signal(signal.SIGINT)
-        _, alive = psutil.wait_procs([psutil.Process(self.process.pid), *children], timeout=30)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        _, alive = psutil.wait_procs(children, timeout=3)
         for process in alive:
             process.kill()
         self.process.wait(PATIENCE_S)
