@@ -28,7 +28,7 @@ train: $(VENV)/.train ## train on data/train, see: make train ARGS=--help
 	@exec $(BIN)/python -m training.run $(ARGS)
 
 test: lint types imports ## lint, types, import contracts, and every test
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 torture: $(VENV)/.dev ## attack the service and the training job, for half an hour; one table at the end
 	@$(BIN)/python -m tests.torture $(ARGS)

@@ -1,14 +1,23 @@
-"""What runs beside what, where `pytest --dist loadgroup` has several processes."""
+"""What runs beside what, where pytest has several processes (pytest-xdist)."""
+
+from pathlib import PurePath
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 # They start clusters, or look for one on this machine.
 RAY = {"test_docs.py", "test_ray_pipeline.py", "test_ray_serve.py"}
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which looks for the marks in its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests share what they start, so one process has them all."""
-    for item in items:
-        group = "ray" if item.path.name in RAY else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+class ByFile(LoadFileScheduling):  # type: ignore[misc]  # it has no types
+    """A file's tests share what they start, so one process has them all, and one has all that start Ray."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "ray" if PurePath(file).name in RAY else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
