@@ -138,8 +138,6 @@ def test_a_package_is_served_as_the_weights_in_it(
 
 
 def test_a_palette_is_resolved(client: TestClient, segmenter: Segmenter, make_image: MakeImage, read_png: ReadPng):
-    import io
-
     palette = Image.fromarray(make_image(40, 50, 3)).quantize(17)
     buffer = io.BytesIO()
     palette.save(buffer, "PNG")
@@ -228,9 +226,6 @@ def test_the_class_parameter_chooses_the_probability(
 def test_a_class_the_net_does_not_have_is_refused(classes_client: TestClient, check_problem: Check, png: bytes):
     response = classes_client.post("/segment?class=3", files={"file": png})
     assert "0 to 2" in check_problem(response, 422)["detail"]
-
-
-# --- Outputs ----------------------------------------------------------------------------------------------------------
 
 
 def test_instances_coco_and_geojson_are_of_one_mask(client: TestClient, png: bytes, read_png: ReadPng):

@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 
 from model.preprocessing import Pixels
+from tests.end_to_end.http import HTTP
 
 EXAMPLE = (Path(__file__).parents[2] / "app/static/example.png").read_bytes()
 NO_BROWSER = "no Chromium or Chrome on the path (on Debian: apt install chromium)"
@@ -37,7 +38,7 @@ def to_png(pixels: Pixels) -> bytes:
 
 
 def ask(url: str, data: bytes, **parameters: object) -> httpx.Response:
-    response = httpx.post(f"{url}/segment", params=parameters, files={"file": ("x.png", data)}, timeout=60)  # type: ignore[arg-type]
+    response = HTTP.post(f"{url}/segment", params=parameters, files={"file": ("x.png", data)})  # type: ignore[arg-type]
     assert response.status_code == 200, response.text
     return response
 

@@ -15,6 +15,8 @@ import httpx
 import psutil
 import yaml  # type: ignore[import-untyped]  # no types for one file
 
+from tests.end_to_end.http import HTTP
+
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 120.0
 
@@ -55,7 +57,7 @@ class Cluster:
         assert self.process is not None
         assert self.process.poll() is None, self.log
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=PATIENCE_S).status_code == 200
+            return HTTP.get(f"{self.url}/readyz").status_code == 200
         except httpx.TransportError:
             return False
 
@@ -71,7 +73,7 @@ class Cluster:
 
     def counters(self, name: str) -> dict[str, float]:
         """A counter's values by its label, or by ""."""
-        text = httpx.get(f"{self.url}/metrics", timeout=PATIENCE_S).text
+        text = HTTP.get(f"{self.url}/metrics").text
         rows = re.findall(rf'^{name}(?:{{\w+="(.*?)"}})? (\S+)$', text, re.MULTILINE)
         return {label: float(value) for label, value in rows}
 

@@ -24,6 +24,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from tests.end_to_end.browser import NO_BROWSER, find_browser
+from tests.end_to_end.http import HTTP
 from tests.small_net import save_small_net
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +71,7 @@ class Server:
     def is_ready(self) -> bool:
         assert self.process.poll() is None, self.stdout + self.stderr
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=PATIENCE_S).status_code == 200
+            return HTTP.get(f"{self.url}/readyz").status_code == 200
         except httpx.TransportError:
             return False
 
@@ -186,7 +187,7 @@ def png(pixels: Pixels) -> bytes:
 def still_serving(server: Server, png: bytes) -> Iterator[None]:
     """Whatever the test did, the next request is answered and nothing went wrong unseen."""
     yield
-    assert httpx.post(f"{server.url}/segment", files={"file": png}, timeout=PATIENCE_S).status_code == 200
+    assert HTTP.post(f"{server.url}/segment", files={"file": png}).status_code == 200
     assert not [line for line in server.log if line["level"] == "error"]
     assert server.stderr == ""
 

@@ -19,6 +19,7 @@ from PIL import Image
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.end_to_end.browser import NO_BROWSER, find_browser
+from tests.end_to_end.http import HTTP
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "docs/screenshots"
@@ -66,7 +67,7 @@ def _wait_until_ready(url: str) -> None:
     last = time.monotonic() + PATIENCE_S
     while time.monotonic() < last:
         try:
-            if httpx.get(f"{url}/readyz").status_code == 200:
+            if HTTP.get(f"{url}/readyz").status_code == 200:
                 return
         except httpx.TransportError:
             pass  # not listening yet

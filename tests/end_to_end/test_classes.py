@@ -6,15 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.end_to_end.http import HTTP
 from training import synthetic
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,7 @@ def test_a_trained_net_of_three_classes_serves_right_class_maps(data, weights, s
     url = f"{serve(weights=weights, tile=256).url}/segment"
     labels, masks = [], []
     for path in sorted((data / "image").iterdir()):
-        response = httpx.post(url, files={"file": path.read_bytes()}, timeout=PATIENCE_S)
+        response = HTTP.post(url, files={"file": path.read_bytes()})
         assert response.status_code == 200, response.text
         masks.append(np.array(Image.open(io.BytesIO(response.content))))
         labels.append(np.array(Image.open(data / "label" / path.name)))

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
+from tests.end_to_end.http import HTTP
 
 LIMIT = 200_000  # the server's, for bodies, in bytes
 HEAD = b"POST /segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
@@ -49,9 +50,7 @@ def _mask(data: bytes) -> Pixels:
 def test_the_answer_is_what_the_segmenter_says(
     server: Any, segmenter: Segmenter, pixels: Pixels, png: bytes, output: str
 ):
-    response = httpx.post(
-        f"{server.url}/segment", params={"output": output}, files={"file": ("a.png", png)}, timeout=60
-    )
+    response = HTTP.post(f"{server.url}/segment", params={"output": output}, files={"file": ("a.png", png)})
     expected = {
         "mask": segmenter.mask(pixels),
         "probability": np.rint(segmenter.probabilities(pixels)[0] * 65535),
@@ -65,9 +64,9 @@ def test_with_tta_the_answer_is_the_mean_over_flips_and_turns(
     serve: Callable[..., Any], segmenter: Segmenter, pixels: Pixels, png: bytes
 ):
     server = serve(tta=8)
-    assert httpx.get(f"{server.url}/model").json()["tta"] == 8
+    assert HTTP.get(f"{server.url}/model").json()["tta"] == 8
     assert [line["tta"] for line in server.log if line["event"] == "ready"] == [8]
-    answer = httpx.post(f"{server.url}/segment?output=probability", files={"file": png}, timeout=60)
+    answer = HTTP.post(f"{server.url}/segment?output=probability", files={"file": png})
     told = _mask(answer.content) / 65535
     turned = [(flip, turns) for flip in (1, -1) for turns in range(4)]
     # the sides are no multiples of the grid, so the padded image is what is turned
@@ -86,7 +85,7 @@ def test_a_body_in_chunks_without_a_length_is_read(server: Any, segmenter: Segme
         for start in range(0, len(png), 1000):
             yield png[start : start + 1000]
 
-    response = httpx.post(f"{server.url}/segment", content=chunks(), headers={"Content-Type": "image/png"}, timeout=60)
+    response = HTTP.post(f"{server.url}/segment", content=chunks(), headers={"Content-Type": "image/png"})
     assert np.array_equal(_mask(response.content), segmenter.mask(pixels))
 
 
@@ -190,13 +189,13 @@ def test_many_clients_at_once_are_all_answered_and_counted(
     server: Any, segmenter: Segmenter, pixels: Pixels, png: bytes
 ):
     def counted() -> float:
-        families = text_string_to_metric_families(httpx.get(f"{server.url}/metrics").text)
+        families = text_string_to_metric_families(HTTP.get(f"{server.url}/metrics").text)
         samples = [sample for family in families for sample in family.samples]
         wanted = {"method": "POST", "route": "/segment", "status": "200"}
         return sum(s.value for s in samples if s.name == "segment_requests_total" and s.labels == wanted)
 
     def send(_: int) -> Pixels:
-        response = httpx.post(f"{server.url}/segment?output=probability", files={"file": png}, timeout=60)
+        response = HTTP.post(f"{server.url}/segment?output=probability", files={"file": png})
         assert response.status_code == 200
         return _mask(response.content)
 
@@ -209,8 +208,8 @@ def test_many_clients_at_once_are_all_answered_and_counted(
 
 
 def test_the_docs_and_what_they_load_come_from_the_server(server: Any):
-    page = httpx.get(f"{server.url}/docs")
+    page = HTTP.get(f"{server.url}/docs")
     assert page.status_code == 200
     for path in ("/static-offline-docs/swagger-ui-bundle.js", "/static-offline-docs/swagger-ui.css", "/openapi.json"):
         assert path in page.text
-        assert httpx.get(f"{server.url}{path}").status_code == 200
+        assert HTTP.get(f"{server.url}{path}").status_code == 200

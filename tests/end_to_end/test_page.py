@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import torch
@@ -26,6 +25,7 @@ from tests.end_to_end.browser import (
     tinted,
     to_png,
 )
+from tests.end_to_end.http import HTTP
 
 OpenPage = Callable[..., Page]
 
@@ -52,9 +52,7 @@ def test_the_example_shows_its_mask_and_the_slider_changes_it_with_no_new_reques
 def test_what_is_downloaded_is_what_other_clients_get(server: Any, open_page: OpenPage, png: bytes):
     def ask(output: str, **parameters: float) -> bytes:
         named = {"file": ("cells.png", png)}
-        return httpx.post(
-            f"{server.url}/segment", params={"output": output, **parameters}, files=named, timeout=60
-        ).content
+        return HTTP.post(f"{server.url}/segment", params={"output": output, **parameters}, files=named).content
 
     def download(output: str) -> tuple[bytes, str]:
         with page.expect_download() as started:
@@ -163,6 +161,6 @@ def test_several_classes_have_colours_and_a_legend_and_no_threshold(
 
 def test_the_footer_says_what_serves_and_leads_to_the_api(server: Any, open_page: OpenPage):
     page = open_page(server.url)
-    model = httpx.get(f"{server.url}/model").json()
+    model = HTTP.get(f"{server.url}/model").json()
     expect(page.locator("#model")).to_have_text(re.compile(f"small-net .*{model['engine']} on cpu, fp32"))
     assert page.get_by_role("link", name="API").get_attribute("href") == "docs"

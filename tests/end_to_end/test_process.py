@@ -15,13 +15,13 @@ from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import torch
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from model.weights_file import load_weights, save_weights
+from tests.end_to_end.http import HTTP
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Serve = Callable[..., Any]
@@ -169,7 +169,7 @@ def guarded(start: Callable[..., Any]) -> Iterator[Any]:
     ids=str,
 )
 def test_with_keys_set_a_right_one_is_needed(guarded: Any, png: bytes, headers: dict[str, str], status: int):
-    response = httpx.post(f"{guarded.url}/segment", files={"file": png}, headers=headers, timeout=60)
+    response = HTTP.post(f"{guarded.url}/segment", files={"file": png}, headers=headers)
     assert response.status_code == status
     assert response.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
 
@@ -177,7 +177,7 @@ def test_with_keys_set_a_right_one_is_needed(guarded: Any, png: bytes, headers: 
 def test_logs_are_json_lines_with_the_request_id_and_without_keys(guarded: Any, png: bytes, wait_until: WaitUntil):
     def send(request_id: str, headers: dict[str, str], data: bytes, query: str = "") -> None:
         headers = headers | {"X-Request-ID": request_id}
-        httpx.post(f"{guarded.url}/segment{query}", files={"file": data}, headers=headers, timeout=60)
+        HTTP.post(f"{guarded.url}/segment{query}", files={"file": data}, headers=headers)
 
     send("log-1", {"Authorization": "Bearer hush-one"}, png)
     send("log-2", {"X-API-Key": "hush-two"}, b"no image")
@@ -195,8 +195,8 @@ def test_logs_are_json_lines_with_the_request_id_and_without_keys(guarded: Any, 
 
 def test_probes_are_logged_for_those_who_debug_alone(guarded: Any, server: Any, wait_until: WaitUntil):
     for one in (guarded, server):
-        httpx.get(f"{one.url}/healthz", headers={"X-Request-ID": "probe"})
-        httpx.get(f"{one.url}/model", headers={"X-Request-ID": "after"})
+        HTTP.get(f"{one.url}/healthz", headers={"X-Request-ID": "probe"})
+        HTTP.get(f"{one.url}/model", headers={"X-Request-ID": "after"})
         wait_until(partial(one.logged, "after"))
     assert [line["level"] for line in guarded.logged("probe")] == ["debug"]
     assert server.logged("probe") == []
@@ -212,9 +212,9 @@ def test_a_request_in_flight_at_sigterm_is_answered_and_the_exit_code_is_0(
         assert connection.recv(1000).startswith(b"HTTP/1.1 100")  # so it is admitted and being read
         connection.sendall(png[:50])
         server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
-        assert httpx.get(f"{server.url}/healthz").status_code == 200
-        assert httpx.post(f"{server.url}/segment", files={"file": png}).status_code == 503
+        wait_until(lambda: HTTP.get(f"{server.url}/readyz").status_code == 503)
+        assert HTTP.get(f"{server.url}/healthz").status_code == 200
+        assert HTTP.post(f"{server.url}/segment", files={"file": png}).status_code == 503
         connection.sendall(png[50:])
         response = HTTPResponse(connection)
         response.begin()
@@ -226,7 +226,7 @@ def test_a_request_in_flight_at_sigterm_is_answered_and_the_exit_code_is_0(
 
 
 def _metric(server: Any, name: str) -> float:
-    text = httpx.get(f"{server.url}/metrics").text
+    text = HTTP.get(f"{server.url}/metrics").text
     return next(s.value for f in text_string_to_metric_families(text) for s in f.samples if s.name == name)
 
 

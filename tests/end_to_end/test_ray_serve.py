@@ -19,6 +19,7 @@ from model.segmenter import Segmenter
 from model.weights_file import load_weights, save_weights
 from tests.end_to_end.cluster import PATIENCE_S, Cluster, cluster
 from tests.end_to_end.conftest import TILE, Server, free_port
+from tests.end_to_end.http import HTTP
 
 SMALL: dict[str, Any] = {"threads": 1, "precision": "fp32", "tile": TILE}
 
@@ -56,12 +57,8 @@ def test_answers_are_those_of_the_single_process(
     ray: Cluster, server: Server, output: str, image: str, request: pytest.FixtureRequest
 ):
     data = request.getfixturevalue(image)
-    asked: dict[str, Any] = {
-        "params": {"output": output},
-        "files": {"file": ("cells.png", data)},
-        "timeout": PATIENCE_S,
-    }
-    here, there = (httpx.post(f"{url}/segment", **asked) for url in (server.url, ray.url))
+    asked: dict[str, Any] = {"params": {"output": output}, "files": {"file": ("cells.png", data)}}
+    here, there = (HTTP.post(f"{url}/segment", **asked) for url in (server.url, ray.url))
     assert (here.status_code, there.status_code) == (200, 200)
     assert there.content == here.content
     for name in ("content-type", "content-disposition", "x-model"):
@@ -70,7 +67,7 @@ def test_answers_are_those_of_the_single_process(
 
 
 def test_a_stack_comes_back_page_by_page(ray: Cluster, server: Server, stack: bytes):
-    here, there = (httpx.post(f"{url}/segment", files={"file": stack}, timeout=60) for url in (server.url, ray.url))
+    here, there = (HTTP.post(f"{url}/segment", files={"file": stack}) for url in (server.url, ray.url))
     assert there.status_code == 200
     assert there.content == here.content
 
@@ -86,7 +83,7 @@ def test_a_stack_comes_back_page_by_page(ray: Cluster, server: Server, stack: by
     ],
 )
 def test_errors_are_those_of_the_single_process(ray: Cluster, server: Server, call: dict[str, Any], status: int):
-    here, there = (httpx.post(f"{url}/segment", timeout=PATIENCE_S, **call) for url in (server.url, ray.url))
+    here, there = (HTTP.post(f"{url}/segment", **call) for url in (server.url, ray.url))
     assert (here.status_code, there.status_code) == (status, status)
     assert there.headers["content-type"] == "application/problem+json"
     assert there.headers.get_list("x-request-id") == [there.json()["request_id"]]
@@ -95,12 +92,12 @@ def test_errors_are_those_of_the_single_process(ray: Cluster, server: Server, ca
 
 @pytest.mark.parametrize("path", ["/model", "/healthz", "/readyz", "/v2", "/v2/models/small-net", "/", "/openapi.json"])
 def test_what_is_told_is_the_same(ray: Cluster, server: Server, path: str):
-    here, there = (httpx.get(f"{url}{path}", timeout=PATIENCE_S) for url in (server.url, ray.url))
+    here, there = (HTTP.get(f"{url}{path}") for url in (server.url, ray.url))
     assert (there.status_code, there.content) == (200, here.content)
 
 
 def test_a_request_id_is_echoed_once(ray: Cluster):
-    answer = httpx.get(f"{ray.url}/healthz", headers={"X-Request-ID": "mine-1"}, timeout=PATIENCE_S)
+    answer = HTTP.get(f"{ray.url}/healthz", headers={"X-Request-ID": "mine-1"})
     assert answer.headers.get_list("x-request-id") == ["mine-1"]
 
 
@@ -112,7 +109,7 @@ def test_the_open_inference_protocol_is_there(ray: Cluster, segmenter: Segmenter
         "data": (pixels / 255).ravel().tolist(),
     }
     call = {"inputs": [values], "outputs": [{"name": "mask"}]}
-    answer = httpx.post(f"{ray.url}/v2/models/small-net/infer", json=call, timeout=PATIENCE_S)
+    answer = HTTP.post(f"{ray.url}/v2/models/small-net/infer", json=call)
     assert answer.status_code == 200, answer.text
     mask = np.array(answer.json()["outputs"][0]["data"]).reshape(pixels.shape)
     assert np.array_equal(mask, segmenter.mask((pixels / 255).astype(np.float32)))
@@ -120,7 +117,7 @@ def test_the_open_inference_protocol_is_there(ray: Cluster, segmenter: Segmenter
 
 def test_one_image_is_spread_over_both_engines(ray: Cluster, large: bytes):
     before = ray.counters("segment_replica_tiles_total")
-    assert httpx.post(f"{ray.url}/segment", files={"file": large}, timeout=PATIENCE_S).status_code == 200
+    assert HTTP.post(f"{ray.url}/segment", files={"file": large}).status_code == 200
     after = ray.counters("segment_replica_tiles_total")
     gained = [count - before.get(replica, 0) for replica, count in after.items()]
     assert sum(gained) == 25
@@ -136,7 +133,7 @@ def test_a_client_that_leaves_takes_its_tiles_along(ray: Cluster):
     huge = _to_png(np.zeros((1000, 1000), np.uint8))
     for _ in range(3):  # the client must be faster than the cluster
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{ray.url}/segment", files={"file": huge}, timeout=httpx.Timeout(60, read=0.05))
+            HTTP.post(f"{ray.url}/segment", files={"file": huge}, timeout=httpx.Timeout(60, read=0.05))
     ray.wait_until(lambda: ray.counters("segment_dropped_tiles_total")[""] > dropped)
     ray.wait_until(lambda: ray.counters("segment_queue_pixels")[""] == 0)
 
@@ -144,9 +141,7 @@ def test_a_client_that_leaves_takes_its_tiles_along(ray: Cluster):
 def test_what_is_too_much_is_refused_by_the_front(ray: Cluster):
     huge = _to_png(np.zeros((1000, 1000), np.uint8))
     with ThreadPoolExecutor(8) as clients:
-        sent = [
-            clients.submit(httpx.post, f"{ray.url}/segment", files={"file": huge}, timeout=PATIENCE_S) for _ in range(8)
-        ]
+        sent = [clients.submit(HTTP.post, f"{ray.url}/segment", files={"file": huge}) for _ in range(8)]
         answers = [each.result() for each in sent]
     refused = [answer for answer in answers if answer.status_code != 200]
     assert 0 < len(refused) < len(answers)
@@ -233,7 +228,7 @@ def test_weights_change_under_load_and_no_request_is_lost(ray: Cluster, weights_
 
 
 def _label(ray: Cluster) -> str:
-    answer = httpx.get(f"{ray.url}/model", timeout=PATIENCE_S)
+    answer = HTTP.get(f"{ray.url}/model")
     found = answer.json() if answer.status_code == 200 else {"name": "", "sha256": ""}
     return f"{found['name']}@{found['sha256'][:12]}"
 
@@ -244,5 +239,5 @@ def test_weights_that_cannot_be_used_leave_those_that_are_served(
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
     ray.redeploy(tmp_path / "bad.safetensors")
     ray.wait_until(lambda: "weights stay as they were" in ray.log)
-    answer = httpx.post(f"{ray.url}/segment", files={"file": png}, timeout=PATIENCE_S)
+    answer = HTTP.post(f"{ray.url}/segment", files={"file": png})
     assert (answer.status_code, answer.headers["x-model"]) == (200, load_weights(weights_path).label)

@@ -6,7 +6,6 @@ import io
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import tritonclient.http
@@ -17,6 +16,7 @@ from tritonclient.utils import InferenceServerException
 
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
+from tests.end_to_end.http import HTTP
 
 NAME = "small-net"
 
@@ -66,7 +66,7 @@ def _input(pixels: Any, full: float = 255.0, binary: bool = True) -> Any:
 @pytest.fixture(scope="module")
 def segmented(server: Any, png: bytes) -> Pixels:
     """The mask that `/segment` gives."""
-    answer = httpx.post(f"{server.url}/segment", files={"file": png}, timeout=60)
+    answer = HTTP.post(f"{server.url}/segment", files={"file": png})
     mask: Pixels = np.array(Image.open(io.BytesIO(answer.content)))
     assert len(np.unique(mask)) == 2
     return mask

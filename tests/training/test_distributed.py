@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from training.run_folder import read_history
 ROOT = Path(__file__).parents[2]
 # Torch's own batch norm errs by 1e-4 of the variance (so another number of threads gives other weights, too), and high
 # rates make much of little.
-TINY = ["--width", "4", "--crop", "64", "--batch", "6", "--workers", "0", "--learning-rate", "1e-4"]
+TINY = ["--width", "4", "--crop", "64", "--batch", "5", "--workers", "0", "--learning-rate", "1e-4"]
 
 # `training.run` with a check after every five steps, and none of the report's pictures, which take seconds.
 RUN = """
@@ -77,9 +78,9 @@ class Trained:
 
 @pytest.fixture(scope="module")
 def trained_by(script: Path, cells_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Trained]:
-    """The same training of 50 steps, by one, two and four processes."""
+    """The same training of 50 steps, by one and by two processes."""
     trained = {}
-    for processes in (1, 2, 4):
+    for processes in (1, 2):
         folder = tmp_path_factory.mktemp("runs") / "out"
         done = _train(script, processes, "--data", cells_folder, "--out", folder, *TINY, "--steps", 50)
         assert done.returncode == 0, done.stderr
@@ -87,10 +88,9 @@ def trained_by(script: Path, cells_folder: Path, tmp_path_factory: pytest.TempPa
     return trained
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_losses_are_those_of_one_process_also_with_uneven_shares(trained_by, processes):
-    """Four processes take 2, 2, 1 and 1 of a batch's 6 images."""
-    one, many = (_history(trained_by[count].folder) for count in (1, processes))
+def test_losses_are_those_of_one_process_though_shares_are_uneven(trained_by):
+    """Of a batch's 5 images one process takes 3, the other 2."""
+    one, many = (_history(trained_by[processes].folder) for processes in (1, 2))
     assert len(one["loss"]) == len(many["loss"]) == 10
     assert many["loss"] == pytest.approx(one["loss"], abs=1e-3)
     assert one["loss"][-1] < one["loss"][0] - 0.02, "it learns something"
@@ -98,11 +98,11 @@ def test_losses_are_those_of_one_process_also_with_uneven_shares(trained_by, pro
 
 
 def test_only_the_main_process_speaks_and_writes(trained_by):
-    said, folder = trained_by[4].said, trained_by[4].folder
+    said, folder = trained_by[2].said, trained_by[2].folder
     for once in ("labels: ", "5 images to train on", "step 50/50 ", "kept: ", "weights: "):
         assert len(re.findall(f"^{once}", said, re.MULTILINE)) == 1
-    assert "shared by 4 processes" in said
-    assert json.loads((folder / "config.json").read_text())["processes"] == 4
+    assert "shared by 2 processes" in said
+    assert json.loads((folder / "config.json").read_text())["processes"] == 2
     assert len(list((folder / "tensorboard").iterdir())) == 1
     assert not (folder / "earlier").exists()
 
@@ -181,21 +181,24 @@ def _stopped(script: Path, processes: int, out: Path, *options: Any) -> str:
     return said
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 2), (2, 1), (1, 2)])
-def test_stopped_by_sigterm_it_goes_on_with_another_number_of_processes(
-    script, trained_by, cells_folder, tmp_path, before, after
+@pytest.mark.parametrize(("before", "then"), [(2, (2, 1)), (1, (2,))])
+def test_stopped_by_sigterm_it_goes_on_with_any_number_of_processes(
+    script, trained_by, cells_folder, tmp_path, before, then
 ):
-    said = _stopped(script, before, tmp_path, "--data", cells_folder, *TINY, "--steps", "50")
-    assert said.count(f"training: stopped; --resume goes on from {tmp_path}\n") == 1
-    assert _train(script, after, "--out", tmp_path, "--resume").returncode == 0
-    folders = trained_by[before].folder, tmp_path
-    states = [read_checkpoint(folder / "checkpoint.pt") for folder in folders]
-    assert [state["step"] for state in states] == [50, 50]
-    tensors = [state["learner"]["net"] for state in states]
-    if before == after:
-        assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
-    whole, resumed = (_history(folder)["loss"] for folder in folders)
-    assert resumed == pytest.approx(whole, abs=1e-3)
+    stopped = tmp_path / "stopped"
+    said = _stopped(script, before, stopped, "--data", cells_folder, *TINY, "--steps", "50")
+    assert said.count(f"training: stopped; --resume goes on from {stopped}\n") == 1
+    for after in then:
+        out = shutil.copytree(stopped, tmp_path / str(after))
+        assert _train(script, after, "--out", out, "--resume").returncode == 0
+        folders = trained_by[before].folder, out
+        states = [read_checkpoint(folder / "checkpoint.pt") for folder in folders]
+        assert [state["step"] for state in states] == [50, 50]
+        tensors = [state["learner"]["net"] for state in states]
+        if before == after:
+            assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+        whole, resumed = (_history(folder)["loss"] for folder in folders)
+        assert resumed == pytest.approx(whole, abs=1e-3)
 
 
 def test_one_that_is_killed_ends_all_and_leaves_the_checkpoint(script, cells_folder, tmp_path):
