@@ -55,15 +55,18 @@ def whole(cells_folder, tmp_path_factory) -> str:
     return load_weights(out / WEIGHTS).sha256
 
 
-TUTORIAL_RUN = ["--recipe", "tutorial", "--width", "4", "--epochs", "10"]
-DEFAULT_RUN = ["--width", "4", "--crop", "32", "--batch", "2", "--steps", "180"]
+def _expect_same(one: Path, other: Path) -> None:
+    """Two trainings' folders: weights and nets."""
+    assert load_weights(one / WEIGHTS).sha256 == load_weights(other / WEIGHTS).sha256
+    states = [read_checkpoint(folder / "checkpoint.pt")["learner"]["net"] for folder in (one, other)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-@pytest.mark.parametrize("options", [TUTORIAL_RUN, DEFAULT_RUN])
-def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_path, options):
+def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_path):
     def command(out: str, *more: str) -> list[str]:
         paths = ["--data", str(cells_folder), "--out", str(tmp_path / out)]
-        return [sys.executable, "-m", "training.run", *paths, "--workers", "0", *options, *more]
+        options = ["--width", "4", "--crop", "32", "--batch", "2", "--steps", "180", "--workers", "0"]
+        return [sys.executable, "-m", "training.run", *paths, *options, *more]
 
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # two would wait for each other on nets so small
     subprocess.run(command("whole"), check=True, capture_output=True, env=one_thread)
@@ -76,14 +79,33 @@ def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_
     assert process.returncode == 130
     assert "--resume" in stderr
     assert "Traceback" not in stderr
-    stopped = torch.load(tmp_path / "stopped/checkpoint.pt", weights_only=True)
+    stopped = read_checkpoint(tmp_path / "stopped/checkpoint.pt")
     assert 0 < stopped["step"] < stopped["steps"], "stopped in the middle"
 
     subprocess.run(command("stopped", "--resume"), check=True, capture_output=True, env=one_thread)
-    assert load_weights(tmp_path / "whole" / WEIGHTS).sha256 == load_weights(tmp_path / "stopped" / WEIGHTS).sha256
-    checkpoints = [torch.load(tmp_path / out / "checkpoint.pt", weights_only=True) for out in ("whole", "stopped")]
-    states = [checkpoint["learner"]["net"] for checkpoint in checkpoints]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    _expect_same(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.mark.usefixtures("no_report")
+def test_the_tutorials_recipe_goes_on_exactly_too(cells_folder, tmp_path, monkeypatch):
+    def train(out: str, *more: str) -> int:
+        options = ["--recipe", "tutorial", "--width", "4", "--epochs", "2", "--workers", "0"]
+        return run.main(["--data", str(cells_folder), "--out", str(tmp_path / out), *options, *more])
+
+    train_step = trainer.Trainer._train_step
+
+    def stopped_in_the_second_epoch(self: trainer.Trainer, batch: Any) -> None:
+        train_step(self, batch)
+        if self.step == 8:
+            signal.raise_signal(signal.SIGINT)
+
+    assert train("whole") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Trainer, "_train_step", stopped_in_the_second_epoch)
+        assert train("stopped") == 130
+    assert read_checkpoint(tmp_path / "stopped/checkpoint.pt")["step"] == 8
+    assert train("stopped", "--resume") == 0
+    _expect_same(tmp_path / "whole", tmp_path / "stopped")
 
 
 @pytest.mark.parametrize(
