@@ -51,6 +51,11 @@ CHANGES: dict[str, Change] = {
     "no blotches": {"augmentation.blotches": 0},
     "border weight 0": {"border_weight": 0},
     "border weight 10": {"border_weight": 10},
+    "no border weight, no blotches, Dice of membranes only": {
+        "border_weight": 0,
+        "augmentation.blotches": 0,
+        "loss": "bce_background_dice",
+    },
     "cross-entropy alone": {"loss": "bce"},
     "Dice of membranes only": {"loss": "bce_background_dice"},
     "no averaging of weights": {"ema_decay": None},
@@ -96,7 +101,7 @@ def changed(base: Recipe, change: Change) -> Recipe:
 
 
 def measure(trial: Trial) -> dict[str, Any]:
-    """Scores by threshold on the held-out block, as it is and distorted."""
+    """Scores by threshold on the held-out block, as it is, and every second image distorted."""
     torch.set_num_threads(trial.threads)
     cv2.setNumThreads(1)
     keep_freed()
@@ -193,7 +198,7 @@ def main() -> int:
     parser.add_argument("--fold", type=int, nargs="+", help="these alone (default: all)")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--width", type=int, default=DEFAULT.net.width)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at a time, one thread each")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at a time, which share the cores")
     parser.add_argument("--undistorted", action="store_true", help="score the held-out images as they are alone")
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep weights and the probabilities of held-out images"

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
-from model.weights_file import Description, WeightsError, check_tensors, save_weights
+from model.weights_file import Description, WeightsError, check_tensors, is_described, save_weights
 
 # logit >= 0.5, as a probability: 1 / (1 + exp(-0.5))
 TUTORIAL_THRESHOLD = 0.6224593312018546
@@ -38,6 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--name", help="the name the weights are served under; default: the target's stem")
     arguments = parser.parse_args(argv)
     try:
+        if arguments.target.suffix != ".safetensors":
+            raise WeightsError(f"{arguments.target}: what is written is a .safetensors file, and is to be named so")
         state = read_state_dict(arguments.source)
         name = arguments.name or re.sub(r"[^A-Za-z0-9._-]+", "-", arguments.target.stem).strip("-._")
         description = describe(state, name or "unet", arguments.source.name)
@@ -70,6 +72,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors of a `torch.save`d state dict, names as in `UNet`. Raises WeightsError."""
     if not path.is_file():
         raise WeightsError(f"{path}: no such file")
+    if is_described(path):  # torch reads such files, too, but without what they say of themselves
+        raise WeightsError(f"{path}: weights of this service already; there is nothing to convert")
     try:
         with warnings.catch_warnings(action="ignore"):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -95,7 +99,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 def describe(state: dict[str, Tensor], name: str, source: str) -> Description:
     """The description of a foreign state dict, everything read off its tensors. Raises WeightsError, ValueError."""
     config = infer_config(state)
-    tutorial = config.conv_bias and not config.halve_middle  # with both: an early Pytorch-UNet, pixels 0..1
+    # early Pytorch-UNets have biases, too, but halve the middle or, with transposed upsampling, double the bottom
+    tutorial = config.conv_bias and not config.halve_middle and config.bottleneck == "same"
     if config.classes == 1:
         labels = {0: "background", 255: "foreground"}
     else:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -132,6 +132,15 @@ def load_weights(path: Path = BUNDLED) -> Weights:
     description = _read_description(path, metadata[METADATA_KEY])
     check_tensors(str(path), tensors, description.architecture)
     return Weights(description, tensors, hashlib.sha256(data).hexdigest())
+
+
+def is_described(path: Path) -> bool:
+    """Whether a file is weights with a description, whatever its name is."""
+    try:
+        with safe_open(path, "pt") as file:
+            return METADATA_KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def _load_graph(path: Path) -> Weights:

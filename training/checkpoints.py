@@ -18,7 +18,7 @@ from training.run_folder import CHECKPOINT, NEXT_CHECKPOINT, PREVIOUS_CHECKPOINT
 
 State = dict[str, Any]
 
-KEYS = {"learner", "parts", *(part.name for part in fields(Progress))}
+KEYS = {"learner", "parts", "recipe", "trained", *(part.name for part in fields(Progress))}
 
 
 class Checkpoints:

@@ -123,7 +123,17 @@ def _files(folder: Path, problems: list[str]) -> dict[str, Path]:
     found = images_in(folder)
     files = {path.stem: path for path in found}
     problems += [f"{path}: {files[path.stem].name} has the same name" for path in found if files[path.stem] != path]
+    problems += [f"{str(path)!a}: its name is not in UTF-8" for path in found if not _is_text(path.name)]
     return files
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name can be written into logs and reports; Linux allows any bytes in them."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _load_pair(image_file: Path, label_file: Path, scheme: LabelScheme, problems: list[str]) -> list[Sample]:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.engines.choice import ENGINES, PRECISIONS
-from model.engines.engine import EngineError
 from model.engines.tta import COUNTS
 from model.images import SUFFIXES, decode_image, encode_png
 from model.preprocessing import FULL_SCALE, Preprocessing
@@ -44,6 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.calibrate:
             _check_writable(arguments.calibrate)
+        if arguments.sheet:
+            arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
+            arguments.sheet.touch()  # what cannot be written is known of before hours of scoring
         score, description = _scoring(arguments)
         scheme = LabelScheme(arguments.label_format, description.architecture.classes, tuple(arguments.colours))
         samples = _chosen(load_samples(arguments.data, scheme), arguments.only)
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
             print(_robustness(score, description, samples))
         else:
             print(_scores(arguments, score, description, samples))
-    except (DataError, WeightsError, EngineError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
     return 0
@@ -106,8 +108,6 @@ def _scoring(arguments: argparse.Namespace) -> tuple[Scoring, Description]:
         return partial(evaluate_predictions, _stored_predictions(arguments.probabilities), stored.threshold), stored
     how = {name: getattr(arguments, name) for name in ("engine", "device", "precision", "tta")}
     segmenter = Segmenter.load(arguments.weights, **how)
-    if arguments.calibrate and segmenter.description.architecture.classes > 1:
-        raise DataError("--calibrate is for nets of one class; these weights are of several and have no threshold")
     return partial(evaluate_net, segmenter), segmenter.description
 
 
@@ -138,7 +138,6 @@ def _scores(arguments: argparse.Namespace, score: Scoring, description: Descript
 
         evaluation = score(samples, seen)
     if arguments.sheet:
-        arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
         arguments.sheet.write_bytes(encode_png(_stack(rows)))
     if evaluation.warning:
         print(f"evaluate: warning: {evaluation.warning}", file=sys.stderr)
@@ -152,10 +151,13 @@ def _scores(arguments: argparse.Namespace, score: Scoring, description: Descript
 
 
 def _check_writable(path: Path) -> None:
-    """Says what is wrong with the weights before hours of scoring. Raises WeightsError."""
+    """Says what is wrong with the weights to calibrate before hours of scoring. Raises WeightsError."""
     if path.suffix == ".zip":
         raise WeightsError(f"weights {path}: --calibrate writes to a .safetensors file; export it again afterwards")
-    load_weights(path).build_net()
+    weights = load_weights(path)
+    weights.build_net()
+    if weights.description.architecture.classes > 1:
+        raise WeightsError(f"weights {path}: --calibrate is for nets of one class; those of several have no threshold")
 
 
 def calibrate(path: Path, evaluation: Evaluation, tta: int) -> None:

@@ -53,14 +53,16 @@ class Evaluation:
 
     def summary(self) -> dict[str, float]:
         """The mean scores at the best threshold, and that threshold."""
-        return {**vars(self.mean(self.best_threshold)), "threshold": self.best_threshold}
+        best = self.best_threshold
+        return {**vars(self.mean(best)), "threshold": best}
 
     @property
     def warning(self) -> str:
         """What is plainly wrong with the predictions, or nothing."""
         if self.broken:
             return _not_numbers(self.broken)
-        found = [scores[self.best_threshold].foreground for scores in self.images.values()]
+        best = self.best_threshold
+        found = [scores[best].foreground for scores in self.images.values()]
         if max(found) == 0:
             return "foreground is found nowhere in any image"
         return "foreground is found everywhere in every image" if min(found) == 1 else ""

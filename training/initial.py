@@ -24,6 +24,10 @@ def initial_weights(arguments: argparse.Namespace, samples: list[Sample]) -> Wei
     if not arguments.init:
         return None
     weights = load_weights(BUNDLED if arguments.init == Path("bundled") else arguments.init)
+    if weights.graph is not None:
+        raise DataError(
+            f"{arguments.init}: a graph of 8 bits, which cannot be trained; give the weights it was made of"
+        )
     for option in ("width", "channels"):
         if getattr(arguments, option) is not None:
             raise DataError(f"--{option} does not go with --init: the net is that of the weights, {weights.label}")

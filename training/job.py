@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 from model.engines.engine import EngineError
 from model.engines.pytorch import choose_device
@@ -76,7 +77,7 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample], processes: Pro
     state = processes.on_main(lambda: _checkpoint(arguments.out)) if arguments.resume else None
     recipe = make_recipe(arguments, samples, init)
     training, validation = split_samples(samples, recipe.validation_fraction)
-    check_options(arguments, validation)
+    check_options(arguments, recipe, validation)
     machine = _machine(arguments, recipe, training, device, processes, state)
     if arguments.minutes:
         may_narrow = init is None and arguments.width is None and recipe.name == "default"
@@ -166,7 +167,12 @@ def _machine(
 
 def _as_planned(recipe: Recipe, state: State, may_narrow: bool) -> Recipe:
     """With the length, and the width if that was free, that the checkpoint's training was planned with."""
-    planned = Recipe.model_validate_json(state["recipe"])
+    try:
+        planned = Recipe.model_validate_json(state["recipe"])
+    except ValidationError as error:
+        raise DataError(
+            "the checkpoint is of another version, and its plan cannot be read; train afresh, without --resume"
+        ) from error
     length = {"steps": planned.steps, "epochs": None, "check_every": planned.check_every}
     width = planned.net.width if may_narrow else recipe.net.width
     return recipe.model_copy(update=length | {"net": recipe.net.model_copy(update={"width": width})})

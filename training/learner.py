@@ -33,7 +33,7 @@ class Learner:
         device = machine.device
         torch.manual_seed(seed)
         net = UNet(recipe.net)
-        if init:
+        if init is not None:
             net.load_state_dict(init)
         net.to(device)
         if machine.sync_batch_norm:

@@ -10,11 +10,11 @@ from training.losses import OF_SEVERAL_CLASSES
 from training.recipe import FINE_TUNING_RATE, RECIPES, Recipe
 
 
-def check_options(arguments: argparse.Namespace, validation: list[Sample]) -> None:
+def check_options(arguments: argparse.Namespace, recipe: Recipe, validation: list[Sample]) -> None:
     """Raises DataError for options that would be ignored."""
     if arguments.scheme.classes > 1 and arguments.threshold is not None:
         raise DataError("--threshold is for one class: of several the most probable one is taken")
-    if validation and arguments.threshold is not None:
+    if validation and recipe.select == "validation" and arguments.threshold is not None:
         raise DataError("--threshold is for --val-fraction 0: with held-out images the best one is found and stored")
     if not validation and arguments.patience is not None:
         raise DataError("--patience needs held-out images to tell whether the weights get better; see --val-fraction")

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from model.engines.pytorch import chip
+from model.whole_file import write_whole
 from training.batches import SampleStream, make_loader
 from training.data import Sample
 from training.learner import Learner
@@ -71,8 +72,9 @@ def plan(
 
 def seconds_per_step(recipe: Recipe, machine: Machine, training: list[Sample]) -> float:
     """As the main process remembers it, else as measured now (and then remembered)."""
-    processes, key = machine.processes, _key(recipe, machine, training)
-    memory = processes.on_main(_recall)
+    processes = machine.processes
+    # each process has a device of its own, and perhaps another chip, but all have to measure or none
+    key, memory = processes.on_main(lambda: (_key(recipe, machine, training), _recall()))
     if key not in memory:
         memory[key] = processes.from_main(_measure(recipe, machine, training))
         processes.on_main(lambda: _remember(memory))
@@ -105,7 +107,7 @@ def _key(recipe: Recipe, machine: Machine, training: list[Sample]) -> str:
     """What decides the pace, and nothing else; the name of the machine does not, which is new with every container."""
     what = {
         "machine": [chip(machine.device), torch.get_num_threads(), torch.__version__],
-        "how": [str(machine.device), machine.workers, machine.parts, machine.compiled],
+        "how": [str(machine.device), machine.workers, machine.parts, machine.compiled, machine.sync_batch_norm],
         "largest image": _largest(training),
         "recipe": recipe.model_dump(exclude={"steps", "epochs", "check_every"}, mode="json"),
     } | machine.processes.facts
@@ -132,5 +134,4 @@ def _recall() -> dict[str, float]:
 
 def _remember(memory: dict[str, float]) -> None:
     with contextlib.suppress(OSError):  # nowhere to write: measured again next time, and the steps may differ a little
-        _file().parent.mkdir(parents=True, exist_ok=True)
-        _file().write_text(json.dumps(memory, indent=1) + "\n")
+        write_whole(_file(), (json.dumps(memory, indent=1) + "\n").encode())

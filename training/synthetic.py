@@ -35,19 +35,21 @@ def main(argv: list[str] | None = None) -> int:
         help="1: cells, 255, and membranes, 0 (the default); 3: background 0, cell 1, nucleus 2",
     )
     arguments = parser.parse_args(argv)
-    if arguments.count < 1 or arguments.size < 32:
-        print("synthetic: --count must be at least 1 and --size at least 32", file=sys.stderr)
+    if arguments.count < 1 or arguments.size < 32 or arguments.seed < 0:
+        print("synthetic: --count must be at least 1, --size at least 32 and --seed at least 0", file=sys.stderr)
         return 2
+    folders = [arguments.out / part for part in ("image", "label")]
+    for folder in folders:
+        if folder.exists():
+            print(f"synthetic: {folder} is there already; nothing is overwritten", file=sys.stderr)
+            return 2
     try:
-        for part in ("image", "label"):
-            (arguments.out / part).mkdir(parents=True)
+        for folder in folders:
+            folder.mkdir(parents=True)
         for index in tqdm(range(arguments.count), unit="image", disable=None):
             image, label = draw(arguments.size, np.random.default_rng([arguments.seed, index]), arguments.classes)
             (arguments.out / "image" / f"{index}.png").write_bytes(encode_png(image))
             (arguments.out / "label" / f"{index}.png").write_bytes(encode_png(label))
-    except FileExistsError as error:
-        print(f"synthetic: {error.filename} is there already; nothing is overwritten", file=sys.stderr)
-        return 2
     except OSError as error:
         print(f"synthetic: {error}", file=sys.stderr)
         return 2

@@ -94,6 +94,7 @@ def test_a_pytorch_unet_gives_its_own_probabilities(make_net, make_image, tmp_pa
         (BILINEAR | {"in_channels": 3, "classes": 2}, "unit", 0.5),
         (TRANSPOSED | {"in_channels": 3, "classes": 7}, "unit", 0.5),
         (TRANSPOSED | {"in_channels": 1}, "unit", 0.5),
+        (TRANSPOSED | {"in_channels": 1, "conv_bias": True}, "unit", 0.5),
         (TRANSPOSED | {"in_channels": 6, "depth": 3}, "unit", 0.5),
         (TUTORIAL | {"in_channels": 3, "width": 6}, "raw", TUTORIAL_THRESHOLD),
     ],
@@ -305,6 +306,24 @@ def test_weights_that_are_not_finite_are_refused(make_net, tmp_path, capsys):
     state["outc.conv.bias"][0] = float("nan")
     torch.save(state, tmp_path / "in.pth")
     assert "not finite" in failing(capsys, tmp_path / "in.pth", tmp_path / "out.safetensors")
+
+
+@pytest.mark.parametrize("name", ["ours.safetensors", "ours.pth"])
+def test_weights_that_describe_themselves_are_not_described_anew(make_net, tmp_path, capsys, name):
+    """Torch reads them as it reads a state dict."""
+    torch.save(make_net(**TUTORIAL).state_dict(), tmp_path / "in.pth")
+    assert main([str(tmp_path / "in.pth"), str(tmp_path / "out.safetensors")]) == 0
+    (tmp_path / "out.safetensors").rename(tmp_path / name)
+    capsys.readouterr()
+    assert "weights of this service already" in failing(capsys, tmp_path / name, tmp_path / "again.safetensors")
+
+
+def test_the_original_is_never_written_to(make_net, tmp_path, capsys):
+    source = tmp_path / "in.pth"
+    torch.save(make_net(**TUTORIAL).state_dict(), source)
+    before = source.read_bytes()
+    assert "is to be named so" in failing(capsys, source, source)
+    assert source.read_bytes() == before
 
 
 def test_the_command_fails_with_one_line_and_exit_code_2(tmp_path):

@@ -14,7 +14,7 @@ NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
 
 def _state(step: int) -> State:
     progress = Progress(step=step, best_weights={"weight": torch.arange(100.0) + step})
-    return progress.state() | {"learner": {"net": torch.ones(50)}, "parts": 1}
+    return progress.state() | {"learner": {"net": torch.ones(50)}, "parts": 1, "recipe": "{}", "trained": "2026-01-31"}
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import os
 import struct
 from pathlib import Path
 
@@ -114,6 +115,15 @@ def test_two_files_of_one_name_are_a_problem(tmp_path: Path, write_pair):
     assert cv2.imwrite(str(tmp_path / "image/0.bmp"), GREY)
     with pytest.raises(DataError, match=r"0\.bmp: 0\.png has the same name"):
         load_samples(tmp_path)
+
+
+def test_a_name_that_is_no_text_is_a_problem(tmp_path, write_pair):
+    write_pair(tmp_path, "0", GREY, HALF)
+    for part in ("image", "label"):
+        (tmp_path / part / "0.png").rename(tmp_path / part / os.fsdecode(b"caf\xe9.png"))
+    with pytest.raises(DataError, match=r"image/caf\\udce9\.png'?: its name is not in UTF-8") as caught:
+        load_samples(tmp_path)
+    assert str(caught.value).encode()
 
 
 def test_both_files_of_a_pair_are_looked_at(tmp_path, write_pair):

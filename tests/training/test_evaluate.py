@@ -49,7 +49,7 @@ def test_table_and_sheet_of_chosen_images(trained, cells_folder, tmp_path, capsy
     assert decode_image(sheet.read_bytes()).shape == (2 * (96 + 4), 3 * 96)
 
 
-@pytest.mark.parametrize("options", [["--weights", "/nonexistent"], ["--only", "nobody"]])
+@pytest.mark.parametrize("options", [["--weights", "/nonexistent"], ["--only", "nobody"], ["--sheet", "/"]])
 def test_bad_input_is_one_line_and_exit_code_2(trained, cells_folder, capsys, options):
     given = options if "--weights" in options else ["--weights", str(trained / "weights.safetensors"), *options]
     assert evaluate.main(["--data", str(cells_folder), *given]) == 2
@@ -164,7 +164,7 @@ def test_of_several_classes_the_table_names_them_and_the_sheet_shows_them(
     assert [row[:16].strip() for row in rows] == ["as they are", *DISTORTIONS]
 
 
-def test_of_several_classes_there_is_no_threshold_to_calibrate(trained_classes, classes_folder, capsys):
-    weights = str(trained_classes / "weights.safetensors")
-    assert evaluate.main(["--weights", weights, "--calibrate", weights, "--data", str(classes_folder)]) == 2
+def test_of_several_classes_there_is_no_threshold_to_calibrate(trained_classes, trained, cells_folder, capsys):
+    several, one = (str(folder / "weights.safetensors") for folder in (trained_classes, trained))
+    assert evaluate.main(["--weights", one, "--calibrate", several, "--data", str(cells_folder)]) == 2
     assert "--calibrate is for nets of one class" in capsys.readouterr().err

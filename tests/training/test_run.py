@@ -15,12 +15,13 @@ import torch
 from model.images import encode_png
 from model.segmenter import Segmenter
 from model.unet import UNet
-from model.weights_file import load_weights
+from model.weights_file import BUNDLED_INT8, load_weights
 from training import job, pace, run, synthetic
 from training.batches import SampleStream
 from training.command_line import parse
 from training.data import load_samples
 from training.machine import Machine
+from training.processes import Processes
 from training.recipe import DEFAULT, TUTORIAL
 from training.run_folder import RunFolder
 from training.trainer import Trainer, TrainingError
@@ -158,6 +159,7 @@ def test_no_data_is_one_message_with_layout_and_first_steps(tmp_path):
         (["--width", "0"], "net.width"),
         (["--crop", "8"], "crop"),
         (["--init", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--init", str(BUNDLED_INT8)], "cannot be trained"),
         (["--init", "--width", "8"], "--width does not go with --init"),
         (["--val-fraction", "1.5"], "validation_fraction"),
         (["--device", "cuda:7"], "device 'cuda:7'"),
@@ -215,6 +217,23 @@ def test_in_a_short_time_a_narrow_net_learns_more(cells_folder, tmp_path, monkey
     recipe = job.prepare(parse(options), samples).recipe
     assert recipe.net.width == width
     assert recipe.steps is not None
+
+
+def test_of_several_processes_all_take_the_pace_that_the_main_one_remembers(monkeypatch):
+    """Each has a device of its own, as on several GPUs; those that measured would wait for the others."""
+    monkeypatch.setattr(pace, "_measure", lambda *_: pytest.fail("it measures"))
+    second = Processes()
+    monkeypatch.setattr(second, "on_main", lambda _: ("key of the main process", {"key of the main process": 0.5}))
+    assert pace.seconds_per_step(DEFAULT, Machine(torch.device("cpu"), processes=second), []) == 0.5
+
+
+def test_the_tutorials_threshold_may_be_given_though_images_are_held_out(cells_folder, tmp_path):
+    """They are scored, but neither weights nor threshold chosen by them."""
+    options = ["--recipe", "tutorial", "--val-fraction", "0.2", "--threshold", "0.7", "--width", "4", "--workers", "0"]
+    trainer = job.prepare(
+        parse(["--data", str(cells_folder), "--out", str(tmp_path / "out"), *options]), load_samples(cells_folder)
+    )
+    assert trainer.recipe.threshold == 0.7
 
 
 def test_out_of_time_it_stops_with_the_best_so_far_and_forgets_the_pace(cells_folder, tmp_path, monkeypatch, capsys):

@@ -50,6 +50,12 @@ def test_nothing_is_overwritten(cells_folder, capsys):
     assert "nothing is overwritten" in capsys.readouterr().err
 
 
-def test_a_bad_count_is_refused(tmp_path, capsys):
-    assert synthetic.main(["--out", str(tmp_path / "x"), "--count", "0"]) == 2
-    assert "--count" in capsys.readouterr().err
+def test_what_is_refused_leaves_nothing_behind(tmp_path, capsys):
+    out = tmp_path / "x"
+    for option in (["--count", "0"], ["--size", "31"], ["--seed", "-1"]):
+        assert synthetic.main(["--out", str(out), *option]) == 2
+        assert option[0] in capsys.readouterr().err
+    assert not out.exists()
+    (out / "label").mkdir(parents=True)
+    assert synthetic.main(["--out", str(out)]) == 2
+    assert [path.name for path in out.iterdir()] == ["label"]
