@@ -38,7 +38,7 @@ SHEET_ROWS = 6
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code (0, or 2 after a message on stderr)."""
+    """The command; returns the exit code (0, 2 after a message on stderr, 130 if it was stopped)."""
     arguments = _parse(argv)
     try:
         if arguments.calibrate:
@@ -53,6 +53,9 @@ def main(argv: list[str] | None = None) -> int:
             print(_robustness(score, description, samples))
         else:
             print(_scores(arguments, score, description, samples))
+    except KeyboardInterrupt:
+        print("evaluate: stopped, nothing is scored", file=sys.stderr)
+        return 130
     except (ValueError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2

@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from model.unet import UNet
 from training.learner import Learner
 from training.machine import Machine
 from training.processes import ALONE, Processes
@@ -15,6 +16,8 @@ from training.recipe import Recipe
 # Of what the backward pass keeps: what gradients, workspaces and the loss take beside it at the peak. Measured on a
 # CPU: 1.0 to 1.9 for crops of 256 and whole images of 512, widths 16 to 64.
 PEAK = 2.0
+# Of each of the net's parameters: itself, its gradient, the optimizer's two moments and the average, in float32.
+PER_PARAMETER = 5 * 4
 # The rest is for the images, the workers and everybody else on the machine.
 SHARE = 0.8
 
@@ -22,6 +25,7 @@ SHARE = 0.8
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 CGROUP_LIMIT, CGROUP_USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+CGROUP_STAT = Path("/sys/fs/cgroup/memory.stat")
 
 
 def keep_freed() -> None:
@@ -37,7 +41,7 @@ def keep_freed() -> None:
 
 
 class TooLittleMemory(RuntimeError):
-    """Not even one image of the batch fits."""
+    """Not even one image of the batch fits, or not even the net."""
 
 
 def choose_parts(recipe: Recipe, height: int, width: int, device: torch.device, processes: Processes = ALONE) -> int:
@@ -45,8 +49,15 @@ def choose_parts(recipe: Recipe, height: int, width: int, device: torch.device, 
 
     Raises TooLittleMemory.
     """
-    image = image_bytes(recipe, height, width, device)
     free = processes.least(SHARE * free_bytes(device) / processes.sharing(device.type))
+    net = net_bytes(recipe)
+    if net > free:
+        raise TooLittleMemory(
+            f"a net of width {recipe.net.width} takes {_gigabytes(net)} to train, and {_gigabytes(free)} of memory are "
+            f"free for it on {device}; use a narrower one (--width)"
+        )
+    free -= net
+    image = image_bytes(recipe, height, width, device)
     fitting = int(free // image) * processes.count
     if fitting < 1:
         raise TooLittleMemory(
@@ -54,6 +65,12 @@ def choose_parts(recipe: Recipe, height: int, width: int, device: torch.device, 
             f"free for it on {device}; use smaller crops (--crop) or a narrower net (--width)"
         )
     return -(-recipe.batch // min(fitting, recipe.batch))
+
+
+def net_bytes(recipe: Recipe) -> int:
+    """Bytes of the net's weights and all that training keeps of them; none are made to know."""
+    with torch.device("meta"):
+        return PER_PARAMETER * sum(parameter.numel() for parameter in UNet(recipe.net).parameters())
 
 
 def image_bytes(recipe: Recipe, height: int, width: int, device: torch.device) -> float:
@@ -83,8 +100,15 @@ def free_bytes(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     free = psutil.virtual_memory().available
     with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit ("max")
-        free = min(free, int(CGROUP_LIMIT.read_text()) - int(CGROUP_USED.read_text()))
+        used = int(CGROUP_USED.read_text()) - _cached_files()
+        free = min(free, int(CGROUP_LIMIT.read_text()) - used)
     return max(0, free)
+
+
+def _cached_files() -> int:
+    """Bytes that count as the container's, and that the kernel takes back when they are wanted: files read before."""
+    rows = dict(line.split() for line in CGROUP_STAT.read_text().splitlines())
+    return int(rows.get("inactive_file", 0))
 
 
 def _gigabytes(size: float) -> str:

@@ -69,6 +69,8 @@ def configuration(arguments: argparse.Namespace, trainer: Trainer) -> dict[str, 
         "parts": trainer.machine.parts,
         **trainer.machine.processes.facts,
         "steps": trainer.steps,
+        "data": str(arguments.data),
+        "validation_sha256": trainer.made_of["held-out images"],
         "training_images": [sample.name for sample in trainer.stream.samples],
         "validation_images": [sample.name for sample in trainer.validation],
     }

@@ -12,13 +12,12 @@ from typing import Any
 
 import jinja2
 
-from model.engines.engine import EngineError
 from model.segmenter import Segmenter
-from model.weights_file import WeightsError, load_weights
+from model.weights_file import load_weights
 from model.whole_file import write_whole
 from training.charts import draw_charts
 from training.class_scores import Confusion
-from training.data import DataError, Sample, load_samples
+from training.data import DataError, Sample, fingerprint, load_samples
 from training.doubts import find_warnings
 from training.evaluation import ClassEvaluation, Evaluation, evaluate_net
 from training.facts import Facts
@@ -149,16 +148,16 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code (0, or 2 after a message on stderr)."""
     parser = argparse.ArgumentParser(prog="python -m training.report", description="Write a training's report again.")
     parser.add_argument("--out", type=Path, required=True, help="the training's folder")
-    parser.add_argument(
-        "--data", type=Path, default=Path("data/train"), help="what it was trained on (default: data/train)"
-    )
+    parser.add_argument("--data", type=Path, help="what it was trained on, if that has been moved since")
     arguments = parser.parse_args(argv)
     try:
         if not arguments.out.is_dir():
             raise DataError(f"no folder {arguments.out}")
         folder = RunFolder(arguments.out, resume=True)
-        path = write_report(folder, _held_out(arguments.data, folder.read_config()))
-    except (DataError, WeightsError, EngineError, ValueError, OSError) as error:
+        config = folder.read_config()
+        data = arguments.data or Path(config.get("data", "data/train"))
+        path = write_report(folder, _held_out(data, config))
+    except (ValueError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2
     print(f"report: {path}")
@@ -166,6 +165,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _held_out(data: Path, config: dict[str, Any]) -> list[Sample]:
+    """The training's held-out images. Raises DataError if a folder does not have them, or others of their names."""
     names = config.get("validation_images")
     if not names:
         return []
@@ -175,7 +175,10 @@ def _held_out(data: Path, config: dict[str, Any]) -> list[Sample]:
     missing = [name for name in names if name not in found]
     if missing:
         raise DataError(f"{data} lacks held-out images of this training: {', '.join(missing)}")
-    return [found[name] for name in names]
+    samples = [found[name] for name in names]
+    if config.get("validation_sha256", known := fingerprint(samples)) != known:
+        raise DataError(f"{data}: the images {', '.join(names)}, or their labels, are not those of this training")
+    return samples
 
 
 if __name__ == "__main__":

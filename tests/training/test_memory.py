@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training import memory
-from training.memory import TooLittleMemory, choose_parts, image_bytes
+from training.memory import TooLittleMemory, choose_parts, image_bytes, net_bytes
 from training.recipe import DEFAULT, TUTORIAL
 
 CPU = torch.device("cpu")
@@ -22,24 +22,32 @@ def test_bytes_grow_with_pixels_and_with_width():
 
 @pytest.mark.parametrize(("images_that_fit", "parts"), [(9, 1), (4, 1), (3, 2), (2, 2), (1, 4)])
 def test_a_batch_is_cut_into_parts_that_fit(monkeypatch, images_that_fit, parts):
-    free = (images_that_fit + 0.5) * image_bytes(SMALL, 256, 256, CPU) / memory.SHARE
+    free = (net_bytes(SMALL) + (images_that_fit + 0.5) * image_bytes(SMALL, 256, 256, CPU)) / memory.SHARE
     monkeypatch.setattr(memory, "free_bytes", lambda _: int(free))
     assert choose_parts(SMALL, 256, 256, CPU) == parts
 
 
 def test_not_even_one_image_is_said_with_what_to_do(monkeypatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda _: 2**20)
+    monkeypatch.setattr(memory, "free_bytes", lambda _: net_bytes(TUTORIAL) / memory.SHARE + 2**20)
     with pytest.raises(TooLittleMemory, match=r"one 512 x 256 image takes .* GiB.*--crop"):
         choose_parts(TUTORIAL, 256, 512, CPU)
 
 
+def test_a_net_that_does_not_fit_is_never_made():
+    wide = DEFAULT.model_copy(update={"net": DEFAULT.net.model_copy(update={"width": 2**15})})
+    with pytest.raises(TooLittleMemory, match=r"a net of width 32768 takes .* GiB to train.*--width"):
+        choose_parts(wide, 256, 256, CPU)
+
+
 def test_free_memory_is_that_of_the_container_if_less(monkeypatch, tmp_path):
-    limit, used = tmp_path / "max", tmp_path / "current"
+    limit, used, stat = tmp_path / "max", tmp_path / "current", tmp_path / "stat"
     limit.write_text("1000000\n")
     used.write_text("400000\n")
+    stat.write_text("anon 150000\nfile 250000\ninactive_file 200000\n")
     monkeypatch.setattr(memory, "CGROUP_LIMIT", limit)
     monkeypatch.setattr(memory, "CGROUP_USED", used)
-    assert memory.free_bytes(CPU) == 600000
+    monkeypatch.setattr(memory, "CGROUP_STAT", stat)
+    assert memory.free_bytes(CPU) == 800000
     limit.write_text("max\n")
     assert memory.free_bytes(CPU) > 2**27
 

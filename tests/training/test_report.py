@@ -17,7 +17,7 @@ from model.preprocessing import Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNetConfig
 from model.weights_file import Description
-from training import report, run
+from training import report, run, synthetic
 from training.charts import draw_charts
 from training.class_scores import Confusion
 from training.data import DataError, Sample, load_samples
@@ -305,6 +305,25 @@ def test_data_without_the_held_out_images_is_refused(folder, write_pair, tmp_pat
     write_pair(tmp_path / "other", "9", np.zeros((32, 32), np.uint8), np.eye(32, dtype=np.uint8))
     assert report.main(["--out", str(folder.path), "--data", str(tmp_path / "other")]) == 2
     assert "lacks held-out images of this training: 5" in capsys.readouterr().err
+
+
+def test_other_images_of_the_same_names_are_refused(trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    before = (tmp_path / "run/report.html").read_bytes()
+    assert synthetic.main(["--out", str(tmp_path / "other"), "--count", "6", "--size", "96", "--seed", "1"]) == 0
+    assert report.main(["--out", str(tmp_path / "run"), "--data", str(tmp_path / "other")]) == 2
+    assert "are not those of this training" in capsys.readouterr().err
+    assert (tmp_path / "run/report.html").read_bytes() == before
+
+
+def test_without_data_it_is_that_of_the_training(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run/report.html").unlink()
+    assert report.main(["--out", str(tmp_path / "run")]) == 0
+    pages = [Page((folder / "report.html").read_text()) for folder in (trained, tmp_path / "run")]
+    first, again = (page.text.partition(" held-out image")[0] for page in pages)
+    assert again == first
+    assert "V_rand" in again
 
 
 def test_an_earlier_report_is_put_aside_with_its_training(folder):
