@@ -26,7 +26,8 @@ class Cluster:
 
     def __init__(self, config: dict[str, Any], folder: Path) -> None:
         self.config, self.folder = config, folder
-        self.url = f"http://127.0.0.1:{config['http_options']['port']}"
+        self.port = config["http_options"]["port"]
+        self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
