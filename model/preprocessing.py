@@ -21,8 +21,9 @@ Values: TypeAlias = Pixels | NDArray[np.float32]
 
 FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 
-# A flatter image than one grey level of 8 bits holds nothing but noise, which normalisation must not blow up.
-LEAST_CONTRAST = 1 / 255
+# An image whose deviation is lower holds nothing but noise, which normalisation must not blow up: rounding in 8 bits; in
+# 16, what cameras read from darkness, while what they see in little light (a few hundred counts) is to be stretched.
+LEAST_DEVIATION = {np.dtype(np.uint8): 1.0, np.dtype(np.uint16): 16.0, np.dtype(np.float32): 16 / 65535}
 
 
 @dataclass(frozen=True)
@@ -87,5 +88,5 @@ class Preprocessing(BaseModel):
 
 def z_score(mean: NDArray[np.float64], deviation: NDArray[np.float64], dtype: np.dtype[Any]) -> Affine:
     """From the moments of each channel of a whole image, of pixels of that type."""
-    scale = np.maximum(deviation, LEAST_CONTRAST * FULL_SCALE[dtype])
+    scale = np.maximum(deviation, LEAST_DEVIATION[dtype])
     return Affine(mean.astype(np.float32), scale.astype(np.float32))

@@ -261,7 +261,6 @@ def test_a_whole_pickled_net_is_refused(make_net, tmp_path, capsys):
     assert "more than tensors" in failing(capsys, tmp_path / "in.pth", tmp_path / "out.safetensors")
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_torchscript_is_refused(tmp_path, capsys):
     torch.jit.script(torch.nn.Conv2d(1, 4, 3)).save(str(tmp_path / "in.pth"))
     assert "not a state dict" in failing(capsys, tmp_path / "in.pth", tmp_path / "out.safetensors")

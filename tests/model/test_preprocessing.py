@@ -106,7 +106,13 @@ def test_zscore_of_a_flat_image_is_zero_everywhere(dtype, size):
 
 def test_zscore_does_not_blow_up_the_noise_of_a_flat_16_bit_image():
     image = 30_000 + np.random.default_rng(0).integers(0, 4, (40, 40)).astype(np.uint16)
-    assert np.abs(net_input(Preprocessing(normalisation="zscore"), image)).max() < 0.05
+    assert np.abs(net_input(Preprocessing(normalisation="zscore"), image)).max() < 0.1
+
+
+def test_zscore_stretches_what_a_camera_of_16_bits_saw_in_little_light(make_image):
+    dim = make_image(40, 40).astype(np.uint16) + 200
+    values = net_input(Preprocessing(normalisation="zscore"), dim)
+    assert np.abs(values - net_input(Preprocessing(normalisation="zscore"), dim * 100)).max() < 1e-5
 
 
 def test_zscore_of_a_large_bright_image_does_not_overflow():

@@ -152,7 +152,7 @@ def _input(folder: Path, weights: Weights) -> spec.InputTensorDescr:
 def _preprocessing(
     preprocessing: Preprocessing,
 ) -> list[spec.ZeroMeanUnitVarianceDescr | spec.ScaleLinearDescr]:
-    """From values of 0 to 255. That an image flatter than a grey level is not stretched cannot be said there."""
+    """From values of 0 to 255. That the noise of a flat image is not stretched cannot be said there."""
     if preprocessing.normalisation == "zscore":
         return [spec.ZeroMeanUnitVarianceDescr(kwargs=spec.ZeroMeanUnitVarianceKwargs(axes=SPACE))]
     if preprocessing.scaling == "unit":

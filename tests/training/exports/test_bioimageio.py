@@ -17,8 +17,8 @@ from training.export import main
 from training.exports import bioimageio as package
 from training.exports.parity import ParityError
 
-# bioimageio.core leaves files open, the package among them, until they are collected; and TorchScript is deprecated
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:.*torch.jit:DeprecationWarning")
+# bioimageio.core leaves files open, the package among them, until they are collected
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
 @pytest.fixture(scope="module", autouse=True)

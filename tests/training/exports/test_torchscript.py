@@ -52,7 +52,6 @@ def test_torch_alone_loads_it(save_net: Callable[..., Path], tmp_path: Path):
     assert torch.allclose(torch.load(tmp_path / "result"), expected, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_the_file_carries_the_description(save_net: Callable[..., Path], tmp_path: Path):
     weights = load_weights(save_net(tmp_path / "cells.safetensors"))
     torchscript.write(weights, tmp_path / "cells.pt")
