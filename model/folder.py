@@ -24,7 +24,8 @@ def find_images(inputs: Iterable[str], out: Path) -> tuple[list[Path], dict[str,
     """The images of files, folders and globs, each once, in the order given; and the inputs that mean none, with why.
 
     Of folders and globs all files with an image's suffix and all Zarr folders are taken, in natural order. Results that
-    lie in `out` are no images to segment, so `out` may be the images' own folder.
+    lie in `out` are no images to segment, so `out` may be the images' own folder. Raises InputError if there are no
+    others.
     """
     found: dict[Path, Path] = {}
     problems: dict[str, str] = {}
@@ -37,6 +38,8 @@ def find_images(inputs: Iterable[str], out: Path) -> tuple[list[Path], dict[str,
     folder = out.resolve()
     results = {place for place in found if place.stem.removesuffix(UNFINISHED).endswith(RESULT)}
     images = [path for place, path in found.items() if place.parent != folder or place not in results]
+    if found and not images:
+        raise InputError(f"what is in {out} and called {RESULT} is taken for results; to segment it, use another --out")
     return images, problems
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice, product
 
 from model.image_errors import ImageError, UnsupportedImage, broken
-from model.tiff_pages import read_pages
+from model.tiff_pages import JPEG, read_pages
 
 # Far more than any program writes: chunks are of 8 KB or larger, a progressive JPEG has some 10 scans.
 MAX_CHUNKS = 2**17
@@ -53,6 +53,8 @@ class Header:
     """To make room for, of all pages together: they may differ in size. `width` and `height` are the first one's."""
     bits: int = 8
     """Of a sample, at most; known of TIFF alone."""
+    lossy: str = ""
+    """What compressed it and changed its pixels' values: "JPEG", in a TIFF too, or "lossy WebP"."""
 
 
 def read_header(data: bytes) -> Header:
@@ -62,13 +64,15 @@ def read_header(data: bytes) -> Header:
         if kind == "TIFF":
             pages = read_pages(data)
             bits = max(page.bits for page in pages)
-            return Header(kind, *pages[0].size, len(pages), sum(page.room for page in pages), bits)
+            lossy = "JPEG" if any(page.compression == JPEG for page in pages) else ""
+            return Header(kind, *pages[0].size, len(pages), sum(page.room for page in pages), bits, lossy)
         width, height = _SIZES[kind](data)
     except (struct.error, IndexError) as error:
         raise broken(kind) from error
     if width < 1 or height < 1:
         raise broken(kind)
-    return Header(kind, width, height, 1, width * height)
+    lossy = "JPEG" if kind == "JPEG" else "lossy WebP" if kind == "WEBP" and _webp_is_lossy(data) else ""
+    return Header(kind, width, height, 1, width * height, lossy=lossy)
 
 
 def format_of(data: bytes) -> str:
@@ -121,6 +125,17 @@ def _webp_size(data: bytes) -> tuple[int, int]:
         width, height = struct.unpack_from("<HH", data, 26)
         return width & 0x3FFF, height & 0x3FFF
     raise broken("WEBP")
+
+
+def _webp_is_lossy(data: bytes) -> bool:
+    at = 12
+    for _ in range(MAX_CHUNKS):
+        kind = data[at : at + 4]
+        if kind in (b"VP8 ", b"VP8L", b""):
+            return kind == b"VP8 "
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + length + length % 2
+    raise UnsupportedImage(f"WebP files of more than {MAX_CHUNKS} chunks are not accepted.")
 
 
 # PNG

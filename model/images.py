@@ -26,6 +26,7 @@ from PIL.TiffImagePlugin import (
 from model.headers import Header, check_scans, png_pixels_only, read_header
 from model.image_errors import ImageError, UnsupportedImage, broken
 from model.preprocessing import STORED, Pixels
+from model.tiff_pages import JPEG
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
@@ -99,7 +100,7 @@ def _decode_tiff(data: bytes, count: int, most_pixels: int) -> list[Pixels]:
     with TiffImageFile(BytesIO(data)) as image:
         for page in range(count):
             image.seek(page)
-            if image.tag_v2.get(COMPRESSION) == _JPEG:
+            if image.tag_v2.get(COMPRESSION) == JPEG:
                 _check_jpegs(data, image.tag_v2, most_pixels)
             if image.mode not in _MODES:
                 raise UnsupportedImage("TIFF files are accepted in grey, RGB, RGBA, CMYK or with a palette.")
@@ -120,9 +121,6 @@ def _check_jpegs(data: bytes, tags: ImageFileDirectory_v2, most_pixels: int) -> 
             raise broken("TIFF")
         simplejpeg.decode_jpeg(strip, "CMYK" if colours in _INKS else "GRAY", min_factor=8)
 
-
-# Compression of a TIFF
-_JPEG = 7
 
 # Pillow's modes for 8-bit TIFF, and those that they are given in.
 _MODES = {"1": "L", "L": "L", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "RGB": "RGB"}

@@ -33,7 +33,8 @@ _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 _UNSIGNED = {1: "B", 3: "H", 4: "I"}
 
 # None, LZW, JPEG, deflate (twice) and PackBits. Decoders of CCITT fill what they cannot read with white.
-_COMPRESSIONS = (1, 5, 7, 8, 32946, 32773)
+JPEG = 7
+_COMPRESSIONS = (1, 5, JPEG, 8, 32946, 32773)
 # Samples and photometric interpretation of more than 8 bits: grey, RGB and RGBA.
 _DEEP = ((1, 1), (3, 2), (4, 2))
 _DTYPES = {1: "uint", 2: "int", 3: "float"}

@@ -154,7 +154,7 @@ def _machine(
     height, width = _input_size(recipe, training)
     parts: int = state["parts"] if state else 1  # a resumed training goes on as it began, if it fits other processes
     if not state or state.get("processes", 1) != processes.count:
-        parts = max(parts, memory.choose_parts(recipe, height, width, device, processes))
+        parts = max(parts, memory.choose_parts(recipe, height, width, device, arguments.workers, processes))
     machine = Machine(device, arguments.workers, parts, arguments.compile, processes, arguments.sync_batch_norm)
     side = 2**recipe.net.depth
     if machine.fewest_normalised(recipe.batch) == 1 and max(height, width) <= side:

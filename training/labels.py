@@ -34,12 +34,12 @@ class LabelError(ValueError):
 class LabelPage:
     """One page of a label file: pixels H x W or H x W x C, uint8 or uint16.
 
-    `indices`: H x W, of an image with a palette that says more than grey levels.
+    `indices`: H x W, of an image with a palette that says more than grey levels. `lossy`: see `Header`.
     """
 
     pixels: Pixels
     indices: NDArray[np.uint8] | None
-    lossy: bool
+    lossy: str
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,10 @@ class Encoding:
 
 def decode_labels(data: bytes) -> list[LabelPage]:
     """Every page of a label file. Raises ImageError, UnsupportedImage."""
-    kind, pages = read_header(data).format, decode_pages(data)
+    header, pages = read_header(data), decode_pages(data)
+    kind = header.format
     indices = _palette_indices(data, kind, len(pages)) if kind in ("PNG", "TIFF", "BMP") else [None] * len(pages)
-    return [LabelPage(*page, lossy=kind == "JPEG") for page in zip(pages, indices, strict=True)]
+    return [LabelPage(*page, lossy=header.lossy) for page in zip(pages, indices, strict=True)]
 
 
 def read_label(
@@ -74,11 +75,11 @@ def read_label(
     """
     if page.lossy and (scheme.classes > 1 or scheme.format == "instances"):
         kept = "classes" if scheme.classes > 1 else "ids of objects"
-        raise LabelError(f"JPEG does not keep the {kept}; PNG or TIFF is expected")
+        raise LabelError(f"{page.lossy} does not keep the {kept}; PNG or TIFF is expected")
     if scheme.colours:
         label = _classes_by_colour(page.pixels, scheme.colours)
         return label, Encoding(scheme, 8, False, int(label.max()))
-    values, palette = _single_channel(page.pixels if page.indices is None else page.indices), page.indices is not None
+    values, palette = _single_channel(page) if page.indices is None else page.indices, page.indices is not None
     encoding = Encoding(scheme, 8 * values.itemsize, palette, int(values.max()))
     if scheme.format == "instances":
         foreground = separate(values, border)
@@ -132,17 +133,20 @@ def _is_grey(colours: NDArray[np.int_]) -> bool:
     return set(levels) == {0, 255} or bool((levels == np.arange(len(levels))).all())
 
 
-def _single_channel(pixels: Pixels) -> Pixels:
+def _single_channel(page: LabelPage) -> Pixels:
     """H x W x C -> H x W, if nothing is lost by it. Raises LabelError."""
-    if pixels.ndim == 2:
-        return pixels
-    colours = _opaque(pixels)
+    if page.pixels.ndim == 2:
+        return page.pixels
+    colours = _opaque(page.pixels)
     grey = colours[:, :, 0]
     if (colours != colours[:, :, :1]).any():
-        raise LabelError(
-            "a label in colours; one channel, or three equal ones, are expected, or `--colours`, one for each class"
-        )
+        expected = "one channel, or three equal ones, are expected, or `--colours`, one for each class"
+        raise LabelError(f"a label in colours; {_blurred(page.lossy) if page.lossy else expected}")
     return grey
+
+
+def _blurred(lossy: str) -> str:
+    return f"{lossy} blurs a label's values, PNG and TIFF keep them"
 
 
 def _opaque(pixels: Pixels) -> Pixels:
@@ -196,7 +200,7 @@ def _check_mask(values: Pixels, page: LabelPage) -> None:
 
 def _hint(found: NDArray[Any], page: LabelPage) -> str:
     if page.lossy:
-        return "; JPEG blurs a label's values, PNG and TIFF keep them"
+        return f"; {_blurred(page.lossy)}"
     if len(found) > 2:
         classes = f"; if they are classes: `--classes {found[-1] + 1}`" if found[-1] < MOST_CLASSES else ""
         return "; if they are ids of objects, `--label-format instances` turns them into objects with borders" + classes

@@ -13,9 +13,9 @@ from training.machine import Machine
 from training.processes import ALONE, Processes
 from training.recipe import Recipe
 
-# Of what the backward pass keeps: what gradients, workspaces and the loss take beside it at the peak. Measured on a
-# CPU: 1.0 to 1.9 for crops of 256 and whole images of 512, widths 16 to 64.
-PEAK = 2.0
+# Of what is kept for the backward pass: with what that takes beside it at the peak, its workspaces and the gradients of
+# activations. Measured on a CPU: 1.7 to 2.1 for crops of 256 and whole images of 512, widths 16 to 64, bfloat16 and not.
+PEAK = 2.2
 # Of each of the net's parameters: itself, its gradient, the optimizer's two moments and the average, in float32.
 PER_PARAMETER = 5 * 4
 # The rest is for the images, the workers and everybody else on the machine.
@@ -44,19 +44,27 @@ class TooLittleMemory(RuntimeError):
     """Not even one image of the batch fits, or not even the net."""
 
 
-def choose_parts(recipe: Recipe, height: int, width: int, device: torch.device, processes: Processes = ALONE) -> int:
+def choose_parts(
+    recipe: Recipe, height: int, width: int, device: torch.device, workers: int = 0, processes: Processes = ALONE
+) -> int:
     """In how many parts a batch of images H x W must be computed to fit the free memory of each of the processes.
 
-    Raises TooLittleMemory.
+    `workers`: as of a `Machine`. Raises TooLittleMemory.
     """
     free = processes.least(SHARE * free_bytes(device) / processes.sharing(device.type))
+    drawn = drawn_bytes(-(-recipe.batch // processes.count), recipe.net.in_channels, height, width, workers)
+    if drawn > free:
+        raise TooLittleMemory(
+            f"batches of {recipe.batch} images of {width} x {height} take {_gigabytes(drawn)}, and {_gigabytes(free)} of "
+            f"memory are free for them; use a smaller --batch"
+        )
     net = net_bytes(recipe)
     if net > free:
         raise TooLittleMemory(
             f"a net of width {recipe.net.width} takes {_gigabytes(net)} to train, and {_gigabytes(free)} of memory are "
             f"free for it on {device}; use a narrower one (--width)"
         )
-    free -= net
+    free -= net + drawn
     image = image_bytes(recipe, height, width, device)
     fitting = int(free // image) * processes.count
     if fitting < 1:
@@ -65,6 +73,14 @@ def choose_parts(recipe: Recipe, height: int, width: int, device: torch.device, 
             f"free for it on {device}; use smaller crops (--crop) or a narrower net (--width)"
         )
     return -(-recipe.batch // min(fitting, recipe.batch))
+
+
+def drawn_bytes(images: int, channels: int, height: int, width: int, workers: int) -> int:
+    """Bytes of the batches that are there at a time, each image with its target and weights.
+
+    One is trained on, or put together by the process itself; a worker is two ahead, PyTorch's default.
+    """
+    return (2 * workers + 1) * images * (channels + 2) * 4 * height * width
 
 
 def net_bytes(recipe: Recipe) -> int:
@@ -76,10 +92,17 @@ def net_bytes(recipe: Recipe) -> int:
 def image_bytes(recipe: Recipe, height: int, width: int, device: torch.device) -> float:
     """Bytes that one image H x W of a batch takes at the peak: what autograd keeps of a real forward pass, times PEAK.
 
-    Tried on a part of the image: activations are proportional to the pixels.
+    Tried on a part of the image: activations are proportional to the pixels. Of two images less of one, for the copies
+    of the weights in bfloat16 that autograd keeps as well are there once.
     """
     side = 8 * 2**recipe.net.depth
     learner = Learner(recipe, 1, Machine(device), seed=0)
+    kept = [_kept_bytes(learner, torch.zeros(count, recipe.net.in_channels, side, side)) for count in (1, 2)]
+    return PEAK * (kept[1] - kept[0]) * height * width / side**2
+
+
+def _kept_bytes(learner: Learner, images: torch.Tensor) -> int:
+    """What autograd keeps of a forward pass."""
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -87,11 +110,10 @@ def image_bytes(recipe: Recipe, height: int, width: int, device: torch.device) -
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        logits = learner.logits(torch.zeros(1, recipe.net.in_channels, side, side))
-    weights = {parameter.untyped_storage().data_ptr() for parameter in learner.net.parameters()}
-    activations: int = sum(size for pointer, size in kept.items() if pointer not in weights)
+        logits = learner.logits(images)
+    size = sum(kept.values())
     del logits  # it kept the tensors, and with them their addresses, alive until here
-    return float(PEAK * activations * height * width / side**2)
+    return size
 
 
 def free_bytes(device: torch.device) -> int:

@@ -186,6 +186,19 @@ def test_results_in_the_images_own_folder_are_not_segmented_in_turn(predict: Pre
     assert len(names(folder)) == 6
 
 
+def test_an_image_that_is_called_like_a_result_is_not_passed_over_in_silence(
+    predict: Predict, folder: Path, tmp_path: Path
+):
+    image = (folder / "a.png").rename(folder / "a_res.png")
+    refused = predict(image, "--out", folder)
+    assert refused.code == 2
+    assert refused.err == [
+        f"predict: what is in {folder} and called _res is taken for results; to segment it, use another --out"
+    ]
+    assert predict(image, "--out", tmp_path / "out").code == 0
+    assert names(tmp_path / "out") == ["a_res_res.png"]
+
+
 def test_images_of_one_stem_each_get_their_result(
     predict: Predict, make_image: Callable[..., Pixels], folder: Path, tmp_path: Path
 ):

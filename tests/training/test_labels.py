@@ -152,6 +152,7 @@ def test_the_indices_of_a_palette_stack_are_read_page_by_page():
 
 COLOURED = np.dstack([SIDES, 1 - SIDES, SIDES]) * np.uint8(255)
 SEVEN = np.arange(7, dtype=np.uint8)[None]
+BLURRED = Image.fromarray(np.kron(SIDES, SIDES) * np.uint8(255))  # by what it is stored as
 GREY_128 = SIDES * np.uint8(128)
 
 
@@ -166,7 +167,9 @@ GREY_128 = SIDES * np.uint8(128)
         (_stored(_palette(SIDES + np.uint8(1), [9, 0, 0] * 3)), r"palette indices 1, 2; index 0 and one other"),
         (encode_png(SEVEN), r"values 0, 1, 2, 3, 4, 5, \.\.\.; .*`--label-format instances` turns them into objects"),
         (_stored(_palette(SEVEN % 4, [9, 0, 0] * 4)), r"indices 0, 1, 2, 3; .*`--label-format instances`"),
-        (_stored(Image.fromarray(np.kron(SIDES, SIDES) * np.uint8(255)), "JPEG"), "JPEG blurs a label's values"),
+        (_stored(BLURRED, "JPEG"), "JPEG blurs a label's values"),
+        (_stored(BLURRED, "TIFF", compression="jpeg"), "JPEG blurs a label's values"),
+        (_stored(BLURRED, "WEBP"), "lossy WebP blurs a label's values"),
     ],
 )
 def test_other_pixels_are_refused_with_their_values_and_what_to_do(data, message):
@@ -210,9 +213,23 @@ def test_objects_that_borders_leave_nothing_of_are_counted():
     assert (encoding.objects, encoding.lost) == (2, 1)
 
 
-def test_jpeg_cannot_hold_ids():
-    with pytest.raises(LabelError, match="JPEG does not keep the ids of objects; PNG or TIFF"):
-        _read(_stored(Image.fromarray(SIDES), "JPEG"), "instances")
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        pytest.param({"kind": "JPEG"}, "JPEG", id="JPEG"),
+        pytest.param({"kind": "TIFF", "compression": "jpeg"}, "JPEG", id="JPEG in TIFF"),
+        pytest.param({"kind": "WEBP"}, "lossy WebP", id="WebP"),
+        pytest.param({"kind": "WEBP", "icc_profile": b"odd"}, "lossy WebP", id="WebP with a chunk before"),
+    ],
+)
+def test_what_changes_values_cannot_hold_ids(options, name):
+    with pytest.raises(LabelError, match=f"^{name} does not keep the ids of objects; PNG or TIFF"):
+        _read(_stored(Image.fromarray(SIDES), **options), "instances")
+
+
+def test_lossless_webp_can_hold_ids():
+    foreground, _ = _read(_stored(Image.fromarray(np.dstack([SIDES] * 3)), "WEBP", lossless=True), "instances")
+    assert (foreground == (SIDES > 0)).all()
 
 
 @pytest.mark.parametrize("border", [1, 2, 3, 5])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training import memory
-from training.memory import TooLittleMemory, choose_parts, image_bytes, net_bytes
+from training.memory import TooLittleMemory, choose_parts, drawn_bytes, image_bytes, net_bytes
 from training.recipe import DEFAULT, TUTORIAL
 
 CPU = torch.device("cpu")
@@ -22,13 +22,14 @@ def test_bytes_grow_with_pixels_and_with_width():
 
 @pytest.mark.parametrize(("images_that_fit", "parts"), [(9, 1), (4, 1), (3, 2), (2, 2), (1, 4)])
 def test_a_batch_is_cut_into_parts_that_fit(monkeypatch, images_that_fit, parts):
-    free = (net_bytes(SMALL) + (images_that_fit + 0.5) * image_bytes(SMALL, 256, 256, CPU)) / memory.SHARE
+    fixed = net_bytes(SMALL) + drawn_bytes(4, 1, 256, 256, workers=0)
+    free = (fixed + (images_that_fit + 0.5) * image_bytes(SMALL, 256, 256, CPU)) / memory.SHARE
     monkeypatch.setattr(memory, "free_bytes", lambda _: int(free))
     assert choose_parts(SMALL, 256, 256, CPU) == parts
 
 
 def test_not_even_one_image_is_said_with_what_to_do(monkeypatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda _: net_bytes(TUTORIAL) / memory.SHARE + 2**20)
+    monkeypatch.setattr(memory, "free_bytes", lambda _: net_bytes(TUTORIAL) / memory.SHARE + 2**24)
     with pytest.raises(TooLittleMemory, match=r"one 512 x 256 image takes .* GiB.*--crop"):
         choose_parts(TUTORIAL, 256, 512, CPU)
 
@@ -37,6 +38,21 @@ def test_a_net_that_does_not_fit_is_never_made():
     wide = DEFAULT.model_copy(update={"net": DEFAULT.net.model_copy(update={"width": 2**15})})
     with pytest.raises(TooLittleMemory, match=r"a net of width 32768 takes .* GiB to train.*--width"):
         choose_parts(wide, 256, 256, CPU)
+
+
+def test_batches_that_do_not_fit_are_never_drawn():
+    many = SMALL.model_copy(update={"batch": 10**7})
+    with pytest.raises(TooLittleMemory, match=r"batches of 10000000 images of 256 x 256 take .* GiB.*--batch"):
+        choose_parts(many, 256, 256, CPU, workers=1)
+
+
+def test_the_copies_of_weights_that_autograd_keeps_are_of_no_image():
+    """At a width where they are most of what is kept."""
+    recipe = DEFAULT.model_copy(update={"net": DEFAULT.net.model_copy(update={"width": 32})})
+    in_16_bits, in_32_bits = (
+        image_bytes(recipe.model_copy(update={"name": name}), 256, 256, CPU) for name in ("default", "tutorial")
+    )
+    assert in_16_bits == pytest.approx(in_32_bits / 2, rel=0.1) or in_16_bits == in_32_bits  # without bfloat16
 
 
 def test_free_memory_is_that_of_the_container_if_less(monkeypatch, tmp_path):
