@@ -21,8 +21,8 @@ Values: TypeAlias = Pixels | NDArray[np.float32]
 
 FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 
-# An image whose deviation is lower holds nothing but noise, which normalisation must not blow up: rounding in 8 bits; in
-# 16, what cameras read from darkness, while what they see in little light (a few hundred counts) is to be stretched.
+# An image whose deviation is lower holds noise alone, which normalisation must not blow up: rounding in 8 bits, in
+# 16 what cameras read from darkness. What they see in little light, a few hundred counts, is to be stretched.
 LEAST_DEVIATION = {np.dtype(np.uint8): 1.0, np.dtype(np.uint16): 16.0, np.dtype(np.float32): 16 / 65535}
 
 

@@ -20,7 +20,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser, given = _parser(), sys.argv[1:] if argv is None else argv
     arguments = parser.parse_args(given)
     # not some of these and some of those: a training with other options is to be refused, not gone on with by chance
-    if arguments.resume and arguments == parser.parse_args(["--resume", "--out", str(arguments.out)]):
+    if arguments.resume and arguments == parser.parse_args(["--resume", f"--out={arguments.out}"]):
         begun = _begun_with(arguments.out)
         arguments = parser.parse_args([*begun, *given])
         given = begun or given
@@ -135,7 +135,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=int, help="channels of the first level (default: 32; tutorial: 64)")
     parser.add_argument("--batch", type=int, help="images a step")
     parser.add_argument("--crop", type=int, help="side of the training crops in pixels (default: 256)")
-    parser.add_argument("--learning-rate", type=float, help="the schedule's highest")
+    parser.add_argument("--learning-rate", type=_positive(float), help="the schedule's highest")
     parser.add_argument("--seed", type=_count, default=0)
     parser.add_argument("--threshold", type=float, help="the one stored if no images are held out to find it")
     parser.add_argument(
@@ -174,7 +174,7 @@ def _positive(kind: type[int] | type[float]) -> "type[int] | type[float]":
     def positive(text: str) -> float:
         value = kind(text)
         if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError("must be more than 0")
+            raise argparse.ArgumentTypeError("must be more than 0, and finite")
         return value
 
     positive.__name__ = kind.__name__

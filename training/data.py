@@ -5,6 +5,8 @@ TIFF of several pages is a stack: its pages pair with the label's pages.
 """
 
 import hashlib
+import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +69,8 @@ def load_samples(folder: Path, scheme: LabelScheme = MASKS) -> list[Sample]:
     samples: list[Sample] = []
     for stem in images:
         if stem in labels:
-            samples += _load_pair(images[stem], labels[stem], scheme, problems)
+            samples += _load_pair(stem, images[stem], labels[stem], scheme, problems)
+    problems += _same_names(samples)
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise DataError(f"{count} with the data in {folder}:\n  " + "\n  ".join(problems))
@@ -119,11 +122,14 @@ def _find_folders(folder: Path) -> tuple[Path, Path]:
 
 
 def _files(folder: Path, problems: list[str]) -> dict[str, Path]:
-    """Files by stem, in natural order; a second file of one stem is added to the problems."""
-    found = images_in(folder)
-    files = {path.stem: path for path in found}
-    problems += [f"{path}: {files[path.stem].name} has the same name" for path in found if files[path.stem] != path]
-    problems += [f"{str(path)!a}: its name is not in UTF-8" for path in found if not _is_text(path.name)]
+    """Files by stem, in natural order; a second file of one stem is added to the problems.
+
+    Stems are composed (NFC), for the same name with accents is other code points on a Mac.
+    """
+    found = [(unicodedata.normalize("NFC", path.stem), path) for path in images_in(folder)]
+    files = dict(found)
+    problems += [f"{path}: {files[stem].name} has the same name" for stem, path in found if files[stem] != path]
+    problems += [f"{str(path)!a}: its name is not in UTF-8" for _, path in found if not _is_text(path.name)]
     return files
 
 
@@ -136,7 +142,7 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _load_pair(image_file: Path, label_file: Path, scheme: LabelScheme, problems: list[str]) -> list[Sample]:
+def _load_pair(stem: str, image_file: Path, label_file: Path, scheme: LabelScheme, problems: list[str]) -> list[Sample]:
     """A sample a page, up to the first page that adds to the problems."""
     images, labels = _decode(image_file, decode_pages, problems), _decode(label_file, decode_labels, problems)
     if not images or not labels:
@@ -150,13 +156,19 @@ def _load_pair(image_file: Path, label_file: Path, scheme: LabelScheme, problems
         wrong = _misfit(pixels, stored, f"{image_file}{suffix}", f"{label_file.name}{suffix}")
         try:
             label, encoding = read_label(stored, scheme)
-            samples.append(Sample(image_file.stem + suffix, pixels, label, label_file.name + suffix, encoding))
+            samples.append(Sample(stem + suffix, pixels, label, label_file.name + suffix, encoding))
         except LabelError as error:
             wrong.append(f"{label_file}{suffix}: {error}")
         if wrong:
             problems += wrong
             break
     return samples
+
+
+def _same_names(samples: list[Sample]) -> list[str]:
+    """Problems with a page of a stack that is called as an image is, such as v[0]."""
+    counts = Counter(sample.name for sample in samples)
+    return [f"{name}: an image and a page of a stack have this name" for name in counts if counts[name] > 1]
 
 
 def _decode(path: Path, decode: Callable[[bytes], list[Page]], problems: list[str]) -> list[Page]:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import unicodedata
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from tqdm import tqdm
 
 from model.engines.choice import ENGINES, PRECISIONS
 from model.engines.tta import COUNTS
-from model.images import SUFFIXES, decode_image, encode_png
+from model.folder import RESULT, images_in
+from model.images import decode_image, encode_png
 from model.preprocessing import FULL_SCALE, Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNetConfig
@@ -36,16 +38,18 @@ from training.tables import class_table, confusion_table, robustness_table, thre
 
 SHEET_ROWS = 6
 
+# Options that say how to compute probabilities.
+COMPUTING = ("engine", "device", "precision", "tta")
+
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code (0, 2 after a message on stderr, 130 if it was stopped)."""
     arguments = _parse(argv)
     try:
         if arguments.calibrate:
-            _check_writable(arguments.calibrate)
+            _check_weights(arguments.calibrate)
         if arguments.sheet:
-            arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
-            arguments.sheet.touch()  # what cannot be written is known of before hours of scoring
+            _check_new_file(arguments.sheet)
         score, description = _scoring(arguments)
         scheme = LabelScheme(arguments.label_format, description.architecture.classes, tuple(arguments.colours))
         samples = _chosen(load_samples(arguments.data, scheme), arguments.only)
@@ -72,7 +76,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--probabilities",
         metavar="DIR",
         type=Path,
-        help="score pictures of probabilities instead: the images' names, grey PNG or TIFF, white = 1",
+        help="score pictures of probabilities instead, named as the images are, or by model.predict; white = 1",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with image/ and label/")
     parser.add_argument("--label-format", choices=LABEL_FORMATS, default="mask", help="see training.run --help")
@@ -94,8 +98,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--sheet", metavar="PNG", type=Path, help="write a sheet of pictures: image, label, probabilities"
     )
     arguments = parser.parse_args(argv)
-    if arguments.probabilities and (arguments.distorted or arguments.tta > 1):
-        parser.error("--distorted and --tta need weights, not --probabilities")
+    if arguments.probabilities and (
+        ignored := [
+            f"--{name}" for name in (*COMPUTING, "distorted") if getattr(arguments, name) != parser.get_default(name)
+        ]
+    ):
+        parser.error(f"{' and '.join(ignored)}: of use with weights, not with --probabilities")
+    if arguments.sheet and arguments.sheet.suffix.lower() != ".png":
+        parser.error(f"--sheet {arguments.sheet}: the name of a .png file is expected")
     if arguments.distorted and (arguments.calibrate or arguments.sheet):
         parser.error("--calibrate and --sheet are for the images as they are, not --distorted")
     return arguments
@@ -109,7 +119,7 @@ def _scoring(arguments: argparse.Namespace) -> tuple[Scoring, Description]:
     if arguments.probabilities:
         stored = Description(name="stored", architecture=UNetConfig(), preprocessing=Preprocessing())
         return partial(evaluate_predictions, _stored_predictions(arguments.probabilities), stored.threshold), stored
-    how = {name: getattr(arguments, name) for name in ("engine", "device", "precision", "tta")}
+    how = {name: getattr(arguments, name) for name in COMPUTING}
     segmenter = Segmenter.load(arguments.weights, **how)
     return partial(evaluate_net, segmenter), segmenter.description
 
@@ -118,9 +128,11 @@ def _stored_predictions(folder: Path) -> Predictor:
     """Reads the pictures as they are needed; raises DataError for one that is missing or does not fit."""
 
     def predict(sample: Sample) -> Probabilities:
-        found = [path for path in folder.iterdir() if path.stem == sample.name and path.suffix.lower() in SUFFIXES]
+        stems = (sample.name, sample.name + RESULT)
+        found = [path for path in images_in(folder) if unicodedata.normalize("NFC", path.stem) in stems]
         if len(found) != 1:
-            raise DataError(f"{folder}: {len(found) or 'no'} pictures named {sample.name}.*; one is expected")
+            wanted = f"{sample.name}.* or {sample.name}{RESULT}.*"
+            raise DataError(f"{folder}: {len(found) or 'no'} pictures named {wanted}; one is expected")
         pixels = decode_image(found[0].read_bytes())
         if pixels.shape != sample.label.shape:
             raise DataError(f"{found[0]}: {pixels.shape}, its label is {sample.label.shape}")
@@ -153,7 +165,16 @@ def _scores(arguments: argparse.Namespace, score: Scoring, description: Descript
     return json.dumps(told, indent=1) if arguments.json else table
 
 
-def _check_writable(path: Path) -> None:
+def _check_new_file(path: Path) -> None:
+    """Whether a file can be written, before hours of scoring; leaves none. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    there = path.exists()
+    path.touch()
+    if not there:
+        path.unlink()
+
+
+def _check_weights(path: Path) -> None:
     """Says what is wrong with the weights to calibrate before hours of scoring. Raises WeightsError."""
     if path.suffix == ".zip":
         raise WeightsError(f"weights {path}: --calibrate writes to a .safetensors file; export it again afterwards")
@@ -168,7 +189,8 @@ def calibrate(path: Path, evaluation: Evaluation, tta: int) -> None:
     weights, threshold = load_weights(path), evaluation.best_threshold
     scores = {**vars(evaluation.mean(threshold)), "threshold": threshold, "images": len(evaluation.images), "tta": tta}
     update = {"threshold": threshold, "provenance": weights.description.provenance | {"calibrated": scores}}
-    save_weights(path, weights.tensors, weights.description.model_copy(update=update))
+    # a link stays one
+    save_weights(path.resolve(), weights.tensors, weights.description.model_copy(update=update))
 
 
 def _robustness(score: Scoring, description: Description, samples: list[Sample]) -> str:

@@ -9,6 +9,16 @@ from training.data import DataError, Sample
 from training.losses import OF_SEVERAL_CLASSES
 from training.recipe import FINE_TUNING_RATE, RECIPES, Recipe
 
+# Options and where in a recipe their values go.
+_PLACES = {
+    "--width": ("net", "width"),
+    "--batch": ("batch",),
+    "--crop": ("crop",),
+    "--learning-rate": ("learning_rate",),
+    "--threshold": ("threshold",),
+    "--val-fraction": ("validation_fraction",),
+}
+
 
 def check_options(arguments: argparse.Namespace, recipe: Recipe, validation: list[Sample]) -> None:
     """Raises DataError for options that would be ignored."""
@@ -35,12 +45,10 @@ def make_recipe(arguments: argparse.Namespace, samples: list[Sample], init: Weig
         changed["net"]["classes"] = arguments.scheme.classes
     if arguments.scheme.classes > 1:
         changed["loss"] = OF_SEVERAL_CLASSES[changed["loss"]]
-    if arguments.width is not None:
-        changed["net"]["width"] = arguments.width
-    options = {"batch": "batch", "crop": "crop", "learning_rate": "learning_rate", "threshold": "threshold"}
-    for option, field in (options | {"val_fraction": "validation_fraction"}).items():
-        if getattr(arguments, option) is not None:
-            changed[field] = getattr(arguments, option)
+    for option, (*above, field) in _PLACES.items():
+        value = getattr(arguments, option.removeprefix("--").replace("-", "_"))
+        if value is not None:
+            (changed[above[0]] if above else changed)[field] = value
     if arguments.steps or arguments.epochs:
         changed |= {"steps": arguments.steps, "epochs": arguments.epochs}
     try:
@@ -50,10 +58,13 @@ def make_recipe(arguments: argparse.Namespace, samples: list[Sample], init: Weig
 
 
 def first_problem(error: ValidationError) -> str:
-    """The place, what is wrong and the value."""
+    """Of a recipe or a description: the option, or the place if there is none, its value, and what is wrong with it."""
     first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}, not {first['input']!r}" if place else first["msg"]
+    options = [option for option, place in {**_PLACES, "--name": ("name",)}.items() if place == first["loc"]]
+    place = options[0] if options else ".".join(map(str, first["loc"]))
+    expected = "letters, digits, '.', '_' and '-', 64 at most, after a letter or a digit, are expected"
+    said = expected if first["type"] == "string_pattern_mismatch" else first["msg"]
+    return f"{place} {first['input']}: {said}" if place else said
 
 
 def _coloured(sample: Sample) -> bool:

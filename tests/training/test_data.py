@@ -117,6 +117,21 @@ def test_two_files_of_one_name_are_a_problem(tmp_path: Path, write_pair):
         load_samples(tmp_path)
 
 
+def test_an_image_called_like_a_page_of_a_stack_is_a_problem(tmp_path: Path, write_pair):
+    write_pair(tmp_path, "v[1]", GREY, HALF)
+    for part, page in (("image", GREY), ("label", HALF)):
+        assert cv2.imwritemulti(str(tmp_path / part / "v.tif"), [page, page])
+    with pytest.raises(DataError, match=r"v\[1\]: an image and a page of a stack have this name"):
+        load_samples(tmp_path)
+
+
+def test_accents_pair_however_they_are_encoded(tmp_path: Path, write_pair):
+    composed, apart = "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"
+    write_pair(tmp_path, composed, GREY, HALF)
+    (tmp_path / "image" / f"{composed}.png").rename(tmp_path / "image" / f"{apart}.png")
+    assert [sample.name for sample in load_samples(tmp_path)] == [composed]
+
+
 def test_a_name_that_is_no_text_is_a_problem(tmp_path, write_pair):
     write_pair(tmp_path, "0", GREY, HALF)
     for part in ("image", "label"):

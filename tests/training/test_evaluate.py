@@ -49,7 +49,9 @@ def test_table_and_sheet_of_chosen_images(trained, cells_folder, tmp_path, capsy
     assert decode_image(sheet.read_bytes()).shape == (2 * (96 + 4), 3 * 96)
 
 
-@pytest.mark.parametrize("options", [["--weights", "/nonexistent"], ["--only", "nobody"], ["--sheet", "/"]])
+@pytest.mark.parametrize(
+    "options", [["--weights", "/nonexistent"], ["--only", "nobody"], ["--sheet", f"{__file__}/a.png"]]
+)
 def test_bad_input_is_one_line_and_exit_code_2(trained, cells_folder, capsys, options):
     given = options if "--weights" in options else ["--weights", str(trained / "weights.safetensors"), *options]
     assert evaluate.main(["--data", str(cells_folder), *given]) == 2
@@ -58,11 +60,33 @@ def test_bad_input_is_one_line_and_exit_code_2(trained, cells_folder, capsys, op
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--probabilities", ".", "--tta", "4", "--engine", "torch"], "--engine and --tta: of use with weights"),
+        (["--probabilities", ".", "--distorted"], "--distorted: of use with weights"),
+        (["--sheet", "sheet.jpg"], "--sheet sheet.jpg: the name of a .png file is expected"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(cells_folder, capsys, options, said):
+    with pytest.raises(SystemExit) as stopped:
+        evaluate.main(["--data", str(cells_folder), *options])
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_nothing_is_left_of_a_sheet_that_is_not_drawn(cells_folder, tmp_path):
+    options = ["--weights", str(tmp_path / "nowhere"), "--sheet", str(tmp_path / "new" / "sheet.png")]
+    assert evaluate.main(["--data", str(cells_folder), *options]) == 2
+    assert not [*(tmp_path / "new").iterdir()]
+
+
 def test_given_probabilities_are_scored_like_those_of_weights(trained, cells_folder, tmp_path, capsys):
     weights = trained / "weights.safetensors"
     for sample in load_samples(cells_folder):
         probabilities = Segmenter.load(weights).probabilities(sample.pixels)
-        (tmp_path / f"{sample.name}.png").write_bytes(encode_png(to_probability_image(probabilities[0])))
+        stem = sample.name if sample.name == "0" else f"{sample.name}_res"  # as model.predict calls it
+        (tmp_path / f"{stem}.png").write_bytes(encode_png(to_probability_image(probabilities[0])))
     told = []
     for options in (["--weights", str(weights)], ["--probabilities", str(tmp_path)]):
         assert evaluate.main(["--data", str(cells_folder), "--json", *options]) == 0
@@ -76,7 +100,7 @@ def test_probabilities_that_do_not_fit_are_named(cells_folder, tmp_path, capsys,
     if wrong == "size":
         (tmp_path / "0.png").write_bytes(encode_png(np.zeros((4, 5), np.uint8)))
     assert evaluate.main(["--data", str(cells_folder), "--probabilities", str(tmp_path), "--only", "0"]) == 2
-    assert ("0.png: (4, 5)" if wrong == "size" else "no pictures named 0.*") in capsys.readouterr().err
+    assert ("0.png: (4, 5)" if wrong == "size" else "no pictures named 0.* or 0_res.*;") in capsys.readouterr().err
 
 
 def test_distorted_images_are_scored_row_by_row(trained, cells_folder, capsys):
@@ -104,8 +128,11 @@ def test_calibrating_stores_the_best_threshold_and_its_scores(trained, cells_fol
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes((trained / "weights.safetensors").read_bytes())
     before = load_weights(weights)
-    options = ["--weights", str(weights), "--calibrate", str(weights), "--json"]
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(weights)
+    options = ["--weights", str(weights), "--calibrate", str(link), "--json"]
     assert evaluate.main(["--data", str(cells_folder), *options]) == 0
+    assert link.is_symlink()
     told, after = json.loads(capsys.readouterr().out), load_weights(weights)
     assert after.description.threshold == told["best_threshold"]
     stored = after.description.provenance["calibrated"]

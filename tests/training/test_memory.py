@@ -42,7 +42,7 @@ def test_a_net_that_does_not_fit_is_never_made():
 
 def test_batches_that_do_not_fit_are_never_drawn():
     many = SMALL.model_copy(update={"batch": 10**7})
-    with pytest.raises(TooLittleMemory, match=r"batches of 10000000 images of 256 x 256 take .* GiB.*--batch"):
+    with pytest.raises(TooLittleMemory, match=r"batches of 10000000 256 x 256 images take .* GiB.*--batch"):
         choose_parts(many, 256, 256, CPU, workers=1)
 
 

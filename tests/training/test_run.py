@@ -98,7 +98,7 @@ def test_what_would_be_ignored_or_cannot_work_is_refused_before_anything_is_move
     before = sorted(trained.iterdir())
     data = ["--data", str(cells_folder), "--out", str(trained)]
     for options, said in (
-        (["--name", "my net"], "name: "),
+        (["--name", "my net"], "--name my net: "),
         (["--patience", "2", "--val-fraction", "0"], "--patience needs held-out images"),
         (["--threshold", "0.7"], "--threshold is for --val-fraction 0"),
         (["--recipe", "tutorial", "--crop", "32"], "the tutorial recipe takes whole images"),
@@ -156,12 +156,13 @@ def test_no_data_is_one_message_with_layout_and_first_steps(tmp_path):
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        (["--width", "0"], "net.width"),
-        (["--crop", "8"], "crop"),
+        (["--width", "0"], "--width 0: Input should be greater"),
+        (["--crop", "8"], "--crop 8: Input should be greater"),
+        (["--name", "my/net"], "--name my/net: letters, digits, "),
         (["--init", "nowhere.safetensors"], "nowhere.safetensors"),
         (["--init", str(BUNDLED_INT8)], "cannot be trained"),
         (["--init", "--width", "8"], "--width does not go with --init"),
-        (["--val-fraction", "1.5"], "validation_fraction"),
+        (["--val-fraction", "1.5"], "--val-fraction 1.5: Input should be less than 1"),
         (["--device", "cuda:7"], "device 'cuda:7'"),
     ],
 )
@@ -171,7 +172,10 @@ def test_bad_options_are_named(cells_folder, tmp_path, capsys, option, said):
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("option", [["--steps", "0"], ["--minutes", "-1"], ["--minutes", "nan"], ["--patience", "0"]])
+@pytest.mark.parametrize(
+    "option",
+    [["--steps", "0"], ["--minutes", "-1"], ["--minutes", "nan"], ["--patience", "0"], ["--learning-rate", "inf"]],
+)
 def test_lengths_must_be_more_than_0(capsys, option):
     with pytest.raises(SystemExit) as stopped:
         run.main(option)
