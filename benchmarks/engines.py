@@ -7,20 +7,19 @@ which OpenVINO and ONNX Runtime may use in fp32, saves multiplications, so they 
 """
 
 import argparse
-import importlib.util
 import json
 import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measuring import interleaved
+from benchmarks.measuring import interleaved, versions
 from model.engines.choice import Choice, make_engine
 from model.engines.engine import Array, Engine, EngineError
 from model.engines.pytorch import TorchEngine, chip, choose_device, choose_precision
@@ -55,7 +54,7 @@ def main() -> int:
     result = {
         "chip": chip(device),
         "threads": torch.get_num_threads(),
-        "versions": _versions(),
+        "versions": versions("torch", "openvino", "onnxruntime"),
         "repeats": arguments.repeats,
         "peak_gflops": {precision: round(peak / 1e9) for precision, peak in peaks.items()},
         "sides": {str(side): _measure(entries, side, arguments.repeats, peaks) for side in arguments.sides},
@@ -89,11 +88,11 @@ def _entries(device: torch.device, widths: list[int], threads: int) -> dict[str,
     entries = {TUTORIAL: Entry(lambda side: _tutorial(device, side), _flop_per_pixel(UNet(TUTORIAL_NET)), "fp32")}
     for precision in dict.fromkeys(("fp32", half)):
         entries[f"bundled net, torch {precision}"] = _entry(Choice("torch", str(device), precision), flop, threads)
-    if device.type == "cpu" and importlib.util.find_spec("openvino"):
+    if device.type == "cpu" and find_spec("openvino"):
         for precision in dict.fromkeys(("fp32", half, "int8")):
             name = f"bundled net, openvino {precision}"
             entries[name] = _entry(Choice("openvino", "cpu", precision), flop, threads)
-    if device.type == "cpu" and importlib.util.find_spec("onnxruntime"):
+    if device.type == "cpu" and find_spec("onnxruntime"):
         entries["bundled net, ONNX Runtime fp32"] = Entry(lambda side: _onnx(net, side, threads), flop, "fp32")
     for width in widths:
         random = UNet(UNetConfig(width=width))
@@ -172,14 +171,9 @@ def _measure(entries: dict[str, Entry], side: int, repeats: int, peaks: dict[str
     }
 
 
-def _versions() -> dict[str, str]:
-    names = ("torch", "openvino", "onnxruntime")
-    return {name: metadata.version(name) for name in names if importlib.util.find_spec(name)}
-
-
 def _table(result: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    lines = [f"{result['chip']}, {result['threads']} threads, {versions}"]
+    installed = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    lines = [f"{result['chip']}, {result['threads']} threads, {installed}"]
     lines.append("peak, GFLOP/s: " + ", ".join(f"{name} {peak}" for name, peak in result["peak_gflops"].items()))
     for side, rows in result["sides"].items():
         lines.append(f"\n{side} x {side}: ms, images/s, times the tutorial's, share of the peak")

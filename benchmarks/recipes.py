@@ -208,10 +208,15 @@ def main() -> int:
     done = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
     threads = max(1, (os.cpu_count() or 1) // arguments.jobs)
     how = {"base": base, "data": arguments.data, "folds": arguments.folds, "threads": threads, "keep": arguments.keep}
+    failed = False
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
         trials = (Trial(name, fold, distort=not arguments.undistorted, **how) for name, fold in _todo(arguments, done))
-        futures = [pool.submit(measure, trial) for trial in trials]
+        futures = {pool.submit(measure, trial): trial for trial in trials}
         for future in as_completed(futures):
+            if error := future.exception():
+                failed, trial = True, futures[future]
+                print(f"{trial.change}, block {trial.fold + 1}: {error}", file=sys.stderr)
+                continue
             result = future.result()
             done.append(result)
             with arguments.out.open("a") as file:
@@ -220,7 +225,7 @@ def main() -> int:
                 result["change"], result["fold"], max(result["scores"]["as they are"]["v_rand"]), result["seconds"], "s"
             )
     print(table(done))
-    return 0
+    return int(failed)
 
 
 if __name__ == "__main__":

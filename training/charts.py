@@ -11,7 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-History = list[dict[str, float]]
+from training.run_folder import Row
+
+History = list[Row]
 
 # Columns of the history, how they are called and drawn. Dashes as well as colours: print may be grey.
 PANELS: dict[str, dict[str, str]] = {

@@ -13,10 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from model.engines.engine import EngineError
-from model.image_errors import ImageError
-from model.weights_file import BUNDLED, Weights, WeightsError, load_weights
-from training.data import DataError
+from model.weights_file import BUNDLED, Weights, load_weights
 from training.exports.parity import ParityError
 
 
@@ -55,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     except ParityError as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
-    except (DataError, ImageError, WeightsError, EngineError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 2
     print(f"{path}:", *found, sep="\n  ")

@@ -101,7 +101,7 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample], processes: Pro
     )
     if state:
         trainer.resume(state)
-    processes.on_main(trainer.folder.occupy)
+        processes.on_main(trainer.folder.occupy)
     # before anything else is in the folder: whatever is there has a checkpoint, and a disk that is full is known of now
     trainer.save()
     processes.on_main(lambda: trainer.folder.write_config(configuration(arguments, trainer)))

@@ -52,7 +52,7 @@ class Processes:
     def on_main(self, work: Callable[[], T]) -> T:
         """What the main process makes of it, for all; or the exception it has raised, in all.
 
-        The others wait. So whatever of this class is called within concerns the main process alone.
+        The others wait. Of this class `any` and `on_main` alone may be called within, and then concern the main process.
         """
         return work()
 

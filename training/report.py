@@ -57,7 +57,7 @@ def write_report(folder: RunFolder, samples: list[Sample], segmenter: Segmenter 
     """
     if samples and segmenter is None:
         segmenter = Segmenter.load(folder.weights)
-    description = load_weights(folder.weights).description
+    description = segmenter.description if segmenter else load_weights(folder.weights).description
     reached = description.provenance.get("reached")
     history = read_history(folder.path / HISTORY)
     if not isinstance(reached, dict) or not history:

@@ -135,7 +135,7 @@ class RunFolder:
 
 
 def read_history(path: Path) -> list[Row]:
-    """The rows of a `history.csv`, oldest first; of a step checked twice (before and after a kill), the later row.
+    """The rows of a `history.csv`, oldest first.
 
     A last line that was cut off does not count: the file may be a copy. Raises DataError if there is no such file or it
     holds something else than numbers.
@@ -143,7 +143,6 @@ def read_history(path: Path) -> list[Row]:
     try:
         with path.open(newline="") as file:
             whole = [line for line in file if line.endswith("\n")]
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(whole)]
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(whole)]
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path}: missing or broken: {error}") from error
-    return list({row["step"]: row for row in rows}.values())

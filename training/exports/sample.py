@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from model.image_errors import ImageError
 from model.images import decode_image
-from model.outputs.colours import colour
 from model.outputs.overlay import draw_overlay
 from model.preprocessing import Pixels
 from model.weights_file import Description
+from training.pictures import class_colour
 from training.synthetic import cells
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "example.png"
@@ -37,7 +37,7 @@ def choose(description: Description, path: Path | None) -> Pixels:
 
 def cover(image: Pixels, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """S x S x C and its S x S mask -> S x 2S x 3 uint8, RGB: image and mask, side by side."""
-    colours = np.array([colour(value) if value else (0, 0, 0) for value in range(256)], np.uint8)
+    colours = np.array([class_colour(value) for value in range(256)], np.uint8)
     colours[255] = 255
     shown = image[:, :, :3] if image.shape[2] >= 3 else image[:, :, 0]
     return np.concatenate([draw_overlay(shown, np.zeros_like(mask)), colours[mask]], axis=1)
