@@ -52,7 +52,7 @@ class Processes:
     def on_main(self, work: Callable[[], T]) -> T:
         """What the main process makes of it, for all; or the exception it has raised, in all.
 
-        The others wait. Of this class `any` and `on_main` alone may be called within, and then concern the main process.
+        The others wait. Within, of this class only `any` and `on_main` may be called: they concern the main process.
         """
         return work()
 
