@@ -1,4 +1,5 @@
 import json
+import signal
 import zipfile
 
 import numpy as np
@@ -58,6 +59,12 @@ def test_bad_input_is_one_line_and_exit_code_2(trained, cells_folder, capsys, op
     error = capsys.readouterr().err
     assert error.startswith("evaluate: ")
     assert error.count("\n") == 1
+
+
+def test_ctrl_c_is_one_line(trained, cells_folder, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "evaluate_net", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert evaluate.main(["--data", str(cells_folder), "--weights", str(trained / "weights.safetensors")]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "evaluate: stopped, nothing is scored"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from model.weights_file import load_weights
 from training import evaluation, job, pace, report, run, run_folder, trainer
 from training.checkpoints import read_checkpoint
 from training.command_line import parse
-from training.data import load_samples
+from training.data import DataError, load_samples
 from training.recipe import DEFAULT, RECIPES
 
 Train = Callable[..., int]
@@ -353,6 +353,12 @@ def test_a_time_budget_is_resumed_with_its_plan(cells_folder, tmp_path, monkeypa
     again = job.prepare(arguments, samples)
     assert (again.steps, again.check_every) == (first.steps, first.check_every)
     assert again.recipe == first.recipe
+    checkpoint = tmp_path / "out/checkpoint.pt"
+    state = read_checkpoint(checkpoint)
+    state["recipe"] = state["recipe"].replace("check_every", "checked_every")
+    torch.save(state, checkpoint)
+    with pytest.raises(DataError, match="the checkpoint is of another version, and its plan cannot be read"):
+        job.prepare(arguments, samples)
 
 
 LIMITED = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))\n"
