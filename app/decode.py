@@ -16,8 +16,10 @@ def measure(data: bytes, max_pixels: int) -> Header:
     with _problems():
         header = read_header(data)
     if header.pixels > max_pixels:
-        size = f"{header.width} x {header.height}" + (f" x {header.pages} pages" if header.pages > 1 else "")
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The image has {size} pixels, more than {max_pixels} in all.")
+        size = f"{header.width} x {header.height} pixels"
+        if header.pixels != header.width * header.height:  # pages may differ in size
+            size = f"{header.pixels} pixels on {header.pages} page(s)"
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The image has {size}, more than {max_pixels} in all.")
     return header
 
 

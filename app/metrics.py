@@ -29,7 +29,7 @@ class Metrics:
             buckets=STAGE_BUCKETS,
             registry=registry,
         )
-        self.rejected = Counter("segment_rejected", "Requests refused before any work.", ("reason",), registry=registry)
+        self.rejected = Counter("segment_rejected", "Requests refused.", ("reason",), registry=registry)
         for reason in REASONS:  # from the start at 0, for a counter that appears with its first event has no rate then
             self.rejected.labels(reason)
         self.tiles = Counter("segment_tiles", "Tiles computed.", registry=registry)

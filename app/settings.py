@@ -43,10 +43,15 @@ class Settings(BaseSettings):
         4.0, gt=0, allow_inf_nan=False, description="seconds that a small image may have to wait for its turn"
     )
     max_upload_bytes: int = Field(
-        536_870_912, ge=1024, description="bytes of all request bodies that are being received, together"
+        536_870_912, ge=1024, description="bytes of the bodies of all requests that are not answered yet, together"
     )
     max_batch: int = Field(8, ge=1, le=1024, description="most tiles computed at once")
-    tile: int = Field(1600, ge=32, le=16384, description="side of the largest tile, pixels; a multiple of 16")
+    tile: int = Field(
+        1600,
+        ge=32,
+        le=16384,
+        description="side of the largest tile, pixels; a multiple of the net's grid, 16 for the bundled one",
+    )
     deadline_s: float = Field(
         600.0, gt=0, allow_inf_nan=False, description="seconds after which a request is given up with 504"
     )

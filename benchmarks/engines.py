@@ -25,9 +25,10 @@ from model.engines.engine import Array, Engine, EngineError
 from model.engines.pytorch import TorchEngine, chip, choose_device, choose_precision
 from model.unet import UNet, UNetConfig
 from model.weights_file import BUNDLED, BUNDLED_INT8, load_weights
+from training import recipe
 
 TUTORIAL = "the tutorial's net, torch fp32, as it runs there"
-TUTORIAL_NET = UNetConfig(width=64, upsampling="bilinear_aligned", conv_bias=True)
+TUTORIAL_NET = recipe.TUTORIAL.net
 
 # Side of the matrices whose multiplication shows the peak: more than any cache holds, and quick enough.
 MATRIX = 2048

@@ -97,7 +97,7 @@ def started(module: str, path: str, is_ready: Callable[[Server], bool], **settin
 
     `settings`: by lower-case names without SEGMENT_; others are left as they are in this process's environment.
     """
-    port = _free_port()
+    port = free_port()
     # its own keys would keep us out; a variable that is empty counts as not set
     ours = {"host": HOST, "port": port, "log_level": "warning", "api_keys": ""} | settings
     environment = os.environ | {f"{PREFIX}{name.upper()}": str(value) for name, value in ours.items()}
@@ -141,7 +141,8 @@ def end(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
     process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """That nobody listens on."""
     with socket.create_server((HOST, 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

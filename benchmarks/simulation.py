@@ -14,11 +14,12 @@ import simpy
 from app.ray_serve.front import AHEAD
 from model.segmenter import TILE
 from model.tiles import Tile, plan_tiles
+from model.unet import UNetConfig
 
 Steps: TypeAlias = Generator[simpy.Event, Any, None]
 
 # The bundled net's, pixels.
-HALO, GRID = 112, 16
+HALO, GRID = UNetConfig().halo, UNetConfig().grid
 
 # Processes that share cores take turns; the system's are about as long, seconds.
 TURN_S = 0.01

@@ -92,8 +92,7 @@ def _check_packages(arguments: argparse.Namespace) -> None:
     wanted = FORMATS[arguments.to].packages + (("nncf",) if arguments.precision == "int8" else ())
     if missing := [name for name in wanted if find_spec(name) is None]:
         raise ValueError(
-            f"--to {arguments.to} needs {', '.join(missing)}, which is not installed: "
-            'pip install "unet-segmentation-service[export]"'
+            f'--to {arguments.to} needs {", ".join(missing)}, which is not installed: pip install ".[export]"'
         )
 
 

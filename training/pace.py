@@ -32,7 +32,10 @@ SEGMENTING = 0.6
 # With fewer steps than these a narrower net, which makes more of them, comes out better.
 ENOUGH_STEPS, NARROW = 1000, 16
 
-WARM_UP, TIMED = 3, 7
+# Steps that are measured: the first few do not count, and of more than the fewest there are as many as take this share
+# of the time budget.
+WARM_UP, FEWEST, MOST = 3, 7, 60
+MEASURING = 0.03
 CHECKS = 12
 
 
@@ -60,7 +63,7 @@ def plan(
 
     Checks take at most a fifth of the time.
     """
-    pace, available = seconds_per_step(recipe, machine, training), SHARE * minutes * 60
+    pace, available = seconds_per_step(recipe, machine, training, MEASURING * minutes * 60), SHARE * minutes * 60
     height, width = (recipe.crop,) * 2 if recipe.crop else _largest(training)
     held_out = sum(sample.label.size for sample in validation)
     # by the main process alone: of a step's pixels each has its share only
@@ -70,13 +73,13 @@ def plan(
     return steps, -(-steps // checks)
 
 
-def seconds_per_step(recipe: Recipe, machine: Machine, training: list[Sample]) -> float:
-    """As the main process remembers it, else as measured now (and then remembered)."""
+def seconds_per_step(recipe: Recipe, machine: Machine, training: list[Sample], patience: float) -> float:
+    """As the main process remembers it, else as measured now, in about `patience` seconds, and then remembered."""
     processes = machine.processes
     # each process has a device of its own, and perhaps another chip, but all have to measure or none
     key, memory = processes.on_main(lambda: (_key(recipe, machine, training), _recall()))
     if key not in memory:
-        memory[key] = processes.from_main(_measure(recipe, machine, training))
+        memory[key] = processes.from_main(_measure(recipe, machine, training, patience))
         processes.on_main(lambda: _remember(memory))
     return memory[key]
 
@@ -88,9 +91,13 @@ def forget(recipe: Recipe, machine: Machine, training: list[Sample]) -> None:
         _remember(memory)
 
 
-def _measure(recipe: Recipe, machine: Machine, training: list[Sample]) -> float:
-    """The median of real steps on real batches, by a net that is thrown away."""
-    steps = WARM_UP + TIMED
+def _measure(recipe: Recipe, machine: Machine, training: list[Sample], patience: float) -> float:
+    """The lower quartile of real steps on real batches, by a net that is thrown away.
+
+    Not the median: with a plan that is too long for a busy machine the weights are far better than with one that is too
+    short for a machine that was busy for a moment.
+    """
+    steps = WARM_UP + MOST
     learner, stream = Learner(recipe, steps, machine, seed=0), SampleStream(training, recipe, seed=0)
     share = machine.share(recipe.batch)
     seconds, started = [], time.perf_counter()
@@ -100,7 +107,9 @@ def _measure(recipe: Recipe, machine: Machine, training: list[Sample]) -> float:
         learner.update()
         seconds.append(time.perf_counter() - started)
         started = time.perf_counter()
-    return statistics.median(seconds[WARM_UP:])
+        if len(seconds) >= WARM_UP + FEWEST and machine.processes.from_main(sum(seconds)) > patience:
+            break
+    return statistics.quantiles(seconds[WARM_UP:])[0]
 
 
 def _key(recipe: Recipe, machine: Machine, training: list[Sample]) -> str:

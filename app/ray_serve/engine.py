@@ -18,7 +18,7 @@ from app.engine import LocalEngine, find_weights
 from app.job import TileScheduler
 from app.logs import configure_logs
 from app.metrics import Metrics
-from app.ray_serve.messages import Finished, Reference, Running, Served, weights_of
+from app.ray_serve.messages import UNUSABLE, Finished, Reference, Running, Served, weights_of
 from app.room import Room
 from app.settings import Settings, load_settings
 from app.startup import Startup
@@ -69,13 +69,13 @@ class Engine:
         """Loads what is to be served. If that fails there goes on what was served before; the log says why."""
         try:
             await self.find(weights_of(user_config))
-        except WeightsError as error:
+        except UNUSABLE as error:
             if not self._nets:
                 raise
             log.error("weights stay as they were", extra={"fields": {"problem": str(error)}})
 
     async def find(self, weights: str | None) -> Served:
-        """Loads the weights of a file or folder, or those of SEGMENT_WEIGHTS. Raises SettingsError, WeightsError."""
+        """Loads the weights of a file or folder, or those of SEGMENT_WEIGHTS. Raises one of UNUSABLE."""
         settings = self._settings if weights is None else self._settings.model_copy(update={"weights": Path(weights)})
         path = await asyncio.to_thread(find_weights, settings)
         read = await asyncio.to_thread(load_weights, path)
@@ -84,7 +84,7 @@ class Engine:
         return Served(reference, read.description, Running(engine.name, engine.device, engine.precision))
 
     async def compute(self, reference: Reference, piece: Piece) -> Finished:
-        """A tile's core. Raises EngineFailed, WeightsError."""
+        """A tile's core. Raises EngineFailed, or if its weights are not loaded yet one of UNUSABLE."""
         net = await self._net(reference)
         task = PieceTask(piece)
         await net.scheduler.run(task)
@@ -121,7 +121,11 @@ class Engine:
 async def _load(settings: Settings, reference: Reference) -> Net:
     """Ready for the largest tile, too: the first one takes the memory that later ones have, and longer for it."""
     net = await asyncio.to_thread(_make, settings, reference)
-    await net.scheduler.run(PieceTask(largest_tile(net.weights, settings.tile)))
+    try:
+        await net.scheduler.run(PieceTask(largest_tile(net.weights, settings.tile)))
+    except BaseException:
+        await asyncio.to_thread(net.scheduler.close)
+        raise
     log.info("ready", extra={"fields": {"model": net.weights.label, "threads": settings.threads}})
     return net
 

@@ -14,12 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.application import assemble
 from app.logs import configure_logs
 from app.ray_serve.flight import Flight
-from app.ray_serve.messages import Served, weights_of
+from app.ray_serve.messages import UNUSABLE, Served, weights_of
 from app.ray_serve.scheduler import ClusterScheduler, Engines
 from app.service import Service
 from app.settings import load_settings
 from app.startup import Startup
-from model.weights_file import WeightsError
 
 log = logging.getLogger(__name__)
 
@@ -82,15 +81,15 @@ class Front:
         service: Service = self._app.state.service
         try:
             served: Served = await self._engine.find.remote(weights_of(user_config))
-        except WeightsError as error:
+        except UNUSABLE as error:
             if not self._configured:
                 raise
             log.error("weights stay as they were", extra={"fields": {"problem": str(error)}})
             return
         self._configured = True
-        if served.reference.sha256 != service.weights.sha256:
-            await asyncio.to_thread(service.wait_until_loaded)  # this comes right after the start, too
-            assert isinstance(service.scheduler, ClusterScheduler)  # noqa: S101
+        await asyncio.to_thread(service.wait_until_loaded)  # this comes right after the start, too
+        assert isinstance(service.scheduler, ClusterScheduler)  # noqa: S101
+        if served.reference != service.scheduler.reference:
             self._app.state.service = service.with_weights(served.weights, service.scheduler.serving(served))
             log.info("weights", extra={"fields": {"model": served.weights.label, "file": served.reference.path}})
 

@@ -5,7 +5,11 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from app.job import EngineFailed
 from model.weights_file import Description, Weights
+
+# What tells that weights will not do here: files, settings, and engines that cannot be made or compute no tile.
+UNUSABLE = (ValueError, RuntimeError, EngineFailed)
 
 
 class Reference(NamedTuple):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +16,7 @@ from ray.serve.handle import DeploymentHandle
 from app.job import EngineFailed, Job
 from app.metrics import Metrics
 from app.ray_serve.flight import Flight
-from app.ray_serve.messages import Finished, Running, Served
+from app.ray_serve.messages import Finished, Reference, Running, Served
 from app.room import Room
 from app.startup import Startup
 from model.preprocessing import Values
@@ -68,6 +69,10 @@ class ClusterScheduler:
         self._flight = engines.flight
 
     @property
+    def reference(self) -> Reference:
+        return self._engines.served.reference
+
+    @property
     def engine(self) -> Running:
         return self._engines.served.engine
 
@@ -101,27 +106,29 @@ class ClusterScheduler:
                 sent = group.create_task(self._compute(job, *job.waiting.popleft()))
                 flying.add(sent)
                 sent.add_done_callback(flying.discard)
+                # not at the end of the coroutine, which a task that is cancelled at once never begins
+                sent.add_done_callback(partial(self._landed, job, pixels))
+
+    def _landed(self, job: Job, pixels: int, _sent: asyncio.Task[None]) -> None:
+        self._flight.give_back(pixels)
+        job.share.give_back(pixels)
 
     async def _compute(self, job: Job, task: Task, tile: Tile) -> None:
         started = time.perf_counter()
         job.started = job.started or started
-        try:
-            finished = await self._attempts(task.cut(tile))
-            task.paste(tile, finished.core)
-            self._traffic.computed.labels(finished.replica).inc()
-            self._metrics.tiles.inc()
-            # Little's law: what is on its way, by the time it takes, is what gets done
-            self.room.measured(self._flight.pixels / (time.perf_counter() - started))
-        finally:
-            self._flight.give_back(tile.pixels)
-            job.share.give_back(tile.pixels)
+        finished = await self._attempts(task.cut(tile))
+        task.paste(tile, finished.core)
+        self._traffic.computed.labels(finished.replica).inc()
+        self._metrics.tiles.inc()
+        # Little's law: what is on its way, by the time it takes, is what gets done
+        self.room.measured(self._flight.pixels / (time.perf_counter() - started))
 
     async def _attempts(self, piece: Piece) -> Finished:
         # whole in memory of its own: that is what the object store takes
         piece = replace(piece, pixels=cast(Values, np.ascontiguousarray(piece.pixels)))
         for attempt in range(ATTEMPTS):
             try:
-                finished: Finished = await self._engines.handle.compute.remote(self._engines.served.reference, piece)
+                finished: Finished = await self._engines.handle.compute.remote(self.reference, piece)
             except LOST as error:
                 self._traffic.lost.inc()
                 log.warning("tile lost", extra={"fields": {"attempt": attempt + 1, "error": type(error).__name__}})

@@ -71,8 +71,11 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise ValueError
+        raise argparse.ArgumentTypeError("must be 1 or more")
     return number
+
+
+_positive.__name__ = "int"  # argparse names it: "invalid int value: 'x'"
 
 
 def _apart(argv: Sequence[str]) -> list[str]:

@@ -31,9 +31,11 @@ def choose(weights: Weights, engine: str = "auto", device: str = "auto", precisi
     if precision == "int8":
         raise EngineError("precision int8 takes weights that training.export --precision int8 has made")
     found = choose_device(device)
+    aligned = weights.description.architecture.upsampling == "bilinear_aligned"
     if engine == "openvino":
         _check_openvino(str(found))
-    aligned = weights.description.architecture.upsampling == "bilinear_aligned"
+        if aligned:  # they are to be computed the original's way
+            raise EngineError("the openvino engine takes no nets with aligned corners: the torch engine does")
     if engine == "openvino" or (engine == "auto" and _runs_openvino(device) and not aligned and precision != "fp16"):
         from model.engines import openvino
 

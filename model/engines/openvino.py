@@ -137,13 +137,8 @@ def has_int8() -> bool:
 
 
 def to_graph(net: UNet) -> openvino.Model:
-    """N x C x H x W float32, H and W multiples of the grid -> N x K x H x W float32 probabilities.
-
-    Raises EngineError for nets with aligned corners, which are to be computed the original's way.
-    """
+    """N x C x H x W float32, H and W multiples of the grid -> N x K x H x W float32 probabilities."""
     config = net.config
-    if config.upsampling == "bilinear_aligned":
-        raise EngineError("the openvino engine takes no nets with aligned corners: use SEGMENT_ENGINE=torch")
     # with a copy of the weights, so that the graph keeps nothing of torch
     graph = openvino.convert_model(trace(net), input=[-1, config.in_channels, -1, -1], share_weights=False)
     graph.inputs[0].set_names({"image"})

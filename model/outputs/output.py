@@ -19,7 +19,7 @@ from model.outputs.geojson import feature_collection
 from model.outputs.objects import Ids, find_regions, thin_borders
 from model.outputs.overlay import draw_overlay
 from model.preprocessing import Pixels
-from model.segmenter import Render, Segmenter, to_mask
+from model.segmenter import Render, to_mask
 from model.weights_file import Description
 
 Output: TypeAlias = Literal["mask", "probability", "instances", "overlay", "geojson", "coco"]
@@ -83,13 +83,6 @@ def to_file(
     if len(pictures) > 1 or wanted.tiff:
         return File(encode_tiff(pictures), "image/tiff", ".tif")
     return File(encode_png(pictures[0]), "image/png", ".png")
-
-
-def segment(segmenter: Segmenter, images: Sequence[Pixels], wanted: Wanted, stem: str) -> File:
-    """From the pages of an image to a file. Raises ValueError (see `ImageTask`), OutputError."""
-    render = renderer(wanted, segmenter.description)
-    rendered = [segmenter.render(image, render) for image in images]
-    return to_file(wanted, segmenter.description, images, rendered, stem)
 
 
 def _thins(wanted: Wanted, description: Description) -> bool:

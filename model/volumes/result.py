@@ -40,9 +40,11 @@ class Result:
         """One that is there."""
         self.folder = folder
         group = zarr.open_group(folder, mode="r+")
-        array = group["0"]
+        array = group.get("0")
         if not isinstance(array, zarr.Array):
-            raise ResultError(f"{folder} is no result of this command")
+            raise ResultError(
+                f"{folder} is no result of this command, or was hardly begun; --overwrite begins it again"
+            )
         # a chunk of nothing but 0 is to be there, too, to tell it from one that is yet to be made
         self._array = array.with_config({"write_empty_chunks": True})
         self._names = [str(name) for name in array.metadata.dimension_names or ()]  # type: ignore[union-attr]

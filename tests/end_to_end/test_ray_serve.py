@@ -1,6 +1,7 @@
 """The service on a real Ray cluster of two engines: the contract, replicas that die, weights that change."""
 
 import io
+import re
 import socket
 import threading
 from collections import Counter, defaultdict
@@ -17,6 +18,7 @@ from PIL import Image
 
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
+from model.unet import UNet, UNetConfig
 from model.weights_file import load_weights, save_weights
 from tests.end_to_end.cluster import PATIENCE_S, Cluster, cluster
 from tests.end_to_end.conftest import TILE, Server, free_port
@@ -243,5 +245,11 @@ def test_weights_that_cannot_be_used_leave_those_that_are_served(
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
     ray.redeploy(tmp_path / "bad.safetensors")
     ray.wait_until(lambda: "weights stay as they were" in ray.log)
+    weights = load_weights(weights_path)
+    deep = UNet(UNetConfig(width=1, depth=6))
+    description = weights.description.model_copy(update={"architecture": deep.config})
+    save_weights(tmp_path / "deep.safetensors", deep.state_dict(), description)
+    ray.redeploy(tmp_path / "deep.safetensors")
+    ray.wait_until(lambda: re.search(r"Front.*weights stay as they were.*SEGMENT_TILE=", ray.log))
     answer = HTTP.post(f"{ray.url}/segment", files={"file": png})
-    assert (answer.status_code, answer.headers["x-model"]) == (200, load_weights(weights_path).label)
+    assert (answer.status_code, answer.headers["x-model"]) == (200, weights.label)

@@ -119,7 +119,7 @@ def test_a_package_that_is_missing_is_named_with_the_way_to_get_it(
     assert code == (2 if FORMATS[to].packages else 0)
     for package in FORMATS[to].packages:
         assert package in said
-        assert 'pip install "unet-segmentation-service[export]"' in said
+        assert 'pip install ".[export]"' in said
 
 
 def test_packages_of_a_format_are_imported_only_when_it_is_asked_for():

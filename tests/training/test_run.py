@@ -228,7 +228,7 @@ def test_of_several_processes_all_take_the_pace_that_the_main_one_remembers(monk
     monkeypatch.setattr(pace, "_measure", lambda *_: pytest.fail("it measures"))
     second = Processes()
     monkeypatch.setattr(second, "on_main", lambda _: ("key of the main process", {"key of the main process": 0.5}))
-    assert pace.seconds_per_step(DEFAULT, Machine(torch.device("cpu"), processes=second), []) == 0.5
+    assert pace.seconds_per_step(DEFAULT, Machine(torch.device("cpu"), processes=second), [], 1.0) == 0.5
 
 
 def test_the_tutorials_threshold_may_be_given_though_images_are_held_out(cells_folder, tmp_path):

@@ -155,6 +155,27 @@ def test_a_tile_that_cannot_be_computed_fails_its_request_alone(
     assert scheduler._flight.pixels == 0
 
 
+def test_a_tile_that_fails_takes_along_those_that_have_not_begun(
+    make: Callable[..., ClusterScheduler], segmenter: Segmenter, make_image: MakeImage
+):
+    """One tile lands and lets the next one in, and another fails, in the same turn of the loop."""
+    begun: list[Piece] = []
+
+    async def failing(piece: Piece) -> Finished:
+        begun.append(piece)
+        first = len(begun) == 1
+        await asyncio.sleep(0)
+        if first:
+            return Finished(piece.finish(np.zeros((1, *piece.tile.shape), np.float32)), "replica")
+        raise EngineFailed("x")
+
+    scheduler = make(failing, limit=2 * 128 * 128)
+    with pytest.raises(EngineFailed):
+        asyncio.run(_run(scheduler, segmenter.task(make_image(400, 400))))
+    assert _count(scheduler, "queue_pixels") == 0
+    assert scheduler._flight.pixels == 0
+
+
 async def _run(scheduler: ClusterScheduler, *tasks: Any) -> Job:
     return await scheduler.run(*tasks)
 

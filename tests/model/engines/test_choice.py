@@ -41,7 +41,10 @@ def test_openvino_is_taken_on_a_cpu_for_what_it_has(weights_of, wanted, expected
 
 
 def test_nets_with_aligned_corners_go_to_torch(weights_of):
-    assert choose(weights_of(upsampling="bilinear_aligned"), device="cpu").engine == "torch"
+    weights = weights_of(upsampling="bilinear_aligned")
+    assert choose(weights, device="cpu").engine == "torch"
+    with pytest.raises(EngineError, match="openvino engine takes no nets with aligned corners: the torch engine does"):
+        choose(weights, engine="openvino", device="cpu")
 
 
 def test_a_graph_runs_in_int8_on_openvino(weights_of):

@@ -106,11 +106,6 @@ def test_it_says_what_it_is(make_net):
     assert (engine.name, engine.device, engine.precision) == ("openvino", "cpu", "bf16")
 
 
-def test_nets_with_aligned_corners_are_refused(make_net):
-    with pytest.raises(EngineError, match="aligned corners: use SEGMENT_ENGINE=torch"):
-        to_graph(make_net(upsampling="bilinear_aligned"))
-
-
 @pytest.mark.parametrize("precision", ["fp16", "int8", ""])
 def test_a_precision_it_has_not_is_refused(precision):
     with pytest.raises(EngineError, match=rf"precision '{precision}' .*auto, fp32, bf16"):

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from shapely.geometry import shape
 from model.engines.engine import Array
 from model.images import decode_image, decode_pages
 from model.outputs.objects import find_regions
-from model.outputs.output import MOST_OBJECTS, OUTPUTS, Output, OutputError, Wanted, renderer, segment, to_file
+from model.outputs.output import MOST_OBJECTS, OUTPUTS, File, Output, OutputError, Wanted, renderer, to_file
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.weights_file import Description
@@ -19,6 +19,12 @@ from model.weights_file import Description
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 THREE_CLASSES = np.array([[[0.5, 0.1]], [[0.3, 0.2]], [[0.2, 0.7]]], np.float32)
+
+
+def segment(segmenter: Segmenter, images: Sequence[Pixels], wanted: Wanted, stem: str) -> File:
+    render = renderer(wanted, segmenter.description)
+    rendered = [segmenter.render(image, render) for image in images]
+    return to_file(wanted, segmenter.description, images, rendered, stem)
 
 
 @pytest.fixture

@@ -239,6 +239,18 @@ def test_what_was_begun_otherwise_is_not_gone_on_with(weights, command, make_ima
     assert attributes["unet"]["threshold"] == 0.9
 
 
+def test_what_was_killed_before_it_had_an_array_fails_alone(weights, command, make_image, tmp_path):
+    for name in "ab":
+        save_zarr(tmp_path / f"{name}.zarr", stack(make_image, (2, 30, 40)), "zyx")
+    zarr.create_group(tmp_path / "out" / "a_res.unfinished.zarr")
+    path, volumes = weights(), [tmp_path / "a.zarr", tmp_path / "b.zarr"]
+    code, summary, [told] = command(path, *volumes)
+    assert (code, summary) == (1, "1 done, 0 kept from before, 1 failed")
+    assert told.startswith(f"predict: {volumes[0]}: ")
+    assert told.endswith("--overwrite begins it again")
+    assert command(path, "--overwrite", *volumes)[0] == 0
+
+
 def test_a_volume_that_is_damaged_fails_alone_and_the_rest_of_it_is_done(weights, command, make_image, tmp_path):
     array, path, volume = stack(make_image, (2, 97, 131)), weights(), tmp_path / "cells.zarr"
     save_zarr(volume, array, "zyx")
