@@ -70,7 +70,7 @@ class RequestLog:
         try:
             await self.app(scope, receive, send_with_id)
         except ClientDisconnect:
-            status = status or CLIENT_CLOSED
+            status = status or scope["state"].get("refused", CLIENT_CLOSED)
         except Exception:
             log.exception("unexpected error", extra={"fields": {"request_id": request_id}})
             if not status:
@@ -81,7 +81,8 @@ class RequestLog:
         finally:
             path = path_of(scope)
             # one that was refused never came to the router; and never the path, which clients make up
-            route = guarded_route(path) or getattr(scope.get("route"), "path", "other")
+            refused = "/metrics" if METRICS.match(path) else "other"
+            route = guarded_route(path) or getattr(scope.get("route"), "path", refused)
             self.metrics.requests.labels(scope["method"], route, status).inc()
             fields = {
                 "request_id": request_id,

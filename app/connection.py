@@ -150,6 +150,7 @@ class PatientProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         elif self._in_head or not (cycle and cycle.response_started):
+            self._asked["state"]["refused"] = problem.status.value  # what the log is to say of it
             self.transport.write(self._answer(problem))
         self.transport.close()
 

@@ -1,5 +1,6 @@
 """The HTTP server's process: listening, signals, the way out."""
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from fastapi import FastAPI
 
 from app.connection import PatientProtocol, most_connections
 from app.service import Service
+from app.settings import PREFIX, Settings, SettingsError
 from model.weights_file import WeightsError
 
 
@@ -48,9 +50,11 @@ class DrainingServer(uvicorn.Server):
 def serve(app: FastAPI) -> int:
     """Listens until told to stop; the exit code: 0, or 1 if it cannot listen or make its engine (the log says why).
 
-    Raises WeightsError if what the weights give on this machine is no probabilities.
+    Raises SettingsError for a host without an address, WeightsError if what the weights give on this machine is no
+    probabilities.
     """
     service: Service = app.state.service
+    _check_host(service.settings)
     try:
         DrainingServer(make_config(app, most_connections()), service).run()
     except SystemExit:  # how uvicorn ends when it cannot listen; its code is 3, which means bad weights here
@@ -58,6 +62,14 @@ def serve(app: FastAPI) -> int:
     if isinstance(service.failure, WeightsError):
         raise service.failure
     return 1 if service.failure else 0
+
+
+def _check_host(settings: Settings) -> None:
+    try:
+        socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        expected = Settings.model_fields["host"].description
+        raise SettingsError(f"{PREFIX}HOST={settings.host}: {error} ({expected})") from error
 
 
 def make_config(app: FastAPI, most: int) -> uvicorn.Config:

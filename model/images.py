@@ -43,7 +43,8 @@ def decode_image(data: bytes) -> Pixels:
     """The file's pixels as stored, uint8 or uint16: H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA).
 
     The first page of several. A palette is resolved, a rotation in EXIF data is not applied, for a mask lies over the
-    pixels as they are stored; a TIFF's Orientation, which its decoders apply, is. Raises ImageError if any part of the picture is missing, UnsupportedImage.
+    pixels as they are stored; a TIFF's Orientation, which its decoders apply, is. Raises ImageError if any part of the
+    picture is missing, UnsupportedImage.
     """
     return _decode(data, read_header(data), 1)[0]
 

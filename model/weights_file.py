@@ -82,7 +82,7 @@ class Description(BaseModel):
 class Weights:
     """A weights file in memory: its description, its tensors and the sha256 of its bytes (hex).
 
-    `graph`: instead of tensors, the net as OpenVINO runs it (N x C x H x W -> probabilities), quantised to 8 bits.
+    `graph`: instead of tensors, the net as OpenVINO runs it (N x C x H x W -> probabilities), in 8 bits or not.
     """
 
     description: Description
@@ -98,7 +98,7 @@ class Weights:
     def build_net(self) -> UNet:
         """The net with these weights, float32, in evaluation mode. Raises WeightsError for a graph, which has none."""
         if self.graph is not None:
-            raise WeightsError(f"weights {self.label}: made for OpenVINO in int8, and of use to nothing else")
+            raise WeightsError(f"weights {self.label}: made for OpenVINO, and of use to nothing else")
         net = UNet(self.description.architecture)
         net.load_state_dict(self.tensors, strict=True)
         return net.eval()

@@ -65,18 +65,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume", action="store_true", help="go on with the training in --out; needs no other options, or the same"
     )
-    parser.add_argument("--val-fraction", type=float, help="share of the images held out, the last ones, in one piece")
+    parser.add_argument(
+        "--val-fraction",
+        type=float,
+        help="share of the images held out, the last ones, in one piece (default: 0.2; tutorial: 0)",
+    )
     _add_length(parser)
     _add_recipe(parser)
     _add_machine(parser)
-    parser.add_argument("--name", default="unet", help="the name the weights are served under")
+    parser.add_argument("--name", default="unet", help="the name the weights are served under (default: unet)")
     _add_labels(parser)
     return parser
 
 
 def _add_labels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--label-format", choices=LABEL_FORMATS, default="mask", help="how the label files are to be read (see README)"
+        "--label-format",
+        choices=LABEL_FORMATS,
+        default="mask",
+        help="how the label files are to be read, see training/README.md (default: mask)",
     )
     parser.add_argument(
         "--classes",
@@ -123,7 +130,7 @@ def _add_length(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", choices=("default", "tutorial"), default="default")
+    parser.add_argument("--recipe", choices=("default", "tutorial"), default="default", help="default: default")
     parser.add_argument(
         "--init",
         nargs="?",
@@ -133,10 +140,14 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         help="start from these weights, and with their net and preprocessing; alone: from the bundled ones",
     )
     parser.add_argument("--width", type=int, help="channels of the first level (default: 32; tutorial: 64)")
-    parser.add_argument("--batch", type=int, help="images a step")
+    parser.add_argument("--batch", type=int, help="images a step (default: 6; tutorial: 1)")
     parser.add_argument("--crop", type=int, help="side of the training crops in pixels (default: 256)")
-    parser.add_argument("--learning-rate", type=_positive(float), help="the schedule's highest")
-    parser.add_argument("--seed", type=_count, default=0)
+    parser.add_argument(
+        "--learning-rate",
+        type=_positive(float),
+        help="the schedule's highest (default: 2e-3, from weights 5e-4; tutorial: 1e-5)",
+    )
+    parser.add_argument("--seed", type=_count, default=0, help="default: 0")
     parser.add_argument("--threshold", type=float, help="the one stored if no images are held out to find it")
     parser.add_argument(
         "--channels", choices=("grey", "rgb"), help="what the net takes (default: rgb if the images are in colour)"
@@ -144,14 +155,16 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_machine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda, cuda:1, mps")
     parser.add_argument(
         "--workers",
         type=_count,
         default=min(4, (os.cpu_count() or 2) - 1),
-        help="processes that load and augment (under torchrun: of each)",
+        help="processes that load and augment (under torchrun: of each; default here: %(default)s)",
     )
-    parser.add_argument("--compile", action="store_true", help="compile the net first (slower on CPUs, see the README)")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the net first (slower on CPUs, see training/README.md)"
+    )
     parser.add_argument(
         "--sync-batch-norm",
         action=argparse.BooleanOptionalAction,

@@ -37,6 +37,7 @@ from training.scores import Probabilities
 from training.tables import class_table, confusion_table, robustness_table, threshold_table
 
 SHEET_ROWS = 6
+NAMES_SHOWN = 6
 
 # Options that say how to compute probabilities.
 COMPUTING = ("engine", "device", "precision", "tta")
@@ -83,7 +84,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--colours", nargs="+", type=parse_colour, default=(), metavar="COLOUR", help="see training.run --help"
     )
-    parser.add_argument("--only", metavar="NAME", nargs="+", help="score these images alone")
+    parser.add_argument("--only", metavar="NAME", nargs="+", help="score these images alone: names without suffix")
     parser.add_argument("--engine", choices=ENGINES, default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
@@ -161,6 +162,8 @@ def _scores(arguments: argparse.Namespace, score: Scoring, description: Descript
     else:
         if arguments.calibrate:
             calibrate(arguments.calibrate, evaluation, arguments.tta)
+            stored = f"threshold {evaluation.best_threshold:g} and its scores are stored in {arguments.calibrate}"
+            print(f"evaluate: {stored}", file=sys.stderr)
         table, told = threshold_table(evaluation, description.threshold), evaluation.to_json(description.threshold)
     return json.dumps(told, indent=1) if arguments.json else table
 
@@ -209,7 +212,9 @@ def _chosen(samples: list[Sample], names: list[str] | None) -> list[Sample]:
         return samples
     missing = set(names) - {sample.name for sample in samples}
     if missing:
-        raise DataError(f"no such images: {', '.join(sorted(missing))}")
+        there = ", ".join(sample.name for sample in samples[:NAMES_SHOWN])
+        more = ", ..." if len(samples) > NAMES_SHOWN else ""
+        raise DataError(f"no such images: {', '.join(sorted(missing))}; there are {there}{more}")
     return [sample for sample in samples if sample.name in names]
 
 

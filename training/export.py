@@ -99,7 +99,9 @@ def _check_packages(arguments: argparse.Namespace) -> None:
 def _check_weights(arguments: argparse.Namespace, weights: Weights) -> None:
     """Raises ValueError for a net that the format is not for."""
     if weights.graph is not None:
-        raise ValueError(f"--weights {arguments.weights}: in int8 already; give the .safetensors that it was made from")
+        raise ValueError(
+            f"--weights {arguments.weights}: made for OpenVINO already; give the .safetensors that it was made from"
+        )
     if arguments.to == "openvino" and weights.description.architecture.upsampling == "bilinear_aligned":
         raise ValueError("--to openvino takes no nets with aligned corners; onnx, torchscript and bioimageio do")
 

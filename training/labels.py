@@ -202,6 +202,10 @@ def _hint(found: NDArray[Any], page: LabelPage) -> str:
     if page.lossy:
         return f"; {_blurred(page.lossy)}"
     if len(found) > 2:
-        classes = f"; if they are classes: `--classes {found[-1] + 1}`" if found[-1] < MOST_CLASSES else ""
+        classes = (
+            f"; if they are classes, a net is trained on them with `--classes {found[-1] + 1}`"
+            if found[-1] < MOST_CLASSES
+            else ""
+        )
         return "; if they are ids of objects, `--label-format instances` turns them into objects with borders" + classes
     return ""

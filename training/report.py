@@ -156,6 +156,8 @@ def main(argv: list[str] | None = None) -> int:
         folder = RunFolder(arguments.out, resume=True)
         config = folder.read_config()
         data = arguments.data or Path(config.get("data", "data/train"))
+        if not data.is_dir():
+            raise DataError(f"no folder {data}, where the training had its images; say where they are: --data")
         path = write_report(folder, _held_out(data, config))
     except (ValueError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)

@@ -24,9 +24,9 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code (0, or 2 after one line on stderr)."""
     parser = argparse.ArgumentParser(prog="python -m training.synthetic", description="Make labelled cell-like images.")
     parser.add_argument("--out", type=Path, required=True, help="folder to write image/ and label/ into")
-    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--count", type=int, default=24, help="images (default: 24)")
     parser.add_argument("--size", type=int, default=512, help="side in pixels (default: 512)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument(
         "--classes",
         type=int,

@@ -3,13 +3,19 @@
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model.engines.engine import Engine, EngineError
 from model.engines.pytorch import TorchEngine, choose_device, choose_precision
 from model.weights_file import BUNDLED, BUNDLED_INT8, Weights
 
+if TYPE_CHECKING:
+    import openvino
+
 ENGINES = ("auto", "torch", "openvino")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+
+NO_INT8 = "precision int8 takes weights that training.export --precision int8 has made"
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,9 @@ def choose(weights: Weights, engine: str = "auto", device: str = "auto", precisi
     "auto" is OpenVINO on a CPU, where it is installed and takes the net, else torch.
     """
     if weights.graph is not None:
-        return _choose_for_graph(engine, device, precision)
+        return _choose_for_graph(weights.graph, engine, device, precision)
     if precision == "int8":
-        raise EngineError("precision int8 takes weights that training.export --precision int8 has made")
+        raise EngineError(NO_INT8)
     found = choose_device(device)
     aligned = weights.description.architecture.upsampling == "bilinear_aligned"
     if engine == "openvino":
@@ -68,10 +74,19 @@ def bundled_weights(engine: str = "auto", device: str = "auto", precision: str =
     return BUNDLED_INT8 if has_int8() or precision == "int8" else BUNDLED
 
 
-def _choose_for_graph(engine: str, device: str, precision: str) -> Choice:
-    if engine == "torch" or precision not in ("auto", "int8"):
-        raise EngineError("weights in int8 run on the openvino engine in precision int8 alone")
+def _choose_for_graph(graph: "openvino.Model", engine: str, device: str, precision: str) -> Choice:
+    if engine == "torch":
+        raise EngineError("weights made for OpenVINO run on the openvino engine alone")
     _check_openvino("cpu" if device == "auto" else str(choose_device(device)))
+    from model.engines.openvino import choose_precision as choose_graph_precision
+    from model.engines.openvino import is_int8
+
+    if not is_int8(graph):
+        if precision == "int8":
+            raise EngineError(NO_INT8)
+        return Choice("openvino", "cpu", choose_graph_precision(precision))
+    if precision not in ("auto", "int8"):
+        raise EngineError("weights in int8 run in precision int8 alone")
     return Choice("openvino", "cpu", "int8")
 
 

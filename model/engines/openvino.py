@@ -151,6 +151,11 @@ def read_graph(xml: bytes, weights: bytes) -> openvino.Model:
     return _core().read_model(model=xml, weights=weights)
 
 
+def is_int8(graph: openvino.Model) -> bool:
+    """Whether it is quantised to 8 bits."""
+    return any(node.get_type_name() == "FakeQuantize" for node in graph.get_ops())
+
+
 def broken_constants(graph: openvino.Model) -> list[str]:
     """The names of the constants that hold values that are not finite."""
     constants = [node for node in graph.get_ops() if node.get_type_name() == "Constant"]

@@ -169,6 +169,8 @@ def test_keys_guard_no_more_than_what_costs(make_app: Callable[..., FastAPI]):
 def test_metrics_may_be_guarded_too(make_app: Callable[..., FastAPI], path: str):
     app = make_app(api_keys="right", public_metrics=False)
     assert _post(app, path=path).status == 401
+    refused = {"method": "POST", "route": "/metrics", "status": "401"}
+    assert app.state.service.metrics.registry.get_sample_value("segment_requests_total", refused)
     assert _post(app, {"X-API-Key": "right"}, path=path).status == 405  # known, and not for POST
     assert _post(app, path="/healthz").status == 405
 

@@ -45,6 +45,12 @@ class Served:
         self.server.should_exit = True
         self._thread.join(WAIT_S)
 
+    def wait_for(self, counter: str, labels: dict[str, str]) -> None:
+        last = time.monotonic() + WAIT_S
+        while not self.service.metrics.registry.get_sample_value(counter, labels):
+            assert time.monotonic() < last
+            time.sleep(0.01)
+
     def rejected(self, reason: str) -> float:
         return self.service.metrics.registry.get_sample_value("segment_rejected_total", {"reason": reason}) or 0.0
 
@@ -108,6 +114,8 @@ def test_who_drips_is_told_and_let_go(serve: Callable[..., Served], first: bytes
         status, problem = _answer(client)
     assert status == problem["status"] == 408
     assert problem["request_id"]
+    if first == HALF_A_BODY:  # the others have not come as far as the application
+        served.wait_for("segment_requests_total", {"method": "POST", "route": "/segment", "status": "408"})
     with _connect(served) as client:
         assert _drip(client, first or b"GET /") < PATIENCE_S + 5
     assert served.rejected("slow client") == 2

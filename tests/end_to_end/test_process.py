@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -44,6 +45,7 @@ def _check_refused_start(result: "subprocess.CompletedProcess[str]", code: int) 
         ("ENGINE", "nonsense"),
         ("TTA", "3"),
         ("DEADLINE_S", "inf"),
+        ("HOST", "no.such host"),
         ("DEVICE", "cuda:99"),  # well-formed, but no machine has it
         ("TILE", "102"),  # in range, but not a multiple of this net's grid
     ],
@@ -51,6 +53,17 @@ def _check_refused_start(result: "subprocess.CompletedProcess[str]", code: int) 
 def test_a_bad_setting_stops_the_start_with_one_line_and_code_2(run_app: Run, variable: str, value: str):
     line = _check_refused_start(run_app(**{variable.lower(): value}), 2)
     assert f"SEGMENT_{variable}={value}" in line
+
+
+def test_help_tells_of_the_settings_and_other_arguments_are_refused():
+    command = [sys.executable, "-m", "app"]
+    helped, refused = (
+        subprocess.run([*command, argument], capture_output=True, text=True) for argument in ("--help", "x")
+    )
+    assert helped.returncode == 0
+    assert "SEGMENT_MAX_PIXELS: largest image, pixels" in helped.stdout
+    assert refused.returncode == 2
+    assert "unrecognized arguments: x" in refused.stderr
 
 
 def test_an_empty_key_stops_the_start_and_no_key_is_printed(run_app: Run):

@@ -5,7 +5,7 @@ from model.engines import choice
 from model.engines.choice import Choice, bundled_weights, choose, make_engine
 from model.engines.engine import EngineError
 from model.engines.openvino import to_graph
-from model.weights_file import BUNDLED, BUNDLED_INT8, Weights
+from model.weights_file import BUNDLED, BUNDLED_INT8, Weights, load_weights
 
 HALF = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 AUTO = "bf16" if HALF else "fp32"
@@ -47,15 +47,30 @@ def test_nets_with_aligned_corners_go_to_torch(weights_of):
         choose(weights, engine="openvino", device="cpu")
 
 
-def test_a_graph_runs_in_int8_on_openvino(weights_of):
-    weights = weights_of(graph=True)
+def test_a_quantised_graph_runs_in_int8_on_openvino():
+    weights = load_weights(BUNDLED_INT8)
     for wanted in ({}, {"engine": "openvino", "precision": "int8", "device": "cpu"}):
         assert choose(weights, **wanted) == Choice("openvino", "cpu", "int8")
+    for precision in ("fp32", "bf16"):
+        with pytest.raises(EngineError, match="int8 run in precision int8 alone"):
+            choose(weights, precision=precision)
 
 
-@pytest.mark.parametrize("wanted", [{"engine": "torch"}, {"precision": "fp32"}, {"precision": "bf16"}])
-def test_a_graph_runs_in_no_other_way(weights_of, wanted):
-    with pytest.raises(EngineError, match="int8 run on the openvino engine in precision int8 alone"):
+@pytest.mark.parametrize(("wanted", "precision"), [("auto", AUTO), ("fp32", "fp32"), ("bf16", "bf16")])
+def test_another_graph_runs_in_the_precisions_of_openvino(weights_of, wanted, precision):
+    assert choose(weights_of(graph=True), precision=wanted) == Choice("openvino", "cpu", precision)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"engine": "torch"}, "run on the openvino engine alone"),
+        ({"precision": "int8"}, r"training\.export --precision int8"),
+        ({"precision": "fp16"}, "'fp16' is not one of"),
+    ],
+)
+def test_a_graph_runs_in_no_other_way(weights_of, wanted, said):
+    with pytest.raises(EngineError, match=said):
         choose(weights_of(graph=True), **wanted)
 
 
