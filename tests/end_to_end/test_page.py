@@ -44,6 +44,7 @@ def test_the_example_shows_its_mask_and_the_slider_changes_it_with_no_new_reques
     page.click("#reset")
     assert tinted(page) == before
     assert requests == []
+    expect_figures(page, read_mask(ask(server.url, EXAMPLE)))  # counted a moment after it is drawn
     assert (
         page.locator("#histogram").get_attribute("aria-label") == f"Histogram of areas. {page.inner_text('#summary')}"
     )

@@ -270,7 +270,7 @@ def _png_header(width: int, height: int) -> bytes:
         (["--device", "cuda:99"], "device 'cuda:99' is not available here"),
         (["--weights", "nowhere.safetensors"], "weights nowhere.safetensors: no such file"),
         (["--workers", "2"], "--workers and --cpus are of use with --ray alone"),
-        (["--ray", "--workers", "0"], "--workers: invalid"),
+        (["--ray", "--workers", "0"], "--workers: must be 1 or more"),
         (["--ray", "127.0.0.1:1"], "--ray: the cluster at 127.0.0.1:1 cannot be joined"),
     ],
 )
