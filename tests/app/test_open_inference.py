@@ -352,6 +352,7 @@ def _files(**changes: Any) -> dict[str, Any]:
         (b"", "JSON"),
         (b"[" * 1000, "JSON"),
         (_pixels(data=[[]] * 2**16), "lists"),
+        (_pixels(data=[{"": 0}] * 2**15), "objects and names"),
         (b"\xff", "JSON"),
         ([], "body"),
         ({"inputs": []}, "inputs"),
