@@ -122,15 +122,17 @@ def _find_folders(folder: Path) -> tuple[Path, Path]:
 
 
 def _files(folder: Path, problems: list[str]) -> dict[str, Path]:
-    """Files by stem, in natural order; a second file of one stem is added to the problems.
-
-    Stems are composed (NFC), for the same name with accents is other code points on a Mac.
-    """
-    found = [(unicodedata.normalize("NFC", path.stem), path) for path in images_in(folder)]
+    """Files by stem, in natural order; a second file of one stem is added to the problems."""
+    found = [(stem_of(path), path) for path in images_in(folder)]
     files = dict(found)
     problems += [f"{path}: {files[stem].name} has the same name" for stem, path in found if files[stem] != path]
     problems += [f"{str(path)!a}: its name is not in UTF-8" for _, path in found if not _is_text(path.name)]
     return files
+
+
+def stem_of(path: Path) -> str:
+    """Composed (NFC), for the same name with accents is other code points on a Mac."""
+    return unicodedata.normalize("NFC", path.stem)
 
 
 def _is_text(name: str) -> bool:

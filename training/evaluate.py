@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-import unicodedata
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from model.preprocessing import FULL_SCALE, Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNetConfig
 from model.weights_file import Description, WeightsError, load_weights, save_weights
-from training.data import DataError, Sample, load_samples
+from training.data import DataError, Sample, load_samples, stem_of
 from training.distortions import DISTORTIONS
 from training.evaluation import (
     ClassEvaluation,
@@ -130,7 +129,7 @@ def _stored_predictions(folder: Path) -> Predictor:
 
     def predict(sample: Sample) -> Probabilities:
         stems = (sample.name, sample.name + RESULT)
-        found = [path for path in images_in(folder) if unicodedata.normalize("NFC", path.stem) in stems]
+        found = [path for path in images_in(folder) if stem_of(path) in stems]
         if len(found) != 1:
             wanted = f"{sample.name}.* or {sample.name}{RESULT}.*"
             raise DataError(f"{folder}: {len(found) or 'no'} pictures named {wanted}; one is expected")

@@ -78,13 +78,12 @@ def _choose_for_graph(graph: "openvino.Model", engine: str, device: str, precisi
     if engine == "torch":
         raise EngineError("weights made for OpenVINO run on the openvino engine alone")
     _check_openvino("cpu" if device == "auto" else str(choose_device(device)))
-    from model.engines.openvino import choose_precision as choose_graph_precision
-    from model.engines.openvino import is_int8
+    from model.engines import openvino
 
-    if not is_int8(graph):
+    if not openvino.is_int8(graph):
         if precision == "int8":
             raise EngineError(NO_INT8)
-        return Choice("openvino", "cpu", choose_graph_precision(precision))
+        return Choice("openvino", "cpu", openvino.choose_precision(precision))
     if precision not in ("auto", "int8"):
         raise EngineError("weights in int8 run in precision int8 alone")
     return Choice("openvino", "cpu", "int8")
