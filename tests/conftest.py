@@ -1,13 +1,19 @@
-"""What runs beside what, where pytest has several processes (pytest-xdist)."""
+"""How all tests run: on one thread each, the longest files first, and those that start Ray one after another."""
 
+import os
 from pathlib import PurePath
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+# Nets as small as the tests' lose more to a second thread than they gain, above all beside other tests.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 # They start clusters, or look for one on this machine.
 RAY = {"test_docs.py", "test_ray_pipeline.py", "test_ray_serve.py"}
+# Those that take a minute and more; begun last, they would go on alone.
+LONG = RAY | {"test_distributed.py", "test_torture.py"}
 
 
 class ByFile(LoadFileScheduling):  # type: ignore[misc]  # it has no types
@@ -20,4 +26,9 @@ class ByFile(LoadFileScheduling):  # type: ignore[misc]  # it has no types
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    config.option.loadscopereorder = False  # it would begin with the files of most tests
     return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)

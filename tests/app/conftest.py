@@ -143,7 +143,6 @@ def make_segmenter(weights_path: Path) -> Callable[..., Segmenter]:
     """`make_segmenter(path=weights_path)`: what the small service is compared with."""
 
     def make(path: Path = weights_path) -> Segmenter:
-        torch.set_num_threads(1)
         return Segmenter.load(path, device="cpu", precision="fp32", tile=TILE)
 
     return make

@@ -17,7 +17,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -111,7 +110,6 @@ def weights_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def segmenter(weights_path: Path) -> Segmenter:
     """What the service is compared with."""
-    torch.set_num_threads(1)
     return Segmenter.load(weights_path, device="cpu", precision="fp32", tile=TILE)
 
 

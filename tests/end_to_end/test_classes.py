@@ -1,7 +1,6 @@
 """From images with labels of three classes to a service that tells the three apart."""
 
 import io
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,12 +25,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a net that learned them by the command, on one thread, since on two they may wait for each other."""
+    """Of a net that learned them by the command."""
     out = tmp_path_factory.mktemp("run")
     options = ["--classes", "3", "--width", "8", "--steps", "150", "--crop", "64", "--batch", "4", "--workers", "0"]
     command = [sys.executable, "-m", "training.run", "--data", str(data), "--out", str(out), *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, "--learning-rate", "5e-3"], cwd=ROOT, env=environment, capture_output=True, check=True)
+    subprocess.run([*command, "--learning-rate", "5e-3"], cwd=ROOT, capture_output=True, check=True)
     return out / "weights.safetensors"
 
 

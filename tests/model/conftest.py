@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,11 @@ from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, Weights, save_weights
 
-# Nets as small as these lose more to a second thread than they gain, above all beside a busy machine's other work.
-torch.set_num_threads(1)
-
-
 PATIENCE_S = 120
 
 
-def _interrupt(command: list[str], out: Path, environment: Mapping[str, str] | None = None) -> str:
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+def _interrupt(command: list[str], out: Path) -> str:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         last = time.monotonic() + PATIENCE_S
         while not list(out.glob("*_res.png")):
             assert process.poll() is None
@@ -43,7 +37,7 @@ def _interrupt(command: list[str], out: Path, environment: Mapping[str, str] | N
 
 @pytest.fixture(scope="session")
 def interrupt() -> Callable[..., str]:
-    """`interrupt(command, out, environment=None)`: Ctrl-C once a result is in `out`, exit code 130; its stdout."""
+    """`interrupt(command, out)`: Ctrl-C once a result is in `out`, exit code 130; its stdout."""
     return _interrupt
 
 

@@ -45,8 +45,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _environment() -> dict[str, str]:
-    # one thread: two would wait for each other on nets so small; the loopback: names of containers lead nowhere
-    return os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
+    # the loopback: names of containers lead nowhere
+    return os.environ | {"GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
 
 
 def _command(script: Path, processes: int, *options: Any) -> list[str]:

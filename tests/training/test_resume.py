@@ -68,9 +68,8 @@ def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_
         options = ["--width", "4", "--crop", "32", "--batch", "2", "--steps", "180", "--workers", "0"]
         return [sys.executable, "-m", "training.run", *paths, *options, *more]
 
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # two would wait for each other on nets so small
-    subprocess.run(command("whole"), check=True, capture_output=True, env=one_thread)
-    process = subprocess.Popen(command("stopped"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=one_thread)
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    process = subprocess.Popen(command("stopped"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while not (tmp_path / "stopped/history.csv").exists():
         assert process.poll() is None, "it ended before its first check"
         time.sleep(0.01)
@@ -82,7 +81,7 @@ def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_
     stopped = read_checkpoint(tmp_path / "stopped/checkpoint.pt")
     assert 0 < stopped["step"] < stopped["steps"], "stopped in the middle"
 
-    subprocess.run(command("stopped", "--resume"), check=True, capture_output=True, env=one_thread)
+    subprocess.run(command("stopped", "--resume"), check=True, capture_output=True)
     _expect_same(tmp_path / "whole", tmp_path / "stopped")
 
 

@@ -1,7 +1,6 @@
 """Volumes through the command: what becomes of them is what `Segmenter` makes of each section in memory."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -209,7 +208,6 @@ def test_a_run_that_is_killed_is_gone_on_with(weights, command, make_image, tmp_
     options = ["--weights", path, "--engine", "torch", "--device", "cpu", "--precision", "fp32", "--tile", TILE]
     with subprocess.Popen(
         [sys.executable, "-m", "model.predict", *map(str, options), "--tta=8", "--out", tmp_path / "out", volume],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
     ) as process:
         last = time.monotonic() + PATIENCE_S
         while len(done := list(tmp_path.glob("out/cells_res.unfinished.zarr/0/c/*/*/[0-9]"))) < 3:

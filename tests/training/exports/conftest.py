@@ -12,9 +12,6 @@ from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, save_weights
 
-# Nets as small as these lose more to a second thread than they gain, above all beside a busy machine's other work.
-torch.set_num_threads(1)
-
 
 def _save_net(path: Path, preprocessing: dict[str, Any] | None = None, **config: Any) -> Path:
     described = Preprocessing(**(preprocessing or {"normalisation": "zscore"}))
