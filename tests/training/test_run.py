@@ -1,12 +1,14 @@
 """`python -m training.run` and what it leaves behind."""
 
 import csv
+import itertools
 import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -207,6 +209,16 @@ def test_a_time_budget_plans_the_steps_and_plans_them_again(cells_folder, tmp_pa
     assert first.sha256 == second.sha256
     assert json.loads((tmp_path / "a/config.json").read_text())["steps"] >= 10
     assert len(json.loads((tmp_path / "unet-segmentation-service/pace.json").read_text())) == 1
+
+
+def test_a_machine_that_is_often_busy_for_a_moment_is_not_taken_for_a_slow_one(cells_folder, tmp_path, monkeypatch):
+    """By its clock two of three steps take ten times as long as the others; between steps no time passes."""
+    clock = itertools.accumulate(itertools.cycle([0, 1, 0, 10, 0, 10]))
+    monkeypatch.setattr(pace, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    update = {"net": DEFAULT.net.model_copy(update={"width": 4}), "batch": 1, "crop": 32}
+    recipe, machine = DEFAULT.model_copy(update=update), Machine(torch.device("cpu"))
+    assert pace.seconds_per_step(recipe, machine, load_samples(cells_folder), patience=1000) == 1
 
 
 @pytest.mark.parametrize(
