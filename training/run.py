@@ -1,5 +1,6 @@
 """`python -m training.run --data DIR --out DIR`: turns a folder of images and labels into a weights file."""
 
+import signal
 import sys
 
 from training.processes import Processes, ProcessLost, joined, speaks
@@ -15,6 +16,8 @@ def main(argv: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             return _ended("stopped before its first step; nothing is lost", 130)
         except ProcessLost as error:
+            # torchrun sends SIGTERM to all as soon as one has ended, and why this one ends is still to be said
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             return _ended(f"{error}; --resume goes on from the last checkpoint", 1)
 
 

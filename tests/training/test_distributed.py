@@ -204,10 +204,12 @@ def test_stopped_by_sigterm_it_goes_on_with_any_number_of_processes(
 def test_one_that_is_killed_ends_all_and_leaves_the_checkpoint(script, cells_folder, tmp_path):
     killing = tmp_path / "killing.py"
     killing.write_text(
-        "import os, signal\nfrom training import learner\nupdate = learner.Learner.update\nsteps = []\n"
+        "import os, signal, time\nfrom training import learner, run\nupdate = learner.Learner.update\nsteps = []\n"
         "def killed_in_the_seventh(self):\n    steps.append(1)\n"
         "    if len(steps) == 7 and os.environ['RANK'] == '1': os.kill(os.getpid(), signal.SIGKILL)\n    update(self)\n"
-        "learner.Learner.update = killed_in_the_seventh\n" + script.read_text()
+        "learner.Learner.update = killed_in_the_seventh\n"
+        # so late that torchrun's SIGTERM has come before
+        "ended = run._ended\nrun._ended = lambda why, code: (time.sleep(1), ended(why, code))[1]\n" + script.read_text()
     )
     done = _train(killing, 2, "--data", cells_folder, "--out", tmp_path / "out", *TINY, "--steps", "50")
     assert done.returncode == 1
