@@ -1,6 +1,7 @@
-"""How all tests run: on one thread each, the longest files first, and those that start Ray one after another."""
+"""How all tests run: on one thread, open to Ctrl-C, the longest files first, those that start Ray one after another."""
 
 import os
+import signal
 from pathlib import PurePath
 from typing import Any
 
@@ -9,6 +10,9 @@ from xdist.scheduler import LoadFileScheduling
 
 # Nets as small as the tests' lose more to a second thread than they gain, above all beside other tests.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A shell has what it starts in the background ignore Ctrl-C, and some tests are of Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # They start clusters, or look for one on this machine.
 RAY = {"test_docs.py", "test_ray_pipeline.py", "test_ray_serve.py"}
