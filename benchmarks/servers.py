@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -142,7 +143,11 @@ def end(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
 
 
 def free_port() -> int:
-    """That nobody listens on."""
-    with socket.create_server((HOST, 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """That nobody listens on, nor will before it is used: below those that systems give to whoever asks for any port.
+
+    Linux gives 32768 and up, macOS 49152 and up; Ray takes dozens of them while it starts. Raises ServerError.
+    """
+    for port in random.SystemRandom().sample(range(20_000, 32_768), 100):
+        with contextlib.suppress(OSError), socket.create_server((HOST, port)):
+            return port
+    raise ServerError("none of a hundred ports from 20000 to 32767 is free")

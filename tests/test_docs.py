@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import torch
 
 from app.metrics import Metrics
 from app.settings import Settings
+from benchmarks.servers import free_port
 from model.images import decode_image
 from model.unet import UNet, UNetConfig
 
@@ -59,9 +59,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, di
     torch.save(
         UNet(UNetConfig(width=4, upsampling="bilinear_aligned", conv_bias=True)).state_dict(), folder / "best_model.pth"
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {"PATH": path, "PYTHONPATH": str(folder), "SEGMENT_PORT": str(port), "HOME": str(folder)}
     environment["OMP_NUM_THREADS"] = "1"  # two would wait for each other on nets so small

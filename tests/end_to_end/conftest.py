@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from benchmarks.servers import free_port
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from tests.end_to_end.browser import NO_BROWSER, find_browser
@@ -78,12 +79,6 @@ class Server:
         """Sends a signal; the exit code."""
         self.process.send_signal(number)
         return self.process.wait(PATIENCE_S)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _wait_until(condition: Callable[[], object]) -> None:

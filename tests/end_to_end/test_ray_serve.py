@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.servers import free_port
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig
 from model.weights_file import load_weights, save_weights
 from tests.end_to_end.cluster import PATIENCE_S, Cluster, cluster
-from tests.end_to_end.conftest import TILE, Server, free_port
+from tests.end_to_end.conftest import TILE, Server
 from tests.end_to_end.http import HTTP
 
 SMALL: dict[str, Any] = {"threads": 1, "precision": "fp32", "tile": TILE}

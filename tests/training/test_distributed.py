@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.servers import free_port
 from training.checkpoints import read_checkpoint
 from training.machine import Machine
 from training.processes import Processes
@@ -52,11 +52,8 @@ def _environment() -> dict[str, str]:
 def _command(script: Path, processes: int, *options: Any) -> list[str]:
     if processes == 1:
         return [sys.executable, str(script), *map(str, options)]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
-    return [*torchrun, "--master-port", str(port), str(script), *map(str, options)]
+    return [*torchrun, "--master-port", str(free_port()), str(script), *map(str, options)]
 
 
 def _train(script: Path, processes: int, *options: Any) -> subprocess.CompletedProcess[str]:
@@ -128,9 +125,7 @@ def test_a_process_without_an_image_changes_nothing(script, cells_folder, tmp_pa
 def test_what_is_wrong_is_said_once_and_ends_all_with_2(script, cells_folder, tmp_path, wrong, said):
     """Without torchrun, which has an exit code of its own."""
     options = ["--data", cells_folder, "--out", tmp_path / "out", *TINY, *wrong]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     each = [
         subprocess.Popen(
             _command(script, 1, *options),
