@@ -33,7 +33,11 @@ README = (ROOT / "README.md").read_text()
 NOT_HERE = (
     *("make serve", "make cluster", "serve run ", "RAY_AUTH_MODE=token serve ", "docker ", "kubectl ", "helm "),
     "SEGMENT_WEIGHTS=runs/first/",
-    "python -m training.export --weights runs/first/weights.safetensors --to onnx",  # as in the package for the zoo
+    "python -m model.predict --ray ",
+    *(
+        f"python -m training.export --weights runs/first/weights.safetensors --to {kind}"
+        for kind in ("onnx", "bioimageio")
+    ),
 )
 # Long trainings, cut short, on fewer and smaller images.
 SHORTER = {

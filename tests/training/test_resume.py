@@ -62,14 +62,16 @@ def _expect_same(one: Path, other: Path) -> None:
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+@pytest.mark.usefixtures("no_report")
 def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_path):
-    def command(out: str, *more: str) -> list[str]:
-        paths = ["--data", str(cells_folder), "--out", str(tmp_path / out)]
-        options = ["--width", "4", "--crop", "32", "--batch", "2", "--steps", "180", "--workers", "0"]
-        return [sys.executable, "-m", "training.run", *paths, *options, *more]
+    """Stopped in a process of its own."""
 
-    subprocess.run(command("whole"), check=True, capture_output=True)
-    process = subprocess.Popen(command("stopped"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    def options(out: str) -> list[str]:
+        paths = ["--data", str(cells_folder), "--out", str(tmp_path / out)]
+        return [*paths, "--width", "4", "--crop", "32", "--batch", "2", "--steps", "180", "--workers", "0"]
+
+    command = [sys.executable, "-m", "training.run", *options("stopped")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while not (tmp_path / "stopped/history.csv").exists():
         assert process.poll() is None, "it ended before its first check"
         time.sleep(0.01)
@@ -81,7 +83,8 @@ def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_
     stopped = read_checkpoint(tmp_path / "stopped/checkpoint.pt")
     assert 0 < stopped["step"] < stopped["steps"], "stopped in the middle"
 
-    subprocess.run(command("stopped", "--resume"), check=True, capture_output=True)
+    assert run.main(options("whole")) == 0
+    assert run.main([*options("stopped"), "--resume"]) == 0
     _expect_same(tmp_path / "whole", tmp_path / "stopped")
 
 
