@@ -23,7 +23,7 @@ from training.checkpoints import read_checkpoint
 from training.data import DataError
 from training.recipe import DEFAULT, RECIPES
 
-LONG, SHORT = 50, 3
+LONG, SHORT = 50, 2
 
 OPTIONS = ["--width", "4", "--crop", "32", "--batch", "2", "--steps", "60", "--workers", "0"]
 AT_THE_END = "at the end"
