@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 # rates make much of little.
 TINY = ["--width", "4", "--crop", "64", "--batch", "5", "--workers", "0", "--learning-rate", "1e-4"]
 
-ALONE = [sys.executable, "-m", "tests.training.often_checked"]
+OFTEN_CHECKED = ["-m", "tests.training.often_checked"]
 
 
 def _by_torchrun(*command: str) -> list[str]:
@@ -75,7 +75,7 @@ def trained_alone(options: list[str], tmp_path_factory: pytest.TempPathFactory) 
 def trained_by_two(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """The same training."""
     folder = tmp_path_factory.mktemp("runs") / "two"
-    process = _start(_by_torchrun(*ALONE[1:], *options, "--out", str(folder)))
+    process = _start(_by_torchrun(*OFTEN_CHECKED, *options, "--out", str(folder)))
     said, complaints = process.communicate(timeout=120)
     assert process.returncode == 0, complaints
     return Trained(folder, said)
@@ -153,8 +153,8 @@ def test_stopped_by_sigterm_it_goes_on_with_any_number_of_processes(
 ):
     """SIGTERM after the first check; of several, it is torchrun that gets it."""
     stopped = tmp_path / "stopped"
-    command = [*ALONE, *options, "--out", str(stopped)]
-    process = _start(command if before == 1 else _by_torchrun(*command[1:]))
+    command = [*OFTEN_CHECKED, *options, "--out", str(stopped)]
+    process = _start([sys.executable, *command] if before == 1 else _by_torchrun(*command))
     while not (stopped / "history.csv").exists():
         assert process.poll() is None, "it ended before its first check"
         time.sleep(0.01)
