@@ -21,9 +21,7 @@ import torch
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from model.engines.engine import EngineError
-from model.segmenter import Segmenter
-from model.weights_file import WeightsError, load_weights, save_weights
+from model.weights_file import load_weights, save_weights
 from tests.end_to_end.http import HTTP
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -120,12 +118,12 @@ def test_bad_weights_stop_the_start_with_one_line_and_code_3(
 
 @pytest.mark.parametrize("make", [_torch_pickle, _plain_pickle])
 @pytest.mark.parametrize("ending", [".zip", ".xml", ".pth"])
-def test_a_pickle_stays_one_under_any_name(tmp_path: Path, make: Callable[[Path, Path], None], ending: str):
-    """By what the start loads weights with."""
+def test_a_pickle_stays_one_under_any_name(
+    run_app: Run, tmp_path: Path, make: Callable[[Path, Path], None], ending: str
+):
     for suffix in (ending, ".bin"):
         make(tmp_path / f"bad{suffix}", tmp_path)
-    with pytest.raises((WeightsError, EngineError), match="bad"):
-        Segmenter.load(tmp_path / f"bad{ending}", device="cpu")
+    _check_refused_start(run_app(weights=tmp_path / f"bad{ending}"), 3)
     assert not (tmp_path / "sprung").exists()
 
 

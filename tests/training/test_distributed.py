@@ -124,6 +124,7 @@ def test_what_is_wrong_is_said_once_and_ends_all_with_2(options, tmp_path, wrong
     ended = together(2, often_checked.main, [*options, "--out", str(tmp_path / "out"), *wrong])
     assert [each.code for each in ended] == [2, 2], ended
     assert ended[0].stderr.count(said) == 1, ended[0].stderr
+    assert "Traceback" not in ended[0].stderr
     assert ended[1].stderr == ""
 
 
