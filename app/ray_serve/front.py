@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from prometheus_client import Gauge
 from ray import serve
+from ray.exceptions import TaskCancelledError
 from ray.serve.handle import DeploymentHandle
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,19 +30,34 @@ AHEAD = 3
 LOOK_S = 10.0
 
 
-class ProxyNamesRequests:
-    """Takes the X-Request-ID out of answers: Ray Serve's proxy gives each request one, and puts it in itself."""
+class BehindProxy:
+    """What Ray Serve's proxy does otherwise than a server is made good.
+
+    It gives each request an X-Request-ID and puts it in itself, so ours is taken out of the answers. When a client
+    leaves, `receive` may raise TaskCancelledError, and would wait for ever after it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = False
+
+        async def receive_or_gone() -> Message:
+            nonlocal gone
+            if not gone:
+                try:
+                    return await receive()
+                except TaskCancelledError:
+                    gone = True
+            return {"type": "http.disconnect"}
+
         async def send_without_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 del MutableHeaders(scope=message)["X-Request-ID"]
             await send(message)
 
-        await self.app(scope, receive, send_without_id)
+        await self.app(scope, receive_or_gone, send_without_id)
 
 
 @serve.deployment(name="Front", max_ongoing_requests=1000)
@@ -68,7 +84,7 @@ class Front:
             "segment_engines", "Replicas of the engine that this front knows.", registry=service.metrics.registry
         )
         self._app = assemble(service, startup)
-        self._app.add_middleware(ProxyNamesRequests)
+        self._app.add_middleware(BehindProxy)
         self._looking = asyncio.create_task(self._look())
         return self._app
 

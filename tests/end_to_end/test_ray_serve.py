@@ -7,7 +7,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -136,13 +136,19 @@ def test_a_client_that_leaves_takes_its_tiles_along(ray: Cluster):
     dropped = ray.counters("segment_dropped_tiles_total")[""]
     huge = _to_png(np.zeros((1000, 1000), np.uint8))
     head = b"POST /segment HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(huge)
-    with ExitStack() as clients:
-        for _ in range(3):  # one may be done before it is looked
-            client = clients.enter_context(socket.create_connection(("127.0.0.1", ray.port), PATIENCE_S))
+
+    def computed() -> float:
+        return sum(ray.counters("segment_replica_tiles_total").values())
+
+    def leaves_midway() -> bool:
+        before = computed()
+        with socket.create_connection(("127.0.0.1", ray.port), PATIENCE_S) as client:
             client.sendall(head + huge)
-        ray.wait_until(lambda: ray.counters("segment_queue_pixels")[""] > 0)
-    ray.wait_until(lambda: ray.counters("segment_dropped_tiles_total")[""] > dropped)
-    ray.wait_until(lambda: ray.counters("segment_queue_pixels")[""] == 0)
+            ray.wait_until(lambda: computed() > before)
+        ray.wait_until(lambda: ray.counters("segment_queue_pixels")[""] == 0)
+        return ray.counters("segment_dropped_tiles_total")[""] > dropped
+
+    ray.wait_until(leaves_midway)  # again, if it was done before it was looked
 
 
 def test_what_is_too_much_is_refused_by_the_front(ray: Cluster):
