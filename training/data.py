@@ -27,6 +27,9 @@ Page = TypeVar("Page")
 IMAGE_FOLDERS = ("image", "images", "imgs")
 LABEL_FOLDERS = ("label", "labels", "masks")
 
+# The class index of pixels that the label says nothing about: they count in no loss and in no score.
+IGNORED = 255
+
 LAYOUT = """expected layout:
   DIR/image/0.png 1.png ...   PNG, TIFF (stacks too), JPEG, BMP or WebP; 8 or 16 bits
   DIR/label/0.png 1.png ...   the same names and sizes; 255 (or 1) = foreground, 0 = background;
@@ -42,9 +45,15 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image with its label: pixels H x W or H x W x C, and H x W class indices, of one class 1 = foreground.
+    """One image with its label.
 
-    `label_file` is "4.png", or "volume.tif[2]" for a page; it and `encoding` say where a label was read, if anywhere.
+    Attributes:
+        name: The image's name without its suffix, with the page of a stack: "volume[2]".
+        pixels: H x W or H x W x C, uint8 or uint16, channels in RGB order.
+        label: H x W class indices; 0 is background, 1 the foreground of a single class, `IGNORED` an unlabelled pixel.
+        label_file: The label's file name, "4.png", or "volume.tif[2]" for a page of a stack; "" if there is no file.
+        encoding: How the label file stores the label; None if there is no file.
+        ids: H x W object ids, 0 is background; None if the labels do not tell objects apart.
     """
 
     name: str
@@ -52,11 +61,17 @@ class Sample:
     label: NDArray[np.uint8]
     label_file: str = ""
     encoding: Encoding | None = None
+    ids: NDArray[np.int32] | None = None
 
     @property
     def foreground(self) -> NDArray[np.bool_]:
-        """H x W, True = of any class but 0, the background."""
-        return self.label > 0
+        """H x W bool, True where the label names any class except 0, the background."""
+        return (self.label > 0) & (self.label != IGNORED)
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """H x W bool, True where the label says what the pixel is, False where it is `IGNORED`."""
+        return self.label != IGNORED
 
 
 def load_samples(folder: Path, scheme: LabelScheme = MASKS) -> list[Sample]:
