@@ -55,7 +55,7 @@ class SampleStream(Dataset[Batch]):
     def _cropped(self, index: int, side: int, strength: Augmentation, rng: Random) -> tuple[Planes, Label, Planes]:
         label = self.samples[index].label
         height, width = label.shape
-        warp = draw_warp(height, width, side, strength, rng)
+        warp = draw_warp((height, width), (side, side), strength, rng)
         window = warp.rows, warp.columns
         planes = warp.planes(self._affines[index].apply(self._pixels[index][window]))
         weights = warp.planes(self._weights[index][window][None]) if self._weights else ALIKE
