@@ -55,6 +55,7 @@ def rewrite(path, tensors=None, beside=None, **fields: object) -> None:
         {},
         {"in_channels": 3, "classes": 5, "upsampling": "transposed", "bottleneck": "double"},
         {"width": 8, "depth": 2, "upsampling": "bilinear_aligned", "conv_bias": True, "halve_middle": True},
+        {"downsampling": 4},
     ],
 )
 def test_what_is_saved_is_loaded(make_net, describe, tmp_path, settings):
