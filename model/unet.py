@@ -178,12 +178,14 @@ class UNet(nn.Module):
             d_below = d_out
         self.outc = OutConv(width, config.classes)
 
-    def forward(self, x: Tensor, crops: list[Crop] | None = None) -> Tensor:
+    def forward(self, x: Tensor, crops: list[Crop] | None = None, *, upsampled: bool = True) -> Tensor:
         """Computes logits, N x K x H x W, or those of the rows and columns that `crops` keep.
 
         Args:
-            x: N x C x H x W float. With crops, H and W are multiples of the grid.
+            x: N x C x H x W float. With crops, or without upsampling, H and W are multiples of the grid.
             crops: The result of `model.tiles.decoder_crops`, or None to compute all logits.
+            upsampled: False leaves out the last upsampling of a net with `downsampling`, for a loss at the net's own
+                scale: N x K x H/downsampling x W/downsampling.
         """
         height, width = x.shape[-2:]
         depth, downsampling = self.config.depth, self.config.downsampling
@@ -198,6 +200,8 @@ class UNet(nn.Module):
             up = self.get_submodule(f"up{depth - level}")
             below = up(below, maps.pop(), crops and crops[2 * level : 2 * level + 2])
         logits: Tensor = self.outc(below)
+        if not upsampled:
+            return logits[..., : -(-height // downsampling), : -(-width // downsampling)]
         if downsampling > 1:
             logits = cropped(logits, crops[-2]) if crops else logits
             logits = F.interpolate(logits, scale_factor=downsampling, mode="bilinear", align_corners=False)

@@ -29,22 +29,27 @@ ALIKE = np.ones((1, 1, 1), np.float32)  # weights, where all pixels count alike
 
 
 def crop_shape(samples: Sequence[Sample], recipe: Recipe) -> tuple[int, int]:
-    """Returns height and width of the training crops in pixels.
+    """Returns height and width of the training crops in pixels, multiples of the net's downsampling.
 
     A side is `recipe.crop`, or the longest such side of the images, rounded up to the net's grid, if that is shorter:
     beyond an image there is nothing to learn.
     """
-    side, grid = recipe.crop or 0, recipe.net.stride
+    side = _round_up(recipe.crop or 0, recipe.net.downsampling)
     longest = np.max([sample.label.shape for sample in samples], axis=0)
-    height, width = (min(side, int(-(-length // grid) * grid)) for length in longest)
+    height, width = (min(side, _round_up(int(length), recipe.net.stride)) for length in longest)
     return height, width
+
+
+def _round_up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
 
 
 class SampleStream(Dataset[Batch]):
     """An endless stream of augmented samples: each image once per pass, each pass in a new order.
 
-    A position gives the input C x S x T, the target 1 x S x T (class indices; of one class 1 = foreground) and the
-    weights of the target's pixels, 1 x S x T or 1 x 1 x 1. All are float32.
+    A position gives the input C x S x T, the target 1 x S/s x T/s (class indices; of one class 1 = foreground), where
+    s is the net's downsampling, and the weights of the target's pixels, of the target's shape or 1 x 1 x 1. All are
+    float32.
     """
 
     def __init__(self, samples: list[Sample], recipe: Recipe, seed: int) -> None:
@@ -75,8 +80,15 @@ class SampleStream(Dataset[Batch]):
         warp = draw_warp((height, width), self._crop, strength, rng, self._draw_anchor(index, rng))
         window = warp.rows, warp.columns
         planes = warp.planes(self._affines[index].apply(self._pixels[index][window]))
+        target = warp.label(label[window])
         weights = warp.planes(self._weights[index][window][None]) if self._weights else ALIKE
-        return photometric(planes, strength, rng), warp.label(label[window]), weights
+        planes = photometric(planes, strength, rng)
+        if (step := self._recipe.net.downsampling) > 1:
+            # one pixel of each square, drawn at random: always the same one would shift what is learned
+            row, column = rng.integers(step, size=2)
+            target = np.ascontiguousarray(target[row::step, column::step])
+            weights = np.ascontiguousarray(weights[:, row::step, column::step]) if self._weights else weights
+        return planes, target, weights
 
     def _draw_anchor(self, index: int, rng: Random) -> tuple[int, int] | None:
         """Draws a foreground pixel that the crop must contain, of a class drawn first; None for any crop."""
