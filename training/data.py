@@ -111,21 +111,6 @@ def load_images(folder: Path, at_most: int) -> list[Pixels]:
     return images
 
 
-def split_samples(samples: list[Sample], fraction: float) -> tuple[list[Sample], list[Sample]]:
-    """(training, validation): the last `fraction` in one piece, since neighbouring sections show the same cells.
-
-    At least one of each unless `fraction` is 0. Raises DataError if there are too few.
-    """
-    if not fraction:
-        return samples, []
-    held_out = max(1, round(len(samples) * fraction))
-    if held_out >= len(samples):
-        raise DataError(
-            f"{len(samples)} image(s) are too few to hold out {fraction:.0%}; give more, or --val-fraction 0"
-        )
-    return samples[:-held_out], samples[-held_out:]
-
-
 def _find_folders(folder: Path) -> tuple[Path, Path]:
     found = []
     for names in (IMAGE_FOLDERS, LABEL_FOLDERS):

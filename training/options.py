@@ -1,6 +1,7 @@
 """The command line's options, checked, and the recipe they make of a named one."""
 
 import argparse
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -39,7 +40,7 @@ def make_recipe(arguments: argparse.Namespace, samples: list[Sample], init: Weig
         changed["learning_rate"] = min(changed["learning_rate"], FINE_TUNING_RATE)
         changed["threshold"] = init.description.threshold
     else:
-        channels = arguments.channels or ("rgb" if any(_coloured(sample) for sample in samples) else "grey")
+        channels = choose_channels(arguments.channels, samples)
         changed["preprocessing"]["channels"] = channels
         changed["net"]["in_channels"] = 3 if channels == "rgb" else 1
         changed["net"]["classes"] = arguments.scheme.classes
@@ -55,6 +56,11 @@ def make_recipe(arguments: argparse.Namespace, samples: list[Sample], init: Weig
         return Recipe.model_validate(changed)
     except ValidationError as error:
         raise DataError(first_problem(error)) from error
+
+
+def choose_channels(asked: Literal["grey", "rgb"] | None, samples: list[Sample]) -> Literal["grey", "rgb"]:
+    """What the net takes: as `--channels` asks, else RGB if any image is in colour."""
+    return asked or ("rgb" if any(_coloured(sample) for sample in samples) else "grey")
 
 
 def first_problem(error: ValidationError) -> str:

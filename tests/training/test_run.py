@@ -277,7 +277,8 @@ def test_training_goes_on_from_given_weights(trained, cells_folder, tmp_path):
     assert run.main([*options, "--steps", "2", "--batch", "2", "--workers", "0"]) == 0
     before, after = load_weights(init), load_weights(tmp_path / "weights.safetensors")
     assert after.description.architecture == before.description.architecture
-    assert after.description.provenance["init"] == before.label
+    record = {"label": before.label, "kept": True, "loss": None, "loss_from_nothing": None}
+    assert after.description.provenance["init"] == record
     for name, tensor in before.tensors.items():
         if name.endswith("weight"):
             assert torch.allclose(after.tensors[name], tensor, atol=1e-6), name
