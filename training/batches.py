@@ -82,12 +82,14 @@ class SampleStream(Dataset[Batch]):
         planes = warp.planes(self._affines[index].apply(self._pixels[index][window]))
         target = warp.label(label[window])
         weights = warp.planes(self._weights[index][window][None]) if self._weights else ALIKE
+        if self._recipe.class_weights:
+            weights = weights * np.array(self._recipe.class_weights, np.float32)[target]
         planes = photometric(planes, strength, rng)
         if (step := self._recipe.net.downsampling) > 1:
             # one pixel of each square, drawn at random: always the same one would shift what is learned
             row, column = rng.integers(step, size=2)
             target = np.ascontiguousarray(target[row::step, column::step])
-            weights = np.ascontiguousarray(weights[:, row::step, column::step]) if self._weights else weights
+            weights = np.ascontiguousarray(weights[:, row::step, column::step]) if weights.size > 1 else weights
         return planes, target, weights
 
     def _draw_anchor(self, index: int, rng: Random) -> tuple[int, int] | None:

@@ -19,13 +19,14 @@ from training.batches import crop_shape
 from training.checkpoints import Checkpoints, State
 from training.data import DataError, Sample, fingerprint, load_samples
 from training.evaluation import ClassEvaluation, Evaluation
+from training.fingerprint import Fingerprint, take_fingerprint
 from training.holdout import HoldOut, hold_out, hold_out_folder, out_of_fold, suggested_folds
 from training.init_trial import Start
 from training.initial import Init, initial_weights
 from training.inspection import background_is_borders
 from training.machine import Machine
 from training.memory import TooLittleMemory
-from training.options import check_options, make_recipe
+from training.options import check_options, make_plan
 from training.processes import ALONE, Processes
 from training.provenance import configuration, describe, today
 from training.recipe import Recipe
@@ -118,12 +119,16 @@ def prepare(
     state = processes.on_main(lambda: _checkpoint(arguments.out)) if arguments.resume else None
     record = _known_record(found, state, part)
     init = found.weights if found and record and record["kept"] else None
-    recipe = make_recipe(arguments, samples, init)
+    facts = take_fingerprint(samples, arguments.scheme.classes)
+    plan = make_plan(arguments, samples, init, facts)
+    recipe = plan.recipe
     split = part.split if part else processes.each(lambda: _hold_out(arguments, samples, recipe.validation_fraction))
     check_options(arguments, recipe, split.validation)
     start = _plan(arguments, recipe, init, split, device, processes, state, part)
     if init and not state and not (part and part.like):
-        start, record = _try_init(arguments, samples, init, start, split, device, processes)
+        start, record = _try_init(arguments, samples, init, facts, start, split, device, processes)
+    if init and not start.init:
+        plan = make_plan(arguments, samples, None, facts)
     recipe, machine, init = start.recipe, start.machine, start.init
     images = {"training": len(split.training), "validation": len(split.validation)}
     begun = state["trained"] if state else today()
@@ -147,10 +152,10 @@ def prepare(
         processes.on_main(trainer.folder.occupy)
     # before anything else is in the folder: whatever is there has a checkpoint, and a disk that is full is known of now
     trainer.save()
-    processes.on_main(
-        lambda: trainer.folder.write_config(configuration(arguments, trainer) | {"holdout": split.record()})
-    )
-    processes.say(_introduction(trainer, split, init))
+    decisions = {each.setting: f"{each.value} ({each.reason})" for each in plan.decisions}
+    why = {"holdout": split.record(), "decisions": decisions}
+    processes.on_main(lambda: trainer.folder.write_config(configuration(arguments, trainer) | why))
+    processes.say(_introduction(trainer, split, init), *(f"recipe: {decision}" for decision in plan.decisions))
     if found and record:
         processes.say(*found.changes, init_trial.sentence(record))
     if not part and not state and (hint := suggested_folds(split)):
@@ -210,6 +215,7 @@ def _try_init(
     arguments: argparse.Namespace,
     samples: list[Sample],
     init: Weights,
+    facts: Fingerprint,
     start: Start,
     split: HoldOut,
     device: torch.device,
@@ -218,7 +224,7 @@ def _try_init(
     """Compares `--init` with training from nothing; returns the better start and the record of the trial."""
     if not init_trial.trial_steps(start.recipe, len(split.training)):
         return start, init_trial.untried(init)
-    recipe = make_recipe(arguments, samples, None)
+    recipe = make_plan(arguments, samples, None, facts).recipe
     from_nothing = _plan(arguments, recipe, None, split, device, processes)
     starts = start, from_nothing
     record = init_trial.try_both(init, starts, split.training, split.validation, arguments.seed)
