@@ -13,6 +13,7 @@ from model.engines.pytorch import choose_device
 from model.segmenter import Segmenter
 from model.weights_file import Objects, Weights, WeightsError
 from training import memory, pace
+from training.batches import crop_shape
 from training.checkpoints import Checkpoints, State
 from training.data import DataError, Sample, fingerprint, split_samples
 from training.evaluation import ClassEvaluation, Evaluation
@@ -181,7 +182,7 @@ def _as_planned(recipe: Recipe, state: State, may_narrow: bool) -> Recipe:
 def _input_size(recipe: Recipe, training: list[Sample]) -> tuple[int, int]:
     """(height, width) of what a step takes. Raises DataError if images of several sizes would make one batch."""
     if recipe.crop:
-        return recipe.crop, recipe.crop
+        return crop_shape(training, recipe)
     sizes = {sample.label.shape for sample in training}
     if recipe.batch > 1 and len(sizes) > 1:
         raise DataError("the images differ in size, and this recipe takes them whole: --batch must be 1")
