@@ -3,6 +3,7 @@
 Shape letters: K classes, H height, W width.
 """
 
+from math import ceil
 from typing import Any
 
 import cv2
@@ -74,12 +75,12 @@ def split_regions(mask: NDArray[np.uint8], levels: NDArray[np.uint8], seed_thres
     Args:
         mask: H x W uint8, 0 = background.
         levels: H x W uint8, the foreground's probability in levels of 1/255.
-        seed_threshold: Probability, 0..1, compared as a level.
+        seed_threshold: Probability, 0..1; compared after rounding to a level.
     """
     from skimage.segmentation import watershed  # imported on first use because the import takes a second
 
     regions = find_regions(mask)
-    seeds = find_regions(np.where(levels >= round(seed_threshold * FULL_LEVEL), mask, np.uint8(0)))
+    seeds = find_regions(np.where(levels >= ceil(seed_threshold * FULL_LEVEL - 0.5), mask, np.uint8(0)))
     region_of_seed = np.zeros(int(seeds.max(initial=0)) + 1, np.int32)
     region_of_seed[seeds] = regions
     count = int(regions.max(initial=0)) + 1
