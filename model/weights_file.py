@@ -25,7 +25,7 @@ from model.whole_file import write_whole
 if TYPE_CHECKING:
     import openvino
 
-Objects: TypeAlias = Literal["regions", "interiors"]
+Objects: TypeAlias = Literal["regions", "interiors", "seeds"]
 
 METADATA_KEY = "description"
 
@@ -46,12 +46,16 @@ class WeightsError(ValueError):
 
 
 class Description(BaseModel):
-    """What a weights file says of itself.
+    """What a weights file contains beside its tensors.
 
-    `threshold`: probability from which a pixel counts as foreground (one class). `labels`: what the values of the
-    mask mean. `objects`: "regions" are the foreground's connected regions; "interiors", where the background is borders
-    between objects, are those grown until lines of one pixel part them.
-    `provenance`: data, recipe, command, commit and scores, for people to read.
+    Attributes:
+        threshold: Probability from which a pixel is foreground (nets of one class).
+        objects: How a mask becomes objects. "regions": connected components of the mask. "interiors": connected
+            components of the mask, grown until lines of one pixel separate them, for nets whose background is borders.
+            "seeds": connected components of the mask, split where they hold several seeds.
+        seed_threshold: Probability from which a pixel belongs to a seed; only with "seeds", which needs it.
+        labels: The meaning of the mask's values.
+        provenance: Data, recipe, command, commit and scores, for people to read.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +66,7 @@ class Description(BaseModel):
     preprocessing: Preprocessing
     threshold: float = Field(0.5, gt=0, lt=1)
     objects: Objects = "regions"
+    seed_threshold: float | None = Field(None, gt=0, le=1)
     labels: dict[int, str] = Field(default_factory=lambda: {0: "background", 255: "foreground"})
     provenance: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -71,6 +76,17 @@ class Description(BaseModel):
         given = {"grey": 1, "rgb": 3, "stored": taken}[self.preprocessing.channels]
         if given != taken:
             raise ValueError(f"preprocessing gives {given} channels, the net takes {taken}")
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_have_a_threshold(self) -> "Description":
+        if self.objects != "seeds":
+            if self.seed_threshold is not None:
+                raise ValueError(f'objects "{self.objects}" takes no seed_threshold; only objects "seeds" does')
+        elif self.seed_threshold is None:
+            raise ValueError('objects "seeds" needs a seed_threshold above 0, at most 1')
+        elif self.architecture.classes > 1:
+            raise ValueError(f'objects "seeds" is for one class; the net has {self.architecture.classes}')
         return self
 
     def to_metadata(self) -> dict[str, str]:
