@@ -82,9 +82,9 @@ class Confusion:
         return 1 - _ratio(self.pixels.trace(), self.pixels.sum())
 
     def scores(self) -> dict[str, float]:
-        """Returns all scores, 0..1.
+        """Returns all scores, 0..1: `mean_dice`, `mean_iou`, `pixel_error`, and four of each labelled class.
 
-        `mean_dice`, `mean_iou`, `pixel_error`, and of each labelled class k `dice_k`, `iou_k`, `precision_k`, `recall_k`.
+        Those of class k are `dice_k`, `iou_k`, `precision_k` and `recall_k`.
         """
         scores = {"mean_dice": self.mean_dice, "mean_iou": self.mean_iou, "pixel_error": self.pixel_error}
         for index in self.labelled:

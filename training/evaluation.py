@@ -112,7 +112,9 @@ class Evaluation:
     @property
     def loss(self) -> float:
         """Mean cross-entropy of a counted pixel, natural logarithm; NaN without any pixel."""
-        return sum(image.loss for image in self.images.values()) / self._total.pixels if self._total.pixels else math.nan
+        return (
+            sum(image.loss for image in self.images.values()) / self._total.pixels if self._total.pixels else math.nan
+        )
 
     @property
     def columns(self) -> dict[str, str]:
@@ -183,9 +185,7 @@ class Evaluation:
     def to_json(self, stored_threshold: float) -> dict[str, object]:
         """Returns everything for `json.dumps`; scores that are undefined are left out."""
         thresholds = sorted({*THRESHOLDS, stored_threshold, self.threshold})
-        images = {
-            name: {f"{t:g}": defined(self.image_scores(name, t)) for t in thresholds} for name in self.images
-        }
+        images = {name: {f"{t:g}": defined(self.image_scores(name, t)) for t in thresholds} for name in self.images}
         return {
             "objective": self.objective,
             "images": images,
@@ -228,7 +228,6 @@ class ClassEvaluation:
     loss: float = math.nan
     broken: tuple[str, ...] = ()
     objective: Objective = "mean_dice"
-    plateau: None = None
 
     def ranked(self) -> list[tuple[str, Confusion]]:
         """Returns images with their confusions, the worst mean Dice first."""
@@ -461,9 +460,7 @@ def _constant_score(samples: list[Sample], images: dict[str, ImageScores], objec
     return dice if objective == "dice" else dice / 2
 
 
-def evaluate_classes(
-    segmenter: Segmenter, samples: list[Sample], seen: Observer = lambda *_: None
-) -> ClassEvaluation:
+def evaluate_classes(segmenter: Segmenter, samples: list[Sample], seen: Observer = lambda *_: None) -> ClassEvaluation:
     """Scores a net of several classes; `seen` gets each sample with the class indices found, H x W uint8."""
     images, broken, loss = {}, [], 0.0
     for sample in samples:

@@ -15,7 +15,6 @@ from model.weights_file import Objects, Weights, WeightsError
 from training import memory, pace
 from training.checkpoints import Checkpoints, State
 from training.data import DataError, Sample, fingerprint, split_samples
-from training.evaluation import ClassEvaluation, Evaluation
 from training.initial import initial_weights
 from training.inspection import background_is_borders
 from training.machine import Machine
@@ -25,6 +24,7 @@ from training.processes import ALONE, Processes
 from training.provenance import configuration, describe, today
 from training.recipe import Recipe
 from training.run_folder import RunFolder
+from training.scoring.objective import OBJECTIVE_NAMES, resolve_objective
 from training.trainer import Limits, Trainer, TrainingError
 
 
@@ -48,6 +48,7 @@ def _train(arguments: argparse.Namespace, trainer: Trainer) -> int:
     try:
         trainer.run()
         processes.say(*processes.on_main(lambda: [finish(arguments, trainer), f"report: {report(trainer)}"]))
+        _warn(trainer)
     except TrainingError as error:
         processes.say(f"training: {error}", file=sys.stderr)
         return 1
@@ -59,6 +60,12 @@ def _train(arguments: argparse.Namespace, trainer: Trainer) -> int:
         processes.say(f"training: stopped; --resume goes on from {trainer.folder.path}", file=sys.stderr)
         return 130
     return 0
+
+
+def _warn(trainer: Trainer) -> None:
+    """Prints what is wrong with the weights on stderr, last, so that it is read."""
+    for line in trainer.machine.processes.on_main(lambda: [*trainer.best.failures, *trainer.best.warnings]):
+        trainer.machine.processes.say(f"training: warning: {line}", file=sys.stderr)
 
 
 def _cannot_write(folder: Path, error: OSError) -> str:
@@ -75,7 +82,8 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample], processes: Pro
     device = processes.each(lambda: choose_device(processes.device(arguments.device)))
     init = processes.on_main(lambda: initial_weights(arguments, samples))
     state = processes.on_main(lambda: _checkpoint(arguments.out)) if arguments.resume else None
-    recipe = make_recipe(arguments, samples, init)
+    objective, reason = resolve_objective(arguments.select, samples, arguments.scheme.classes)
+    recipe = make_recipe(arguments, samples, init, objective)
     training, validation = split_samples(samples, recipe.validation_fraction)
     check_options(arguments, recipe, validation)
     machine = _machine(arguments, recipe, training, device, processes, state)
@@ -106,30 +114,34 @@ def prepare(arguments: argparse.Namespace, samples: list[Sample], processes: Pro
     trainer.save()
     processes.on_main(lambda: trainer.folder.write_config(configuration(arguments, trainer)))
     processes.say(_introduction(trainer, init))
+    if validation and recipe.select != "training_loss":
+        processes.say(f"weights and threshold are chosen by {OBJECTIVE_NAMES[objective]}, because {reason}")
     return trainer
 
 
 def finish(arguments: argparse.Namespace, trainer: Trainer) -> str:
-    """What there is to say at the end; it is noted in the folder, too."""
+    """Returns what to print at the end, and notes it in the folder."""
     best, lines = trainer.best, []
     if trainer.ended != "finished":
         lines.append(f"stopped at step {trainer.step} of {trainer.steps}: {trainer.ended}")
     if trainer.ended == "out of time" and not arguments.resume:
         lines.append("this machine was slower than when its pace was measured; the next --minutes measures it anew")
         pace.forget(trainer.recipe, trainer.machine, trainer.stream.samples)
-    several = trainer.recipe.net.classes > 1
-    if best.scores:
-        measure = (ClassEvaluation if several else Evaluation).MEASURE
-        reached = f"{measure} {best.score:.4f} on the held-out images"
-    elif trainer.recipe.select == "training_loss":
-        reached = f"loss {-best.score:.4f}"
-    else:
-        reached = "no images held out, so nothing is known of how good they are"
-    threshold = "" if several else f"; threshold {best.threshold:.3g}"
-    lines.append(f"kept: the weights of step {best.step}, {reached}{threshold}")
+    threshold = "" if trainer.recipe.net.classes > 1 else f"; threshold {best.threshold:.3g}"
+    lines.append(f"kept: the weights of step {best.step}, {_reached(trainer)}{threshold}")
     weights = trainer.folder.weights
     trainer.folder.write_config(configuration(arguments, trainer) | {"ended": trainer.ended})
     return "\n".join([*lines, f"weights: {weights}", f"serve them: SEGMENT_WEIGHTS={weights} python -m app"])
+
+
+def _reached(trainer: Trainer) -> str:
+    """Returns what is known of the kept weights, as a phrase."""
+    best, select = trainer.best, trainer.recipe.select
+    if select == "training_loss":
+        return f"loss {-best.score:.4f}"
+    if not best.scores:
+        return "no images held out, so nothing is known of how good they are"
+    return f"{OBJECTIVE_NAMES[select]} {best.score:.4f} on the held-out images"
 
 
 def report(trainer: Trainer) -> Path:

@@ -8,6 +8,7 @@ from model.weights_file import Weights
 from training.data import DataError, Sample
 from training.losses import OF_SEVERAL_CLASSES
 from training.recipe import FINE_TUNING_RATE, RECIPES, Recipe
+from training.scoring.objective import Objective
 
 # Options and where in a recipe their values go.
 _PLACES = {
@@ -24,15 +25,25 @@ def check_options(arguments: argparse.Namespace, recipe: Recipe, validation: lis
     """Raises DataError for options that would be ignored."""
     if arguments.scheme.classes > 1 and arguments.threshold is not None:
         raise DataError("--threshold is for one class: of several the most probable one is taken")
-    if validation and recipe.select == "validation" and arguments.threshold is not None:
+    if arguments.select and not validation:
+        raise DataError("--select chooses weights by held-out images, and none are held out; see --val-fraction")
+    if validation and recipe.select != "training_loss" and arguments.threshold is not None:
         raise DataError("--threshold is for --val-fraction 0: with held-out images the best one is found and stored")
     if not validation and arguments.patience is not None:
         raise DataError("--patience needs held-out images to tell whether the weights get better; see --val-fraction")
 
 
-def make_recipe(arguments: argparse.Namespace, samples: list[Sample], init: Weights | None) -> Recipe:
-    """The named recipe with the command line's changes, checked. Raises DataError."""
+def make_recipe(
+    arguments: argparse.Namespace, samples: list[Sample], init: Weights | None, objective: Objective
+) -> Recipe:
+    """Returns the named recipe with the command line's changes, checked.
+
+    `objective` replaces the score that the recipe selects weights by, unless the recipe selects them by the training
+    loss and `--select` is not given. Raises DataError.
+    """
     changed = RECIPES[arguments.recipe].model_dump()
+    if changed["select"] != "training_loss" or arguments.select:
+        changed["select"] = objective
     if init:
         changed["net"] = init.description.architecture.model_dump()
         changed["preprocessing"] = init.description.preprocessing.model_dump()

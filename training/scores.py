@@ -66,7 +66,7 @@ def rand_and_information(proposal: Segments, labelled: Ids) -> tuple[float, floa
     truth, found = labelled[inside].astype(np.int64), proposal[inside]
     if not truth.size or truth.min() == truth.max():
         return float("nan"), float("nan")
-    pairs = coo_array((np.ones(truth.size), (truth, found))).tocsr()  # adds up the pixels of each pair
+    pairs = coo_array((np.ones(truth.size, np.int64), (truth, found))).tocsr()  # adds up the pixels of each pair
     joint, t, s = (_shares(counts) for counts in (pairs.data, np.bincount(truth), np.bincount(found)))
     v_rand = 2 * np.square(joint).sum() / (np.square(s).sum() + np.square(t).sum())
     entropies = _entropy(s) + _entropy(t)
@@ -91,8 +91,8 @@ def _singled_out(grown: Segments) -> Segments:
     return grown
 
 
-def _shares(counts: NDArray[np.generic]) -> NDArray[np.float64]:
-    present = counts[counts > 0].astype(np.float64)
+def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    present = counts[counts > 0]
     return np.asarray(present / present.sum())
 
 

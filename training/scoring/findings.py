@@ -63,8 +63,16 @@ def edge_finding(threshold: float) -> str:
     if LOWEST < threshold < HIGHEST:
         return ""
     return (
-        f"the best threshold, {threshold:g}, is at the edge: the probabilities lean to one side, and on other images "
+        f"the threshold {threshold:g} is at the edge: the probabilities lean to one side, and on other images "
         "another threshold may be much better. A longer training or more images should move it towards 0.5"
+    )
+
+
+def first_check_finding(step: int, steps: int) -> str:
+    """Reports that the weights of the first check are the best ones."""
+    return (
+        f"the best weights are those of the first check, step {step} of {steps}: the training made them worse. Do the "
+        "labels belong to the images? A lower --learning-rate may help"
     )
 
 

@@ -136,12 +136,12 @@ class Measures:
     @property
     def of_objective(self) -> "Measures":
         """The scores that the objective needs, and no others."""
-        needed = {"segments": self.objective == "v_rand", "matches": self.objective == "objects"}
-        return replace(self, centrelines=False, **needed)
+        chosen = self.objective
+        return replace(self, segments=chosen == "v_rand", matches=chosen == "objects", centrelines=False)
 
     @property
     def in_checks(self) -> "Measures":
-        """The scores that a check has time for: grown objects, which take a watershed, only if they are the objective."""
+        """The scores that a check has time for: objects that a watershed grows only if they are the objective."""
         return replace(self, matches=self.matches and (self.objective == "objects" or self.objects == "regions"))
 
     @property
@@ -173,7 +173,7 @@ def measure_structure(
 def spread(samples: list[Sample], pixels: float) -> list[Sample]:
     """Returns samples from all over the list that have about as many pixels as given, at least one."""
     largest = max(sample.label.size for sample in samples)
-    count = int(min(len(samples), max(1, pixels // largest)))
+    count = int(min(len(samples), max(1, pixels / largest)))
     return [samples[index] for index in np.linspace(0, len(samples) - 1, count).round().astype(int)]
 
 

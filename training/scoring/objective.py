@@ -24,7 +24,7 @@ EXPLANATIONS: dict[Objective, str] = {
     "overlaps a labelled one with an IoU above 0.5, and the Dice score of pixels. 1 is perfect.",
     "dice": "Dice is twice the overlap of found and labelled foreground, divided by the sum of both areas; 1 is "
     "perfect. It is computed from the pixels of all held-out images together.",
-    "mean_dice": "Mean Dice is the mean of the Dice scores of all foreground classes; 1 is perfect. The Dice score of a "
+    "mean_dice": "Mean Dice is the mean of the Dice scores of the foreground classes; 1 is perfect. The Dice of a "
     "class is twice the overlap of found and labelled pixels, divided by the sum of both areas.",
 }
 

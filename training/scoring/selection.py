@@ -2,10 +2,14 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from training.scoring.tally import NEAR_TIE, Tally
+
+if TYPE_CHECKING:
+    from training.evaluation import AnyEvaluation
 
 # With at most this many held-out images, the loss counts as much as the score.
 FEW_IMAGES = 3
@@ -31,15 +35,16 @@ class Verdict:
     tally: Tally | None = None
 
     @classmethod
-    def of(cls, score: float, loss: float, tally: Tally, images: int, *, is_degenerate: bool) -> "Verdict":
-        """Judges an evaluation: its score, mean cross-entropy, tally and number of images."""
-        if is_degenerate:
+    def of(cls, evaluation: "AnyEvaluation", images: int) -> "Verdict":
+        """Judges the scores of a number of images."""
+        score = evaluation.score()
+        if evaluation.is_degenerate:
             return cls(DEGENERATE)
         if math.isnan(score):
             return cls(UNDEFINED)
         if images <= FEW_IMAGES:
-            return cls((score + math.exp(-loss)) / 2)
-        return cls(score, tally)
+            return cls((score + math.exp(-evaluation.loss)) / 2)
+        return cls(score, evaluation.tally())
 
 
 @dataclass

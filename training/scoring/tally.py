@@ -58,7 +58,7 @@ class Tally:
 
     def margin(self, other: "Tally") -> Floats:
         """Returns how far two scores may lie apart and still be equal."""
-        return np.clip(np.nan_to_num(self.error_of_difference(other)), NEAR_TIE, LARGEST_ERROR)
+        return np.asarray(np.clip(np.nan_to_num(self.error_of_difference(other)), NEAR_TIE, LARGEST_ERROR))
 
     @property
     def _ratios(self) -> Floats:
@@ -73,7 +73,8 @@ class Tally:
 
 def _divided(numerators: Floats, denominators: Floats) -> Floats:
     """NaN instead of a warning where the denominator is 0."""
-    return np.divide(numerators, denominators, out=np.full(numerators.shape, np.nan), where=denominators != 0)
+    undefined = np.full(numerators.shape, np.nan)
+    return np.asarray(np.divide(numerators, denominators, out=undefined, where=denominators != 0))
 
 
 @dataclass(frozen=True)
