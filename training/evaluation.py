@@ -20,7 +20,7 @@ from model.tiles import Tile
 from training.class_scores import ClassMap, Confusion
 from training.data import Sample
 from training.scores import THRESHOLDS, v_rand_of_one_segment
-from training.scoring.findings import chance_finding, constant_finding, edge_finding, one_sided_finding
+from training.scoring.findings import chance_finding, constant_finding, edge_finding, uniform_finding
 from training.scoring.measures import (
     FULL,
     Effort,
@@ -32,7 +32,7 @@ from training.scoring.measures import (
 )
 from training.scoring.objective import OBJECTIVE_NAMES, Objective
 from training.scoring.objects import foreground_of, labelled_objects
-from training.scoring.pixels import FINE, SMALLEST, PixelCounts, Probabilities, cross_entropy
+from training.scoring.pixels import FINE, SMALLEST, PixelCounts, Probabilities, cross_entropy, find_degenerate
 from training.scoring.tally import Plateau, Tally, find_plateau
 
 Picture = NDArray[np.uint8]
@@ -148,7 +148,7 @@ class Evaluation:
     @property
     def is_degenerate(self) -> bool:
         """Reports whether even the best threshold finds nothing, or everything, in all images."""
-        return bool(self._total.degenerate[self._total.thresholds.index(self.threshold)])
+        return bool(self._degenerate[self._total.thresholds.index(self.threshold)])
 
     def failures(self, threshold: float | None = None) -> list[str]:
         """Returns why the result must not be trusted at a threshold (default: the best); empty if it may be."""
@@ -157,9 +157,8 @@ class Evaluation:
         chosen = self.threshold if threshold is None else threshold
         total = self._total
         index = total.thresholds.index(chosen)
-        found = one_sided_finding(int(total.found[index]), total.foreground, total.pixels, len(self.images))
-        if found:
-            return [found]
+        if self._degenerate[index]:
+            return [uniform_finding(int(total.found[index]), total.pixels, len(self.images))]
         name = OBJECTIVE_NAMES[self.objective]
         findings = [constant_finding(name, self.score(chosen), self.constant_score, "that is all foreground")]
         if self.objective == "objects":
@@ -200,6 +199,10 @@ class Evaluation:
     @cached_property
     def _total(self) -> PixelCounts:
         return reduce(add, (image.counts for image in self.images.values()))
+
+    @cached_property
+    def _degenerate(self) -> NDArray[np.bool_]:
+        return find_degenerate([image.counts for image in self.images.values()])
 
     def _scores(self, images: Sequence[ImageScores], threshold: float) -> dict[str, float]:
         counts = [image.counts for image in images]
@@ -260,7 +263,7 @@ class ClassEvaluation:
         if self.broken:
             return [_not_numbers(self.broken)]
         if self.is_degenerate:
-            return [f"class {self._found[0]} is found everywhere in all {len(self.images)} held-out images"]
+            return [f"class {self._found[0]} is found everywhere in all {len(self.images)} images"]
         return [finding for finding in (self._constant_finding(), self._chance_finding()) if finding]
 
     def warnings(self) -> list[str]:
@@ -444,9 +447,9 @@ def evaluate_predictions(
 def _plateau(images: Sequence[ImageScores], thresholds: Sequence[float], objective: Objective) -> Plateau:
     tallies = [objective_tally(objective, images, threshold) for threshold in thresholds]
     tally = Tally(np.stack([t.numerators for t in tallies]), np.stack([t.denominators for t in tallies]))
-    total = reduce(add, (image.counts for image in images))
-    degenerate = total.degenerate[[total.thresholds.index(threshold) for threshold in thresholds]]
-    return find_plateau(thresholds, tally, degenerate)
+    counts = [image.counts for image in images]
+    places = [counts[0].thresholds.index(threshold) for threshold in thresholds]
+    return find_plateau(thresholds, tally, find_degenerate(counts)[places])
 
 
 def _constant_score(samples: list[Sample], images: dict[str, ImageScores], objective: Objective) -> float:

@@ -13,19 +13,20 @@ PROGRESS = 0.01
 EVIDENCE = 20.0
 
 
-def one_sided_finding(found: int, foreground: int, pixels: int, images: int) -> str:
-    """Reports a mask in which nothing or everything is foreground although the labels are not.
+def uniform_finding(found: int, pixels: int, images: int) -> str:
+    """Reports masks that are uniform in every image although the labels are not.
 
     Args:
-        found: Pixels found to be foreground.
-        foreground: Pixels of the label's foreground.
+        found: Pixels found to be foreground, of all images.
         pixels: All pixels.
         images: Number of images, for the text.
     """
-    where = f"in all {images} held-out images" if images > 1 else "in the held-out image"
-    if not found and foreground:
+    where = f"in all {images} images" if images > 1 else "in the only image"
+    if not found:
         return f"no foreground is found {where}"
-    return f"everything is taken for foreground {where}" if found == pixels > foreground else ""
+    if found == pixels:
+        return f"everything is taken for foreground {where}"
+    return f"each of the {images} images is taken either wholly for foreground or wholly for background"
 
 
 def constant_finding(name: str, score: float, constant: float, mask: str) -> str:

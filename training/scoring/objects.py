@@ -87,7 +87,8 @@ def match_objects(found: Ids, labelled: Ids, counted: NDArray[np.bool_]) -> Matc
     both = (columns > 0) & (rows > 0)
     ones = np.ones(np.count_nonzero(both), np.int64)
     # the conversion to rows adds up the pixels of each pair
-    overlaps = coo_array((ones, (rows[both], columns[both]))).tocsr().tocoo()
+    shape = len(labelled_areas), len(found_areas)
+    overlaps = coo_array((ones, (rows[both], columns[both])), shape=shape).tocsr().tocoo()
     unions = labelled_areas[overlaps.row] + found_areas[overlaps.col] - overlaps.data
     ious = overlaps.data / unions
     matched = tuple(int(np.count_nonzero(ious > limit)) for limit in IOUS)

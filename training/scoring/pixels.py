@@ -72,11 +72,14 @@ class PixelCounts:
         return self.foreground + self.background
 
     @property
-    def degenerate(self) -> NDArray[np.bool_]:
-        """T, True where nothing is found although there is foreground, or everything although there is background."""
-        nothing = (self.found == 0) & (self.foreground > 0)
-        everything = (self.found == self.pixels) & (self.background > 0)
-        return np.asarray(nothing | everything)
+    def is_uniform(self) -> NDArray[np.bool_]:
+        """T, True where nothing or everything is found; of one image."""
+        return np.asarray((self.found == 0) | (self.found == self.pixels))
+
+    @property
+    def wrong(self) -> Counts:
+        """T, foreground that is missed and background that is found."""
+        return self.foreground - self.hits + self.false_alarms
 
     def scores(self, threshold: float) -> dict[str, float]:
         """Returns scores at one of the thresholds, 0..1; NaN where a score is undefined."""
@@ -91,6 +94,12 @@ class PixelCounts:
             "pixel_error": _ratio(false_alarms + missed, self.pixels),
             "foreground": _ratio(found, self.pixels),
         }
+
+
+def find_degenerate(images: Sequence[PixelCounts]) -> NDArray[np.bool_]:
+    """Returns T bool, True where the masks of all images are uniform, all or nothing, and a label is not."""
+    uniform = np.all([image.is_uniform for image in images], axis=0)
+    return np.asarray(uniform & (np.sum([image.wrong for image in images], axis=0) > 0))
 
 
 def cross_entropy(probabilities: Probabilities, label: Label, counted: Label) -> float:
