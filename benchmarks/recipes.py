@@ -34,7 +34,9 @@ from training.machine import Machine
 from training.memory import keep_freed
 from training.recipe import DEFAULT, Recipe
 from training.run_folder import RunFolder
-from training.scores import THRESHOLDS, Probabilities
+from training.scores import THRESHOLDS
+from training.scoring.measures import Measures
+from training.scoring.pixels import Probabilities
 from training.trainer import Trainer
 
 Change = dict[str, Any]
@@ -101,12 +103,12 @@ def changed(base: Recipe, change: Change) -> Recipe:
 
 
 def measure(trial: Trial) -> dict[str, Any]:
-    """Scores by threshold on the held-out block, as it is, and every second image distorted."""
+    """Trains, then scores the held-out block at all thresholds: unchanged, and every second image distorted."""
     torch.set_num_threads(trial.threads)
     cv2.setNumThreads(1)
     keep_freed()
     started = time.monotonic()
-    recipe = changed(trial.base, CHANGES[trial.change])
+    recipe = changed(trial.base, CHANGES[trial.change] | {"select": "v_rand"})
     samples = load_samples(trial.data)
     block = set(np.array_split(np.arange(len(samples)), trial.folds)[trial.fold].tolist())
     held_out = [sample for index, sample in enumerate(samples) if index in block]
@@ -120,9 +122,11 @@ def measure(trial: Trial) -> dict[str, Any]:
                 encode_png(to_probability_image(probabilities))
             )
 
-    scores = {"as they are": _by_threshold(evaluate(segmenter, held_out, keep))}
+    measures = Measures("v_rand", segments=True, matches=False)
+    scores = {"as they are": _by_threshold(evaluate(segmenter, held_out, measures, keep))}
     for distortion, change in DISTORTIONS.items() if trial.distort else ():
-        scores[distortion] = _by_threshold(evaluate(segmenter, [change(sample) for sample in held_out[::2]]))
+        distorted = [change(sample) for sample in held_out[::2]]
+        scores[distortion] = _by_threshold(evaluate(segmenter, distorted, measures))
     return {
         "change": trial.change,
         "fold": trial.fold,
@@ -149,8 +153,7 @@ def _train(recipe: Recipe, training: list[Sample], held_out: list[Sample], trial
 
 def _by_threshold(evaluation: Evaluation) -> dict[str, list[float]]:
     return {
-        name: [round(getattr(evaluation.mean(threshold), name), 5) for threshold in THRESHOLDS]
-        for name in ("v_rand", "dice")
+        name: [round(evaluation.scores(threshold)[name], 5) for threshold in THRESHOLDS] for name in ("v_rand", "dice")
     }
 
 

@@ -15,13 +15,20 @@ from training.run_folder import Row
 
 History = list[Row]
 
-# Columns of the history, how they are called and drawn. Dashes as well as colours: print may be grey.
+# Columns of the history and their names. Lines differ in dashes as well as in colours: print may be grey.
 PANELS: dict[str, dict[str, str]] = {
     "Training loss": {"loss": "loss"},
+    "Loss on held-out images": {"validation_loss": "cross-entropy"},
     "Learning rate": {"learning_rate": "learning rate"},
     "Objects kept apart (higher is better)": {"v_rand": "V_rand", "v_info": "V_info"},
-    "Classes (pixel error: lower is better)": {"mean_dice": "mean Dice", "pixel_error": "pixel error"},
-    "Pixels (pixel error: lower is better)": {"dice": "Dice", "iou": "IoU", "pixel_error": "pixel error"},
+    "Objects found (higher is better)": {"object_score": "object score", "f1": "F1", "mean_f1": "mean F1"},
+    "Classes (higher is better)": {"mean_dice": "mean Dice", "mean_iou": "mean IoU"},
+    "Pixels (higher is better)": {"dice": "Dice", "iou": "IoU", "cl_dice": "clDice"},
+    "Wrong pixels (higher is better, error: lower)": {
+        "precision": "precision",
+        "recall": "recall",
+        "pixel_error": "pixel error",
+    },
 }
 
 # What matplotlib writes, and what the page puts there: ink and colours differ between light and dark.
@@ -42,13 +49,17 @@ class Chart:
 
 
 def draw_charts(history: History, kept: int, labels: Mapping[int, str] = MappingProxyType({})) -> list[Chart]:
-    """A chart for each panel whose columns the history has, the step whose weights were kept marked.
+    """Draws a chart for each panel of which the history has a column, with a mark at the step whose weights were kept.
 
-    `labels`: of a net of several classes their names, for a panel each.
+    `labels`: the class names of a net of several classes, for one more panel each.
     """
     classes = {f"{name} (higher is better)": {f"dice_{i}": "Dice", f"iou_{i}": "IoU"} for i, name in labels.items()}
-    panels = {title: columns for title, columns in (PANELS | classes).items() if columns.keys() <= history[0].keys()}
-    return [Chart(title, _svg(history, columns, kept), _words(history, columns)) for title, columns in panels.items()]
+    charts = []
+    for title, wanted in (PANELS | classes).items():
+        columns = {column: name for column, name in wanted.items() if column in history[0]}
+        if columns:
+            charts.append(Chart(title, _svg(history, columns, kept), _words(history, columns)))
+    return charts
 
 
 def _svg(history: History, columns: dict[str, str], kept: int) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from training.data import DataError
 from training.label_scheme import LABEL_FORMATS, LabelScheme, name_classes, parse_colour
 from training.run_folder import RunFolder
+from training.scoring.objective import OBJECTIVES
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -202,6 +203,11 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=_count, default=0, help="default: 0")
     parser.add_argument("--threshold", type=float, help="the one stored if no images are held out to find it")
+    parser.add_argument(
+        "--select",
+        choices=OBJECTIVES,
+        help="the score of held-out images that chooses weights and threshold (default: decided from the labels)",
+    )
     parser.add_argument(
         "--channels", choices=("grey", "rgb"), help="what the net takes (default: rgb if the images are in colour)"
     )

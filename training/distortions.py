@@ -1,6 +1,6 @@
 """The same images as another microscope or another hand might have taken them: how far weights can be trusted there.
 
-Each takes an image and its label and gives both, changed: pixels H x W or H x W x C of the same type, label uint8.
+Each distortion returns a sample whose pixels, H x W or H x W x C, have the same type, with label and ids to match.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,11 @@ def _resized(factor: float, sample: Sample) -> Sample:
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     pixels: Pixels = cv2.resize(sample.pixels, size, interpolation=how)  # type: ignore[assignment]
     label: NDArray[np.uint8] = cv2.resize(sample.label, size, interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[assignment]
-    return replace(sample, pixels=pixels, label=label)
+    ids = None
+    if sample.ids is not None:
+        # OpenCV resizes 32-bit numbers as floats only; no value is computed, so the bits stay
+        ids = cv2.resize(sample.ids.view(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT).view(np.int32)
+    return replace(sample, pixels=pixels, label=label, ids=ids)
 
 
 DISTORTIONS: dict[str, Distortion] = {

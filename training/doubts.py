@@ -1,24 +1,23 @@
-"""What to doubt about a training's result."""
+"""Warnings about a training's result."""
 
-from training.evaluation import ClassEvaluation, Evaluation
+from training.evaluation import AnyEvaluation, Evaluation
 from training.facts import Facts
 from training.holdout import out_of_fold
-from training.scores import THRESHOLDS
+from training.scoring.objective import OBJECTIVE_NAMES
 
-FEW_IMAGES = 3  # fewer held-out ones than this say little
-NOTABLE = 0.005  # difference of V_rand worth a warning
-NOTHING = 0.01  # V_info up to which nothing is told apart
+FEW_IMAGES = 3  # fewer held-out images than this say little
+NOTABLE = 0.01  # a difference of scores worth a warning
 
 
 def find_warnings(facts: Facts) -> list[str]:
-    """What a reader should know before trusting the result, a sentence or two each."""
-    found = []
+    """Returns what a reader should know before trusting the result, a sentence or two each, the gravest first."""
+    found = [_sentence(failure) for failure in facts.failures]
     first, last = facts.history[0], facts.history[-1]
     if facts.last < facts.steps:
         why = {
             "out of time": "its time was up. More --minutes give better weights.",
             "no longer better": "the score was no longer getting better.",
-        }.get(facts.config.get("ended", ""), "The same command with --resume goes on from there.")
+        }.get(facts.config.get("ended", ""), "The same command with --resume continues the training.")
         found.append(f"The training was stopped, its last check was at step {facts.last} of {facts.steps}: {why}")
     if last["loss"] >= first["loss"] and len(facts.history) > 1:
         found.append(
@@ -42,18 +41,16 @@ NOT_MEASURED = (
 )
 
 
-def _doubts(facts: Facts, evaluation: Evaluation | ClassEvaluation) -> list[str]:
-    """What is doubtful about the scores themselves."""
+def _doubts(facts: Facts, evaluation: AnyEvaluation) -> list[str]:
+    """Returns what is doubtful about the scores themselves."""
     found = []
     count = len(evaluation.images)
     if count < FEW_IMAGES:
-        found.append(
-            f"Only {count} image{' was' if count == 1 else 's were'} held out: on others the scores may differ much."
-        )
-    if evaluation.warning:
-        found.append(f"{evaluation.warning[0].upper()}{evaluation.warning[1:]}.")
+        held_out = "1 image was" if count == 1 else f"{count} images were"
+        found.append(f"Only {held_out} held out: on other images the scores may differ much.")
     if isinstance(evaluation, Evaluation):
         return found + _doubts_of_one_class(evaluation, facts.description.threshold)
+    found += [_sentence(warning) for warning in evaluation.warnings()]
     missing = [name for index, name in facts.description.labels.items() if index not in evaluation.total.labelled]
     if missing:
         found.append(f"No held-out label has any {', '.join(missing)}: how well that is found is unknown.")
@@ -61,19 +58,16 @@ def _doubts(facts: Facts, evaluation: Evaluation | ClassEvaluation) -> list[str]
 
 
 def _doubts_of_one_class(evaluation: Evaluation, stored: float) -> list[str]:
-    found = []
-    best = evaluation.best_threshold
-    if not evaluation.warning and evaluation.mean(stored).v_info <= NOTHING:
-        found.append("V_info is 0: the weights tell no objects apart yet. A longer training may; so may more images.")
-    if best in (THRESHOLDS[0], THRESHOLDS[-1]):
-        found.append(
-            f"V_rand is highest at {best:g}, the edge of the thresholds tried: the probabilities lean to one side. "
-            "Longer training, or more images, should bring the best threshold towards 0.5."
-        )
-    gain = evaluation.mean(best).v_rand - evaluation.mean(stored).v_rand
+    found = [_sentence(warning) for warning in evaluation.warnings(stored)]
+    gain = evaluation.score() - evaluation.score(stored)
     if gain > NOTABLE:
         found.append(
-            f"At threshold {best:g} V_rand would be higher by {gain:.3f} than at the stored one, {stored:.3g}. "
-            "A request may name its own threshold."
+            f"At threshold {evaluation.threshold:g}, {OBJECTIVE_NAMES[evaluation.objective]} would be higher by "
+            f"{gain:.3f} than at the stored threshold {stored:.3g}. A request may set `threshold`."
         )
     return found
+
+
+def _sentence(phrase: str) -> str:
+    """Returns a phrase with a capital and a full stop; `V_rand` and other names keep their first letter."""
+    return f"{phrase[0].upper()}{phrase[1:]}" + ("" if phrase.endswith("?") else ".")

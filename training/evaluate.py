@@ -1,11 +1,11 @@
-"""`python -m training.evaluate --weights W --data DIR`: how good weights are on labelled images."""
+"""`python -m training.evaluate --weights W --data DIR`: scores weights on labelled images."""
 
 import argparse
 import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +22,22 @@ from model.weights_file import Description, WeightsError, load_weights, save_wei
 from training.data import DataError, Sample, load_samples, stem_of
 from training.distortions import DISTORTIONS
 from training.evaluation import (
+    COLUMNS,
+    AnyEvaluation,
     ClassEvaluation,
     Evaluation,
+    Observer,
     Picture,
     Predictor,
-    Scoring,
+    defined,
     evaluate_net,
     evaluate_predictions,
     picture,
 )
 from training.label_scheme import LABEL_FORMATS, LabelScheme, parse_colour
-from training.scores import Probabilities
+from training.scoring.measures import Measures
+from training.scoring.objective import OBJECTIVE_NAMES, OBJECTIVES, resolve_objective
+from training.scoring.pixels import Probabilities
 from training.tables import class_table, confusion_table, robustness_table, threshold_table
 
 SHEET_ROWS = 6
@@ -50,9 +55,12 @@ def main(argv: list[str] | None = None) -> int:
             _check_weights(arguments.calibrate)
         if arguments.sheet:
             _check_new_file(arguments.sheet)
-        score, description = _scoring(arguments)
+        evaluator, description = _evaluator(arguments)
         scheme = LabelScheme(arguments.label_format, description.architecture.classes, tuple(arguments.colours))
         samples = _chosen(load_samples(arguments.data, scheme), arguments.only)
+        objective, reason = resolve_objective(arguments.select, samples, scheme.classes)
+        print(f"evaluate: scored by {OBJECTIVE_NAMES[objective]}, because {reason}", file=sys.stderr)
+        score = partial(evaluator, measures=Measures.suited_to(samples, objective, description.objects))
         if arguments.distorted:
             print(_robustness(score, description, samples))
         else:
@@ -84,6 +92,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--colours", nargs="+", type=parse_colour, default=(), metavar="COLOUR", help="see training.run --help"
     )
     parser.add_argument("--only", metavar="NAME", nargs="+", help="score these images alone: names without suffix")
+    parser.add_argument(
+        "--select",
+        choices=OBJECTIVES,
+        help="the score that chooses the best threshold and comes first (default: decided from the labels)",
+    )
     parser.add_argument("--engine", choices=ENGINES, default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
@@ -111,14 +124,27 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def _scoring(arguments: argparse.Namespace) -> tuple[Scoring, Description]:
-    """What scores samples, and of what; stored probabilities are of one class, at threshold 0.5.
+class Evaluator(Protocol):
+    """Scores samples, and passes each with its probabilities or class indices to an observer."""
+
+    def __call__(self, *, samples: list[Sample], measures: Measures, seen: Observer) -> AnyEvaluation: ...
+
+
+class Scoring(Protocol):
+    """An `Evaluator` whose measures are chosen."""
+
+    def __call__(self, *, samples: list[Sample], seen: Observer) -> AnyEvaluation: ...
+
+
+def _evaluator(arguments: argparse.Namespace) -> tuple[Evaluator, Description]:
+    """Returns what scores samples, and a description of the net; stored probabilities have one class, threshold 0.5.
 
     Raises DataError, WeightsError, EngineError, ValueError.
     """
     if arguments.probabilities:
         stored = Description(name="stored", architecture=UNetConfig(), preprocessing=Preprocessing())
-        return partial(evaluate_predictions, _stored_predictions(arguments.probabilities), stored.threshold), stored
+        predict = _stored_predictions(arguments.probabilities)
+        return partial(evaluate_predictions, predict, stored.threshold), stored
     how = {name: getattr(arguments, name) for name in COMPUTING}
     segmenter = Segmenter.load(arguments.weights, **how)
     return partial(evaluate_net, segmenter), segmenter.description
@@ -151,20 +177,26 @@ def _scores(arguments: argparse.Namespace, score: Scoring, description: Descript
             if arguments.sheet and len(rows) < SHEET_ROWS:
                 rows.append(picture(sample, found, description.architecture.classes))
 
-        evaluation = score(samples, seen)
+        evaluation = score(samples=samples, seen=seen)
     if arguments.sheet:
         arguments.sheet.write_bytes(encode_png(_stack(rows)))
-    if evaluation.warning:
-        print(f"evaluate: warning: {evaluation.warning}", file=sys.stderr)
     if isinstance(evaluation, ClassEvaluation):
+        _warn(evaluation.failures() + evaluation.warnings())
         table, told = class_table(evaluation, description.labels), evaluation.to_json()
     else:
+        stored = description.threshold
+        _warn(evaluation.failures(stored) + evaluation.warnings(stored))
         if arguments.calibrate:
             calibrate(arguments.calibrate, evaluation, arguments.tta)
-            stored = f"threshold {evaluation.best_threshold:g} and its scores are stored in {arguments.calibrate}"
-            print(f"evaluate: {stored}", file=sys.stderr)
-        table, told = threshold_table(evaluation, description.threshold), evaluation.to_json(description.threshold)
+            done = f"threshold {evaluation.threshold:g} and its scores are stored in {arguments.calibrate}"
+            print(f"evaluate: {done}", file=sys.stderr)
+        table, told = threshold_table(evaluation, stored), evaluation.to_json(stored)
     return json.dumps(told, indent=1) if arguments.json else table
+
+
+def _warn(findings: list[str]) -> None:
+    for finding in findings:
+        print(f"evaluate: warning: {finding}", file=sys.stderr)
 
 
 def _check_new_file(path: Path) -> None:
@@ -187,18 +219,39 @@ def _check_weights(path: Path) -> None:
 
 
 def calibrate(path: Path, evaluation: Evaluation, tta: int) -> None:
-    """Stores the best threshold and the mean scores there in a weights file. Raises WeightsError, OSError."""
-    weights, threshold = load_weights(path), evaluation.best_threshold
-    scores = {**vars(evaluation.mean(threshold)), "threshold": threshold, "images": len(evaluation.images), "tta": tta}
-    update = {"threshold": threshold, "provenance": weights.description.provenance | {"calibrated": scores}}
+    """Stores the best threshold and the scores there in a weights file.
+
+    Raises:
+        DataError: The scores must not be trusted.
+        WeightsError: The file is no weights file.
+        OSError: The file cannot be written.
+    """
+    if failures := evaluation.failures():
+        raise DataError(f"--calibrate {path}: nothing is stored, because {failures[0]}")
+    weights, threshold = load_weights(path), evaluation.threshold
+    plateau = [evaluation.plateau.low, evaluation.plateau.high]
+    stored = {
+        "objective": evaluation.objective,
+        "score": evaluation.scores()[COLUMNS[evaluation.objective]],
+        **defined(evaluation.scores()),
+        "threshold": threshold,
+        "plateau": plateau,
+        "images": len(evaluation.images),
+        "tta": tta,
+        **({"warnings": warnings} if (warnings := evaluation.warnings()) else {}),
+    }
+    update = {"threshold": threshold, "provenance": weights.description.provenance | {"calibrated": stored}}
     # a link stays one
     save_weights(path.resolve(), weights.tensors, weights.description.model_copy(update=update))
 
 
 def _robustness(score: Scoring, description: Description, samples: list[Sample]) -> str:
-    """A row a distortion."""
+    """Returns a table with a row for each distortion."""
     kinds = {"as they are": lambda sample: sample, **DISTORTIONS}
-    evaluations = {kind: score([distort(sample) for sample in samples]) for kind, distort in kinds.items()}
+    evaluations = {
+        kind: score(samples=[distort(sample) for sample in samples], seen=lambda *_: None)
+        for kind, distort in kinds.items()
+    }
     totals = {kind: found.total for kind, found in evaluations.items() if isinstance(found, ClassEvaluation)}
     if totals:
         return confusion_table("images", totals, description.labels)

@@ -1,6 +1,6 @@
-"""What a training left in its folder, gathered for the report."""
+"""Everything a training left in its folder, gathered for the report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,15 +8,24 @@ from typing import Any
 from model.weights_file import Description
 from training.charts import History
 from training.class_scores import Confusion
-from training.evaluation import ClassEvaluation, Evaluation
-from training.scores import Scores
+from training.evaluation import AnyEvaluation, Evaluation
+from training.scoring.findings import first_check_finding
+
+ImageResult = Mapping[str, float] | Confusion
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a training left, but for pictures. `evaluation`: of the kept weights, None without held-out images.
+    """Everything a training left, except pictures.
 
-    `weights`: where they lie. `kept`: the step they are of; `steps`: how many were asked for.
+    Attributes:
+        config: What made the weights.
+        history: One row a check.
+        description: What the weights file says of itself.
+        weights: Path of the weights file.
+        kept: The step that the weights are of.
+        steps: Steps that were asked for.
+        evaluation: Scores of the kept weights; None without held-out images.
     """
 
     config: dict[str, Any]
@@ -25,7 +34,7 @@ class Facts:
     weights: Path
     kept: int
     steps: int
-    evaluation: Evaluation | ClassEvaluation | None
+    evaluation: AnyEvaluation | None
 
     @property
     def last(self) -> int:
@@ -34,12 +43,25 @@ class Facts:
 
     @property
     def seconds(self) -> float:
-        """How long it trained, to the last check."""
+        """Seconds of training up to the last check."""
         return self.history[-1]["seconds"]
 
     @property
-    def ranked(self) -> Sequence[tuple[str, Scores | Confusion]]:
-        """Held-out images with their scores, of one class at the stored threshold; the worst first."""
+    def ranked(self) -> Sequence[tuple[str, ImageResult]]:
+        """Held-out images with their scores, the worst first; of one class at the stored threshold."""
         if isinstance(self.evaluation, Evaluation):
             return self.evaluation.ranked(self.description.threshold)
         return self.evaluation.ranked() if self.evaluation else []
+
+    @property
+    def failures(self) -> list[str]:
+        """Why the weights must not be trusted; empty if they may be, or if nothing was measured."""
+        if self.evaluation is None:
+            return []
+        if isinstance(self.evaluation, Evaluation):
+            failures = self.evaluation.failures(self.description.threshold)
+        else:
+            failures = self.evaluation.failures()
+        first = int(self.history[0]["step"])
+        is_first = self.kept == first < self.last
+        return [*failures, *([first_check_finding(first, self.steps)] if is_first else [])]

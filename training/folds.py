@@ -19,10 +19,12 @@ from model.segmenter import Segmenter
 from model.whole_file import write_whole
 from training import job
 from training.data import DataError, Sample
-from training.evaluation import ClassEvaluation, Evaluation, evaluate_net, evaluate_predictions
+from training.evaluation import AnyEvaluation, ClassEvaluation, defined, evaluate_classes, evaluate_predictions
 from training.holdout import HoldOut, make_folds
 from training.processes import Processes
 from training.run_folder import CHECKPOINT, CONFIG, FOLDS, RunFolder
+from training.scoring.measures import Measures
+from training.scoring.objective import OBJECTIVE_NAMES, Objective, resolve_objective
 
 SCORES = "scores.json"
 
@@ -70,9 +72,10 @@ def _train_all(
         folds.append(Fold(trainer.folder.weights, split.validation))
         first = first or trainer
     device = str(trainer.machine.device)
-    record = processes.on_main(lambda: _scored(folder.path / FOLDS / SCORES, folds, device))
+    objective, _ = resolve_objective(arguments.select, samples, arguments.scheme.classes)
+    record = processes.on_main(lambda: _scored(folder.path / FOLDS / SCORES, folds, device, objective))
     final = _options_of(arguments, arguments.out)
-    final.threshold = record.get("threshold")
+    final.threshold, final.select = record.get("threshold"), None
     everything = HoldOut("nothing", "held out: no images, the folds are scored already", samples, [], {})
     trainer = job.prepare(final, samples, processes, job.Part(everything, {"folds": record}, folder, first))
     return job.complete(final, trainer, arguments.out)
@@ -108,7 +111,7 @@ def _open(arguments: argparse.Namespace) -> RunFolder:
     return folder
 
 
-def _scored(path: Path, folds: list[Fold], device: str) -> dict[str, JsonValue]:
+def _scored(path: Path, folds: list[Fold], device: str, objective: Objective) -> dict[str, JsonValue]:
     """Summary of the out-of-fold scores for the weights file; computed once, later read from `scores.json`.
 
     Returns:
@@ -117,33 +120,36 @@ def _scored(path: Path, folds: list[Fold], device: str) -> dict[str, JsonValue]:
     """
     if path.exists():
         return cast(dict[str, JsonValue], json.loads(path.read_text())["summary"])
-    summary, images = _score(folds, device)
+    summary, images = _score(folds, device, objective)
     write_whole(path, (json.dumps({"summary": summary, **images}, indent=1) + "\n").encode())
     return summary
 
 
-def _score(folds: list[Fold], device: str) -> tuple[dict[str, JsonValue], dict[str, Any]]:
+def _score(folds: list[Fold], device: str, objective: Objective) -> tuple[dict[str, JsonValue], dict[str, Any]]:
     """Scores all samples together, each by the weights of its fold: (summary, scores by image)."""
     segmenters = {sample.name: segmenter for sample, segmenter in _pairs(folds, device)}
     samples = [sample for fold in folds for sample in fold.samples]
-    evaluation: Evaluation | ClassEvaluation
-    if next(iter(segmenters.values())).description.architecture.classes > 1:
-        parts = [evaluate_net(segmenters[fold.samples[0].name], fold.samples) for fold in folds]
-        classes = [part for part in parts if isinstance(part, ClassEvaluation)]
-        images = {name: confusion for part in classes for name, confusion in part.images.items()}
-        evaluation = ClassEvaluation(images, tuple(name for part in classes for name in part.broken))
-        details, found = evaluation.to_json(), {}
+    description = next(iter(segmenters.values())).description
+    evaluation: AnyEvaluation
+    details: dict[str, Any]
+    found: dict[str, JsonValue] = {}
+    if description.architecture.classes > 1:
+        parts = [evaluate_classes(segmenters[fold.samples[0].name], fold.samples) for fold in folds]
+        images = {name: confusion for part in parts for name, confusion in part.images.items()}
+        evaluation = ClassEvaluation(images, broken=tuple(name for part in parts for name in part.broken))
+        details = evaluation.to_json()
     else:
+        measures = Measures.suited_to(samples, objective, description.objects)
         evaluation = evaluate_predictions(
-            lambda sample: segmenters[sample.name].probabilities(sample.pixels)[0], _NEUTRAL, samples
+            lambda sample: segmenters[sample.name].probabilities(sample.pixels)[0], _NEUTRAL, samples, measures
         )
-        details, found = evaluation.to_json(_NEUTRAL), {"threshold": evaluation.best_threshold}
+        details, found = evaluation.to_json(_NEUTRAL), {"threshold": evaluation.threshold}
     summary: dict[str, JsonValue] = {
         "count": len(folds),
         "images": len(samples),
-        "measure": evaluation.MEASURE,
-        "score": evaluation.measure,
-        "scores": {**evaluation.summary()},
+        "measure": OBJECTIVE_NAMES[evaluation.objective],
+        "score": evaluation.score(),
+        "scores": {**defined(evaluation.summary())},
         **found,
     }
     return summary, details

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from skimage.morphology import skeletonize
 
 from training.data import Sample
 from training.label_scheme import name_classes
@@ -21,6 +22,9 @@ _ISLAND_PIXELS = 64
 # Some labels are inverted if their shares of foreground mirror the others': 20% and 80%, give or take this much.
 _MIRRORED = 0.15
 _CLOSE_TO_HALF = 0.35
+
+# Lines are at most this many pixels wide on average, and at least as long.
+_LINE = 16
 
 _NAMES_SHOWN = 6
 
@@ -43,6 +47,20 @@ def inspect(samples: list[Sample], names: Sequence[str] = ()) -> list[str]:
 def background_is_borders(samples: list[Sample]) -> bool:
     """Whether most labels' background is a thin net between their objects, such as membranes."""
     return 2 * sum(is_net(~sample.foreground) for sample in samples) > len(samples)
+
+
+def foreground_is_thin(samples: list[Sample]) -> bool:
+    """Reports whether most labels' foreground is thin lines, such as vessels or cracks."""
+    labelled = [sample.foreground for sample in samples if sample.foreground.any()]
+    return 2 * sum(_is_thin(foreground) for foreground in labelled) > len(labelled)
+
+
+def _is_thin(foreground: NDArray[np.bool_]) -> bool:
+    """Reports whether the foreground H x W, not empty, is at most `_LINE` wide and much longer than wide."""
+    length = np.count_nonzero(skeletonize(foreground))
+    width = np.count_nonzero(foreground) / length
+    lines = _areas(foreground.view(np.uint8), 8).size
+    return bool(width <= _LINE and length >= _LINE * lines)
 
 
 def _images(samples: list[Sample]) -> str:

@@ -18,7 +18,6 @@ from training import init_trial, memory, pace
 from training.batches import crop_shape
 from training.checkpoints import Checkpoints, State
 from training.data import DataError, Sample, fingerprint, load_samples
-from training.evaluation import ClassEvaluation, Evaluation
 from training.fingerprint import Fingerprint, take_fingerprint
 from training.holdout import HoldOut, hold_out, hold_out_folder, out_of_fold, suggested_folds
 from training.init_trial import Start
@@ -31,6 +30,7 @@ from training.processes import ALONE, Processes
 from training.provenance import configuration, describe, today
 from training.recipe import Recipe
 from training.run_folder import RunFolder
+from training.scoring.objective import OBJECTIVE_NAMES, Objective, resolve_objective
 from training.trainer import Limits, Trainer, TrainingError
 
 Train = Callable[[argparse.Namespace, list[Sample], Processes], int]
@@ -81,6 +81,7 @@ def complete(arguments: argparse.Namespace, trainer: Trainer, out: Path) -> int:
     try:
         trainer.run()
         processes.say(*processes.on_main(lambda: [finish(arguments, trainer), f"report: {report(trainer)}"]))
+        _warn(trainer)
     except TrainingError as error:
         processes.say(f"training: {error}", file=sys.stderr)
         return 1
@@ -92,6 +93,12 @@ def complete(arguments: argparse.Namespace, trainer: Trainer, out: Path) -> int:
         processes.say(f"training: stopped; --resume goes on from {out}", file=sys.stderr)
         return 130
     return 0
+
+
+def _warn(trainer: Trainer) -> None:
+    """Prints what is wrong with the weights on stderr, last, so that it is read."""
+    for line in trainer.machine.processes.on_main(lambda: [*trainer.best.failures, *trainer.best.warnings]):
+        trainer.machine.processes.say(f"training: warning: {line}", file=sys.stderr)
 
 
 def _cannot_write(folder: Path, error: OSError) -> str:
@@ -120,15 +127,16 @@ def prepare(
     record = _known_record(found, state, part)
     init = found.weights if found and record and record["kept"] else None
     facts = take_fingerprint(samples, arguments.scheme.classes)
-    plan = make_plan(arguments, samples, init, facts)
+    objective, reason = resolve_objective(arguments.select, samples, arguments.scheme.classes)
+    plan = make_plan(arguments, samples, init, facts, objective)
     recipe = plan.recipe
     split = part.split if part else processes.each(lambda: _hold_out(arguments, samples, recipe.validation_fraction))
     check_options(arguments, recipe, split.validation)
     start = _plan(arguments, recipe, init, split, device, processes, state, part)
     if init and not state and not (part and part.like):
-        start, record = _try_init(arguments, samples, init, facts, start, split, device, processes)
+        start, record = _try_init(arguments, samples, init, facts, objective, start, split, device, processes)
     if init and not start.init:
-        plan = make_plan(arguments, samples, None, facts)
+        plan = make_plan(arguments, samples, None, facts, objective)
     recipe, machine, init = start.recipe, start.machine, start.init
     images = {"training": len(split.training), "validation": len(split.validation)}
     begun = state["trained"] if state else today()
@@ -156,6 +164,8 @@ def prepare(
     why = {"holdout": split.record(), "decisions": decisions}
     processes.on_main(lambda: trainer.folder.write_config(configuration(arguments, trainer) | why))
     processes.say(_introduction(trainer, split, init), *(f"recipe: {decision}" for decision in plan.decisions))
+    if split.validation and recipe.select != "training_loss":
+        processes.say(f"weights and threshold are chosen by {OBJECTIVE_NAMES[objective]}, because {reason}")
     if found and record:
         processes.say(*found.changes, init_trial.sentence(record))
     if not part and not state and (hint := suggested_folds(split)):
@@ -216,6 +226,7 @@ def _try_init(
     samples: list[Sample],
     init: Weights,
     facts: Fingerprint,
+    objective: Objective,
     start: Start,
     split: HoldOut,
     device: torch.device,
@@ -224,7 +235,7 @@ def _try_init(
     """Compares `--init` with training from nothing; returns the better start and the record of the trial."""
     if not init_trial.trial_steps(start.recipe, len(split.training)):
         return start, init_trial.untried(init)
-    recipe = make_plan(arguments, samples, None, facts).recipe
+    recipe = make_plan(arguments, samples, None, facts, objective).recipe
     from_nothing = _plan(arguments, recipe, None, split, device, processes)
     starts = start, from_nothing
     record = init_trial.try_both(init, starts, split.training, split.validation, arguments.seed)
@@ -235,29 +246,29 @@ def _try_init(
 
 
 def finish(arguments: argparse.Namespace, trainer: Trainer) -> str:
-    """What there is to say at the end; it is noted in the folder, too."""
+    """Returns what to print at the end, and notes it in the folder."""
     best, lines = trainer.best, []
     if trainer.ended != "finished":
         lines.append(f"stopped at step {trainer.step} of {trainer.steps}: {trainer.ended}")
     if trainer.ended == "out of time" and not arguments.resume:
         lines.append("this machine was slower than when its pace was measured; the next --minutes measures it anew")
         pace.forget(trainer.recipe, trainer.machine, trainer.stream.samples)
-    several = trainer.recipe.net.classes > 1
-    if best.scores:
-        measure = (ClassEvaluation if several else Evaluation).MEASURE
-        reached = f"{measure} {best.score:.4f} on the held-out images"
-    elif trainer.recipe.select == "training_loss":
-        reached = f"loss {-best.score:.4f}"
-    else:
-        reached = (
-            out_of_fold(trainer.description.provenance)
-            or "no images held out, so nothing is known of how good they are"
-        )
-    threshold = "" if several else f"; threshold {best.threshold:.3g}"
-    lines.append(f"kept: the weights of step {best.step}, {reached}{threshold}")
+    threshold = "" if trainer.recipe.net.classes > 1 else f"; threshold {best.threshold:.3g}"
+    lines.append(f"kept: the weights of step {best.step}, {_reached(trainer)}{threshold}")
     weights = trainer.folder.weights
     trainer.folder.write_config(trainer.folder.read_config() | {"ended": trainer.ended})
     return "\n".join([*lines, f"weights: {weights}", f"serve them: SEGMENT_WEIGHTS={weights} python -m app"])
+
+
+def _reached(trainer: Trainer) -> str:
+    """Returns what is known of the kept weights, as a phrase."""
+    best, select = trainer.best, trainer.recipe.select
+    if select == "training_loss":
+        return f"loss {-best.score:.4f}"
+    if not best.scores:
+        folds = out_of_fold(trainer.description.provenance)
+        return folds or "no images held out, so nothing is known of how good they are"
+    return f"{OBJECTIVE_NAMES[select]} {best.score:.4f} on the held-out images"
 
 
 def report(trainer: Trainer) -> Path:

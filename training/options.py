@@ -11,6 +11,7 @@ from training.fingerprint import Fingerprint, is_coloured
 from training.losses import OF_SEVERAL_CLASSES
 from training.planner import CROPS, Decision, Plan, plan_recipe
 from training.recipe import DEFAULT, FINE_TUNING_RATE, RECIPES, Recipe
+from training.scoring.objective import Objective
 
 # Options and where in a recipe their values go.
 _PLACES = {
@@ -27,20 +28,32 @@ def check_options(arguments: argparse.Namespace, recipe: Recipe, validation: lis
     """Raises DataError for options that would be ignored."""
     if arguments.scheme.classes > 1 and arguments.threshold is not None:
         raise DataError("--threshold is for one class: of several the most probable one is taken")
-    if validation and recipe.select == "validation" and arguments.threshold is not None:
+    if arguments.select and not validation:
+        raise DataError("--select chooses weights by held-out images, and none are held out; see --val-fraction")
+    if validation and recipe.select != "training_loss" and arguments.threshold is not None:
         raise DataError("--threshold is for --val-fraction 0: with held-out images the best one is found and stored")
     if not validation and arguments.patience is not None:
         raise DataError("--patience needs held-out images to tell whether the weights get better; see --val-fraction")
 
 
 def make_plan(
-    arguments: argparse.Namespace, samples: list[Sample], init: Weights | None, fingerprint: Fingerprint
+    arguments: argparse.Namespace,
+    samples: list[Sample],
+    init: Weights | None,
+    fingerprint: Fingerprint,
+    objective: Objective,
 ) -> Plan:
-    """Configures the recipe that `--recipe` names, then changes what the command line names. Raises DataError."""
+    """Configures the recipe that `--recipe` names, then changes what the command line names.
+
+    `objective` replaces the score that the recipe selects weights by, unless the recipe selects them by the training
+    loss and `--select` is not given. Raises DataError.
+    """
     plan = Plan(RECIPES[arguments.recipe])
     if arguments.recipe == DEFAULT.name:
         plan = plan_recipe(fingerprint, init.description.architecture if init else None)
     changed = plan.recipe.model_dump()
+    if changed["select"] != "training_loss" or arguments.select:
+        changed["select"] = objective
     if init:
         changed["net"] = init.description.architecture.model_dump()
         changed["preprocessing"] = init.description.preprocessing.model_dump()

@@ -15,8 +15,9 @@ from model.images import encode_png
 from model.outputs.colours import colour
 from model.preprocessing import Pixels
 from training.class_scores import ClassMap
-from training.data import Sample
-from training.scores import Label, Probabilities
+from training.data import IGNORED, Sample
+from training.scoring.objects import foreground_of
+from training.scoring.pixels import Label, Probabilities
 
 Picture = NDArray[np.uint8]
 Grid = TypeVar("Grid", bound=NDArray[np.generic])
@@ -27,7 +28,8 @@ DARKEST, BRIGHTEST = 0.5, 99.5  # percentiles of an image that become black and 
 # Of Okabe and Ito's palette for all kinds of colour vision; apart in lightness too. RGB.
 WRONG_FOREGROUND = (213, 94, 0)  # vermilion
 WRONG_BACKGROUND = (86, 180, 233)  # sky blue
-DIMMED = 0.5  # brightness of the image under them, for they are to stand out
+DIMMED = 0.5  # brightness of the image under the errors, so that they stand out
+NOT_LABELLED = 128  # grey of pixels that the label says nothing about
 
 
 @dataclass(frozen=True)
@@ -41,31 +43,45 @@ class Pictures:
 
 
 def draw_pictures(sample: Sample, probabilities: Probabilities, threshold: float) -> Pictures:
-    """`probabilities`: H x W float32 in 0..1. White is foreground, in the label as in the probabilities."""
+    """Draws the pictures of an image for a net of one class.
+
+    Args:
+        sample: The image and its label; foreground is drawn white.
+        probabilities: H x W float32 in 0..1; 1 is drawn white.
+        threshold: Lowest probability of the foreground.
+    """
     image = stretched(shrunk(sample.pixels))
-    label, foreground = sample.foreground, probabilities > threshold
+    label, foreground = foreground_of(sample), probabilities >= np.float32(threshold)
+    drawn = np.where(sample.counted, _white_where(label), np.uint8(NOT_LABELLED))
     return Pictures(
         image=_data_uri(image),
-        label=_data_uri(shrunk(_white_where(label))),
+        label=_data_uri(shrunk(drawn)),
         found=_data_uri(np.rint(shrunk(probabilities) * 255).astype(np.uint8)),
-        errors=_data_uri(_coloured_errors(image, foreground & ~label, label & ~foreground)),
+        errors=_data_uri(_coloured_errors(image, foreground & ~label & sample.counted, label & ~foreground)),
     )
 
 
 def draw_class_pictures(sample: Sample, found: ClassMap) -> Pictures:
-    """`found`: H x W class indices. Classes have their colours, the background is black; all errors look alike."""
+    """Draws the pictures of an image for a net of several classes, whose errors all have one colour.
+
+    Args:
+        sample: The image and its label; each class is drawn in its colour, the background black.
+        found: H x W class indices.
+    """
     image = stretched(shrunk(sample.pixels))
     nothing = np.zeros_like(found, np.bool_)
     return Pictures(
         image=_data_uri(image),
         label=_data_uri(shrunk(_in_colours(sample.label))),
         found=_data_uri(shrunk(_in_colours(found))),
-        errors=_data_uri(_coloured_errors(image, found != sample.label, nothing)),
+        errors=_data_uri(_coloured_errors(image, (found != sample.label) & sample.counted, nothing)),
     )
 
 
 def class_colour(index: int) -> tuple[int, int, int]:
-    """RGB; black for the background."""
+    """Returns RGB: black for the background, grey for pixels that the label says nothing about."""
+    if index == IGNORED:
+        return NOT_LABELLED, NOT_LABELLED, NOT_LABELLED
     return colour(index) if index else (0, 0, 0)
 
 

@@ -8,21 +8,47 @@ from pydantic import JsonValue
 from torch import Tensor
 
 from training.run_folder import Row
+from training.scoring.selection import Peak
 
 
 @dataclass
 class Best:
-    """The weights kept so far. `score`: higher is better (V_rand or mean Dice, minus the loss, or the step)."""
+    """The weights kept so far.
+
+    Attributes:
+        score: The objective's score, minus the loss for the tutorial's recipe, or the step without held-out images.
+        step: The step that the weights are of.
+        threshold: The threshold to store with the weights.
+        scores: All scores at the threshold; None if no images are held out.
+        plateau: The thresholds that score as well; None for several classes and without scores.
+        failures: Why the weights must not be trusted.
+        warnings: What else a user of the weights should know.
+    """
 
     score: float = -math.inf
     step: int = 0
     threshold: float = 0.5
     scores: dict[str, JsonValue] | None = None
+    plateau: list[float] | None = None
+    failures: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass
 class Progress:
-    """`checked`: the step of the last check. `losses`: those since then. `seconds`: of all its parts together."""
+    """The state of a training.
+
+    Attributes:
+        step: Steps done.
+        seconds: Seconds of training, of all parts together if it was resumed.
+        checked: The step of the last check.
+        losses: Training losses since the last check.
+        best: The weights kept so far, described.
+        best_weights: The weights kept so far.
+        peak: The best verdict so far; the weights kept may be later ones that equal it.
+        checks_since_best: Checks since the peak rose.
+        history: One row a check.
+    """
 
     step: int = 0
     seconds: float = 0.0
@@ -30,20 +56,21 @@ class Progress:
     losses: list[float] = field(default_factory=list)
     best: Best = field(default_factory=Best)
     best_weights: dict[str, Tensor] | None = None
+    peak: Peak = field(default_factory=Peak)
     checks_since_best: int = 0
     history: list[Row] = field(default_factory=list)
 
     def keep(self, best: Best, weights: dict[str, Tensor]) -> None:
-        """Takes copies of the weights."""
-        self.best, self.checks_since_best = best, 0
+        """Keeps copies of the weights."""
+        self.best = best
         self.best_weights = {name: tensor.detach().clone() for name, tensor in weights.items()}
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint: plain values and tensors."""
-        return vars(self) | {"best": vars(self.best)}
+        """Returns plain values and tensors for a checkpoint."""
+        return vars(self) | {"best": vars(self.best), "peak": vars(self.peak)}
 
     @classmethod
     def of(cls, state: dict[str, Any]) -> "Progress":
-        """What `state` gave, perhaps among other things."""
+        """Restores what `state` returned; other entries are ignored."""
         mine = {part.name: state[part.name] for part in fields(cls)}
-        return cls(**mine | {"best": Best(**state["best"])})
+        return cls(**mine | {"best": Best(**state["best"]), "peak": Peak(**state["peak"])})

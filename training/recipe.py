@@ -8,6 +8,7 @@ from model.convert import TUTORIAL_THRESHOLD
 from model.preprocessing import Preprocessing
 from model.unet import UNetConfig
 from training.augment import Augmentation
+from training.scoring.objective import Objective
 
 
 class Recipe(BaseModel):
@@ -19,8 +20,8 @@ class Recipe(BaseModel):
     `augmentation`: None for the tutorial's flips of whole images.
     `crop`: side of the training crops in pixels, None for whole images. `ema_decay`: of the averaged weights once the
     training is long enough (see `training.learner`), None for none.
-    `select`: which weights are kept, those of the best validation score (V_rand; of several classes the mean Dice) or
-    of the lowest loss of a training batch.
+    `select`: the score of the held-out images that chooses weights and threshold (`training.scoring.objective`), or
+    "training_loss" for the weights of the lowest loss of a training batch.
     `check_every`: steps between validations, checkpoints and pictures; None for once an epoch.
     `threshold`: the one stored when there is no validation to find a better one; of several classes without meaning.
     """
@@ -45,7 +46,7 @@ class Recipe(BaseModel):
     epochs: int | None = Field(None, ge=1)
     clip_norm: float | None = Field(None, gt=0)
     ema_decay: float | None = Field(None, gt=0, lt=1)
-    select: Literal["validation", "training_loss"]
+    select: Objective | Literal["training_loss"]
     validation_fraction: float = Field(ge=0, lt=1)
     check_every: int | None = Field(None, ge=1)
     threshold: float = Field(gt=0, lt=1)
@@ -83,7 +84,7 @@ DEFAULT = Recipe(
     steps=1500,
     clip_norm=1.0,
     ema_decay=0.995,
-    select="validation",
+    select="dice",  # the labels decide, see training.scoring.objective
     validation_fraction=0.2,
     check_every=100,
     threshold=0.5,

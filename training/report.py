@@ -1,14 +1,15 @@
 """`python -m training.report --out RUN --data DIR`: a training's folder as one page for people, `report.html`.
 
-Every training ends with it. The file stands alone: no script, and nothing loaded from anywhere.
+Every training ends with it. The file is self-contained: no script, and nothing is loaded from elsewhere.
 """
 
 import argparse
+import math
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 
@@ -16,11 +17,10 @@ from model.segmenter import Segmenter
 from model.weights_file import load_weights
 from model.whole_file import write_whole
 from training.charts import draw_charts
-from training.class_scores import Confusion
 from training.data import DataError, Sample, fingerprint, load_samples
 from training.doubts import find_warnings
-from training.evaluation import ClassEvaluation, Evaluation, evaluate_net
-from training.facts import Facts
+from training.evaluation import COLUMNS, AnyEvaluation, Evaluation, evaluate_net
+from training.facts import Facts, ImageResult
 from training.label_scheme import LabelScheme
 from training.pictures import (
     WRONG_BACKGROUND,
@@ -31,7 +31,9 @@ from training.pictures import (
     draw_pictures,
 )
 from training.run_folder import HISTORY, RunFolder, read_history
-from training.scores import THRESHOLDS, Scores
+from training.scores import THRESHOLDS
+from training.scoring.measures import BOUNDED, Measures
+from training.scoring.objective import EXPLANATIONS, OBJECTIVE_NAMES, OBJECTIVES, Objective, choose_objective
 
 TEMPLATE, CLASS_TEMPLATE = "report.html.jinja", "class_report.html.jinja"
 
@@ -44,16 +46,23 @@ class Shown:
 
     rank: int
     name: str
-    scores: Scores | Confusion
+    scores: ImageResult
     pictures: Pictures
 
 
 def write_report(folder: RunFolder, samples: list[Sample], segmenter: Segmenter | None = None) -> Path:
     """Writes the folder's `report.html` and returns its path.
 
-    `samples`: the held-out ones; none is fine. `segmenter`: with the kept weights, None to load them. Scores every
-    sample again, and holds the probabilities of one at a time. Raises WeightsError, DataError if the folder lacks
-    something (as a training that was stopped before its first check does), EngineError, OSError.
+    Args:
+        folder: The training's folder.
+        samples: The held-out images; may be empty. All of them are scored again.
+        segmenter: Has the kept weights; None loads them.
+
+    Raises:
+        WeightsError: The weights are missing or broken.
+        DataError: The folder lacks something, because the training was stopped before its first check.
+        EngineError: The weights cannot be run.
+        OSError: The report cannot be written.
     """
     if samples and segmenter is None:
         segmenter = Segmenter.load(folder.weights)
@@ -62,22 +71,35 @@ def write_report(folder: RunFolder, samples: list[Sample], segmenter: Segmenter 
     history = read_history(folder.path / HISTORY)
     if not isinstance(reached, dict) or not history:
         raise DataError(f"{folder.path}: no training has reached its first check here")
+    config = folder.read_config()
+    evaluation = None
+    if segmenter and samples:
+        measures = Measures.suited_to(samples, _objective(config, samples, segmenter), description.objects)
+        evaluation = evaluate_net(segmenter, samples, measures, effort=BOUNDED)
     facts = Facts(
-        config=folder.read_config(),
+        config=config,
         history=history,
         description=description,
         weights=folder.weights,
         kept=int(str(reached["step"])),
         steps=int(str(reached["steps"])),
-        evaluation=evaluate_net(segmenter, samples) if segmenter and samples else None,
+        evaluation=evaluation,
     )
     shown = show_extremes(facts, samples, segmenter) if segmenter else []
     write_whole(folder.report, render(facts, shown).encode())
     return folder.report
 
 
+def _objective(config: dict[str, Any], samples: list[Sample], segmenter: Segmenter) -> Objective:
+    """The score that the training chose its weights by; as the labels suggest, if it chose them by none."""
+    selected = config.get("recipe", {}).get("select")
+    if selected in OBJECTIVES:
+        return cast(Objective, selected)
+    return choose_objective(samples, segmenter.description.architecture.classes)[0]
+
+
 def show_extremes(facts: Facts, samples: list[Sample], segmenter: Segmenter) -> list[Shown]:
-    """The worst images and the best, worst first. Runs the net on them again, rather than keep all probabilities."""
+    """Draws the worst images and the best, worst first. Runs the net on them again: probabilities are not kept."""
     by_name = {sample.name: sample for sample in samples}
     ranked = list(enumerate(facts.ranked, start=1))
     if len(ranked) > 2 * SHOWN_AT_EACH_END:
@@ -103,7 +125,7 @@ def render(facts: Facts, shown: list[Shown]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"score": "{:.4f}".format, "duration": duration, "rgb": "rgb{}".format}
+    environment.filters |= {"score": _score, "duration": duration, "rgb": "rgb{}".format}
     several = facts.description.architecture.classes > 1
     return environment.get_template(CLASS_TEMPLATE if several else TEMPLATE).render(
         facts=facts,
@@ -115,16 +137,28 @@ def render(facts: Facts, shown: list[Shown]) -> str:
         wrong_foreground=WRONG_FOREGROUND,
         wrong_background=WRONG_BACKGROUND,
         colour=class_colour,
-        **_means(facts.evaluation, facts.description.threshold),
+        **_of_all_images(facts.evaluation, facts.description.threshold),
     )
 
 
-def _means(evaluation: Evaluation | ClassEvaluation | None, stored: float) -> dict[str, Any]:
-    """What the templates say of all images: `total`; of one class `mean`, and `at_thresholds`."""
-    if isinstance(evaluation, Evaluation):
-        at_thresholds = {t: evaluation.mean(t) for t in sorted({*THRESHOLDS, stored})}
-        return {"mean": at_thresholds[stored], "at_thresholds": at_thresholds}
-    return {"total": evaluation and evaluation.total, "mean": None}
+def _of_all_images(evaluation: AnyEvaluation | None, stored: float) -> dict[str, Any]:
+    """The templates' variables on all images together."""
+    if evaluation is None:
+        return {"total": None}
+    objective = evaluation.objective
+    named = {
+        "objective": OBJECTIVE_NAMES[objective],
+        "explanation": EXPLANATIONS[objective],
+        "column": COLUMNS[objective],
+    }
+    if not isinstance(evaluation, Evaluation):
+        return named | {"total": evaluation.total}
+    at_thresholds = {t: evaluation.scores(t) for t in sorted({*THRESHOLDS, evaluation.threshold, stored})}
+    return named | {"total": at_thresholds[stored], "at_thresholds": at_thresholds}
+
+
+def _score(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"
 
 
 def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,48 +1,70 @@
 """Scores as tables of plain text."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 
 from training.class_scores import Confusion
 from training.evaluation import ClassEvaluation, Evaluation
+from training.scoring.objective import OBJECTIVE_NAMES
+
+NARROWEST = 8  # characters of a column of scores
 
 
 def threshold_table(evaluation: Evaluation, stored: float) -> str:
-    """Of a net of one class, image by image at the stored threshold, and the means there and at the best one."""
-    best = evaluation.best_threshold
-    names = f"{'image':>16} {'V_rand':>8} {'V_info':>8} {'Dice':>8} {'IoU':>8} {'pixel error':>12}"
-    lines = [f"{names}   at threshold {stored:g}"]
-    entries = {name: scores[stored] for name, scores in evaluation.images.items()}
-    entries["mean"] = evaluation.mean(stored)
-    entries[f"mean at {best:g}"] = evaluation.mean(best)
-    for name, s in entries.items():
-        lines.append(f"{name:>16} {s.v_rand:8.4f} {s.v_info:8.4f} {s.dice:8.4f} {s.iou:8.4f} {s.pixel_error:12.4f}")
-    return "\n".join([*lines, f"best threshold: {best:g}"])
+    """Formats the scores of a net of one class: each image at the stored threshold, then all images together.
+
+    The last row is at the best threshold. The first column of scores is the objective's.
+    """
+    best, heads = evaluation.threshold, list(evaluation.columns.values())
+    rows = {name: evaluation.image_scores(name, stored) for name in evaluation.images}
+    rows["all"] = evaluation.scores(stored)
+    rows[f"all at {best:g}"] = evaluation.scores(best)
+    lines = [f"{_head('image', heads)}   at threshold {stored:g}"]
+    lines += [_row(name, scores.values(), heads) for name, scores in rows.items()]
+    plateau = f"{evaluation.plateau.low:g} to {evaluation.plateau.high:g} score equally well"
+    return "\n".join([*lines, f"best threshold by {OBJECTIVE_NAMES[evaluation.objective]}: {best:g} ({plateau})"])
 
 
 def robustness_table(evaluations: Mapping[str, Evaluation], stored: float) -> str:
-    """A row an evaluation, at the stored threshold and at the best one for it."""
-    lines = [f"{'images':>16} {'V_rand':>8} {'V_info':>8} {'Dice':>8}   at {stored:g}; V_rand at the best threshold"]
+    """Formats a row for each evaluation: all scores at the stored threshold, and the best threshold."""
+    heads = list(next(iter(evaluations.values())).columns.values())
+    lines = [f"{_head('images', heads)}   at {stored:g}; best threshold"]
     for kind, evaluation in evaluations.items():
-        mean, at_best = evaluation.mean(stored), f"{evaluation.measure:.4f} at {evaluation.best_threshold:g}"
-        lines.append(f"{kind:>16} {mean.v_rand:8.4f} {mean.v_info:8.4f} {mean.dice:8.4f}   {at_best}")
+        at_best = f"{evaluation.score():.4f} at {evaluation.threshold:g}"
+        lines.append(f"{_row(kind, evaluation.scores(stored).values(), heads)}   {at_best}")
     return "\n".join(lines)
 
 
 def class_table(evaluation: ClassEvaluation, labels: Mapping[int, str]) -> str:
-    """Of a net of several classes, image by image, and class by class with all images taken together."""
-    lines = [confusion_table("image", {**evaluation.images, "all": evaluation.total}, labels)]
-    lines.append(f"{'class':>16} {'Dice':>10} {'IoU':>12}   of the labels")
-    for index, share in evaluation.total.labelled.items():
-        scores = f"{evaluation.total.dice(index):10.4f} {evaluation.total.iou(index):12.4f}"
-        lines.append(f"{labels[index]:>16} {scores}   {share:.1%}")
+    """Formats the scores of a net of several classes: each image, all together, then each class of all images."""
+    total, heads = evaluation.total, ["Dice", "IoU", "precision", "recall"]
+    lines = [confusion_table("image", {**evaluation.images, "all": total}, labels)]
+    lines.append(f"{_head('class', heads)}   of the labels")
+    for index, share in total.labelled.items():
+        scores = [total.dice(index), total.iou(index), total.precision(index), total.recall(index)]
+        lines.append(f"{_row(labels[index], scores, heads)}   {share:.1%}")
     return "\n".join(lines)
 
 
 def confusion_table(heading: str, rows: Mapping[str, Confusion], labels: Mapping[int, str]) -> str:
-    """A row a confusion: the mean Dice, and that of each class where it is labelled."""
+    """Formats a row for each confusion: the mean Dice, and the Dice of each class where it is labelled."""
     classes = sorted({index for confusion in rows.values() for index in confusion.labelled})
-    lines = [f"{heading:>16} {'mean Dice':>10} {'pixel error':>12}" + "".join(f" {labels[i]:>12}" for i in classes)]
+    heads = ["mean Dice", "pixel error", *(labels[index] for index in classes)]
+    lines = [_head(heading, heads)]
     for name, confusion in rows.items():
-        dice = [f"{confusion.dice(i):12.4f}" if i in confusion.labelled else f"{'-':>12}" for i in classes]
-        lines.append(" ".join([f"{name:>16} {confusion.mean_dice:10.4f} {confusion.pixel_error:12.4f}", *dice]))
+        dice = [confusion.dice(index) if index in confusion.labelled else math.nan for index in classes]
+        lines.append(_row(name, [confusion.mean_dice, confusion.pixel_error, *dice], heads))
     return "\n".join(lines)
+
+
+def _head(name: str, heads: list[str]) -> str:
+    return _line(name, heads, heads)
+
+
+def _row(name: str, scores: Iterable[float], heads: list[str]) -> str:
+    return _line(name, ("-" if math.isnan(score) else f"{score:.4f}" for score in scores), heads)
+
+
+def _line(name: str, cells: Iterable[str], heads: list[str]) -> str:
+    padded = [f"{cell:>{max(NARROWEST, len(head))}}" for cell, head in zip(cells, heads, strict=True)]
+    return " ".join([f"{name:>16}", *padded])

@@ -18,12 +18,16 @@ from training.checkpoints import Checkpoints, State
 from training.clock import Clock
 from training.curves import Curves
 from training.data import DataError, Sample, fingerprint
-from training.evaluation import ClassEvaluation, Evaluation, evaluate_net, picture
+from training.evaluation import AnyEvaluation, Evaluation, PredictionCache, defined, evaluate_net, picture
 from training.learner import Learner
 from training.machine import Machine
 from training.progress import Best, Progress
 from training.recipe import Recipe
 from training.run_folder import CURVES, RunFolder
+from training.scoring.findings import first_check_finding
+from training.scoring.measures import BOUNDED, Effort, Measures, quick
+from training.scoring.objective import choose_objective
+from training.scoring.selection import Peak, Verdict
 from training.stopping import asked_to_stop
 
 # Pictures of the first held-out images go to TensorBoard, no more: they show what the curves mean.
@@ -135,11 +139,23 @@ class Trainer:
         if self.progress.history:
             self.folder.write_history(self.progress.history)
         if self.progress.best_weights and self._written is not self.best:
-            reached = {"step": self.best.step, "steps": self.steps, "scores": self.best.scores}
-            provenance = self.description.provenance | {"reached": reached}
+            provenance = self.description.provenance | {"reached": self._reached()}
             update = {"threshold": self.best.threshold, "provenance": provenance}
             save_weights(self.folder.weights, self.progress.best_weights, self.description.model_copy(update=update))
             self._written = self.best
+
+    def _reached(self) -> dict[str, Any]:
+        """Returns what the weights file says of the kept weights."""
+        best = self.best
+        reached: dict[str, Any] = {"step": best.step, "steps": self.steps, "scores": best.scores}
+        if best.scores:
+            reached |= {"objective": self.recipe.select, "score": best.score}
+        if best.plateau:
+            low, high = best.plateau
+            how = f"middle of {low:g} to {high:g}, which score equally well on held-out images"
+            reached |= {"threshold": best.threshold, "threshold_chosen": how}
+        findings = {"failures": best.failures, "warnings": best.warnings}
+        return reached | {name: lines for name, lines in findings.items() if lines}
 
     @cached_property
     def made_of(self) -> dict[str, Any]:
@@ -190,6 +206,7 @@ class Trainer:
         if self.recipe.select == "training_loss" and -loss > self.best.score:
             # before the update: these weights, and no later ones, gave this loss
             self.progress.keep(Best(-loss, self.step, self.recipe.threshold), self.learner.net.state_dict())
+            self.progress.checks_since_best = 0
         self.learner.update()
         self.progress.step += 1
         self.progress.losses.append(loss)
@@ -214,47 +231,106 @@ class Trainer:
         return line
 
     def _score(self, clock: Clock) -> tuple[str, int]:
-        """The line, and how many checks there were since the best one."""
+        """Scores, and keeps the weights if they are as good as the best.
+
+        Nothing of the progress changes before all scores are computed, since a stop may come between two images.
+
+        Returns:
+            The line to print, and the number of checks since the best one.
+        """
+        progress, cache = self.progress, PredictionCache()
         # without held-out images, one to train on still shows whether anything is found
-        evaluation = self._evaluate(self.validation or self.stream.samples[:1])
-        progress = self.progress
+        samples, effort = self.validation or self.stream.samples[:1], quick(around=self.best.threshold)
+        evaluation = self._evaluate(samples, effort, cache, self.learner.averaged.state_dict())
         loss = sum(progress.losses) / len(progress.losses)
         row = {"loss": loss, "learning_rate": self.learner.rate, **clock.row()}
-        progress.checks_since_best += 1
         if self.validation:
             row |= evaluation.summary()
-        self._keep_if_best(evaluation)
+        self._keep_if_best(evaluation, cache)
         progress.history.append({"step": self.step, **row})
         self._curves.write(self.step, row)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
-        warning = f"\nwarning: {evaluation.warning}" if evaluation.warning else ""
-        return f"step {self.step}/{self.steps}  {shown}{warning}", progress.checks_since_best
+        warnings = "".join(f"\nwarning: {failure}" for failure in evaluation.failures())
+        return f"step {self.step}/{self.steps}  {shown}{warnings}", progress.checks_since_best
 
-    def _keep_if_best(self, evaluation: Evaluation | ClassEvaluation) -> None:
-        if self.recipe.select != "validation":
-            return
-        weights = self.learner.averaged.state_dict()
-        if not self.validation:
+    def _keep_if_best(self, evaluation: AnyEvaluation, cache: PredictionCache) -> None:
+        """Keeps the averaged weights if they are as good as the best; `cache` has their predictions."""
+        progress = self.progress
+        if self.recipe.select == "training_loss":
+            progress.checks_since_best += 1
+        elif self.validation:
+            self._choose(evaluation, cache)
+        else:
             # nothing to choose by: the schedule is made so that the last weights are the best
-            self.progress.keep(Best(self.step, self.step, self.recipe.threshold), weights)
-        elif evaluation.measure > self.best.score:
-            scores = evaluation.summary()
-            threshold = scores.get("threshold", self.recipe.threshold)
-            self.progress.keep(Best(evaluation.measure, self.step, threshold, {**scores}), weights)
+            best = Best(self.step, self.step, self.recipe.threshold, failures=evaluation.failures())
+            progress.keep(best, self.learner.averaged.state_dict())
 
-    def _evaluate(self, samples: list[Sample]) -> Evaluation | ClassEvaluation:
-        """Raises TrainingError if weights or probabilities are not numbers, KeyboardInterrupt between two images."""
-        tensors = self.learner.averaged.state_dict()
+    def _choose(self, evaluation: AnyEvaluation, cache: PredictionCache) -> None:
+        """Compares the averaged weights with the best so far; after the last check, scores those kept in full."""
+        progress, verdict = self.progress, Verdict.of(evaluation, len(self.validation))
+        is_last = self.step == self.steps or self.ended != "finished"
+        is_kept, is_better = progress.peak.is_equalled_by(verdict, is_last=is_last), verdict.rank > progress.peak.rank
+        checks_since_best = 0 if is_better else progress.checks_since_best + 1
+        best = self._describe(evaluation, self.step) if is_kept else self.best
+        weights = self.learner.averaged.state_dict() if is_kept or not progress.best_weights else progress.best_weights
+        if is_last or checks_since_best == self.limits.patience:
+            if self.recipe.net.classes == 1:  # a check has all scores of several classes
+                final = self._evaluate(self.validation, BOUNDED, cache if is_kept else PredictionCache(), weights)
+                best = self._describe(final, best.step)
+            best.failures += self._first_check_findings(best.step)
+        if is_kept:
+            progress.keep(best, weights)
+        progress.best, progress.checks_since_best = best, checks_since_best
+        if is_better:
+            progress.peak = Peak.of(verdict)
+
+    def _describe(self, evaluation: AnyEvaluation, step: int) -> Best:
+        """Returns what to store of weights: their scores, threshold and findings."""
+        best = Best(
+            score=evaluation.score(),
+            step=step,
+            threshold=self.recipe.threshold,
+            scores={**defined(evaluation.summary())},
+            failures=evaluation.failures(),
+            warnings=evaluation.warnings(),
+        )
+        if isinstance(evaluation, Evaluation):
+            best.threshold = evaluation.threshold
+            best.plateau = [evaluation.plateau.low, evaluation.plateau.high]
+        return best
+
+    def _first_check_findings(self, step: int) -> list[str]:
+        """A finding if a training of several checks keeps the weights of the first one."""
+        first = int(self.progress.history[0]["step"]) if self.progress.history else self.step
+        return [first_check_finding(step, self.steps)] if step == first < self.step else []
+
+    @cached_property
+    def _measures(self) -> Measures:
+        """The scores that suit the held-out labels."""
+        samples, select = self.validation or self.stream.samples[:1], self.recipe.select
+        objective = choose_objective(samples, self.recipe.net.classes)[0] if select == "training_loss" else select
+        return Measures.suited_to(samples, objective, self.description.objects)
+
+    def _evaluate(
+        self, samples: list[Sample], effort: Effort, cache: PredictionCache, tensors: dict[str, Tensor]
+    ) -> AnyEvaluation:
+        """Scores weights on samples.
+
+        Raises:
+            TrainingError: Weights or probabilities are not finite.
+            KeyboardInterrupt: The training was asked to stop, between two images.
+        """
         weights = Weights(self.description, tensors, sha256="")
         engine = TorchEngine(weights.build_net(), str(self.machine.device), threshold=self.description.threshold)
+        measures = self._measures.in_checks if effort.quick else self._measures
 
         def show(sample: Sample, found: Any) -> None:
             self._stop_if_asked()
-            if sample in samples[:PICTURES]:
+            if effort.quick and sample in samples[:PICTURES]:
                 shown = picture(sample, found, self.recipe.net.classes)
                 self._curves.show(self.step, f"image, label, found/{sample.name}", shown)
 
-        evaluation = evaluate_net(Segmenter(weights, engine), samples, show)
+        evaluation = evaluate_net(Segmenter(weights, engine), samples, measures, show, effort, cache)
         if evaluation.broken or not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise TrainingError(self._no_numbers("the net's weights or predictions are not numbers"))
         return evaluation

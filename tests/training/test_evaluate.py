@@ -12,33 +12,46 @@ from training import evaluate
 from training.class_scores import Confusion
 from training.data import load_samples
 from training.distortions import DISTORTIONS
-from training.evaluation import evaluate_predictions
+from training.evaluation import defined, evaluate_predictions
 from training.label_scheme import LabelScheme
-from training.scores import score
+from training.scores import rand_and_information, segments
+from training.scoring.measures import Measures
+from training.scoring.objects import labelled_objects
+
+
+def v_rand(segmenter, sample, threshold):
+    return rand_and_information(
+        segments(segmenter.probabilities(sample.pixels)[0], threshold), labelled_objects(sample)
+    )[0]
 
 
 def test_json_is_the_scores_of_the_segmenters_probabilities(trained, cells_folder, capsys):
     weights = trained / "weights.safetensors"
-    assert evaluate.main(["--weights", str(weights), "--data", str(cells_folder), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    segmenter = Segmenter.load(weights)
-    samples = load_samples(cells_folder)
-    expected = [score(segmenter.probabilities(s.pixels)[0], s.foreground, 0.3) for s in samples]
-    for sample, scores in zip(samples, expected, strict=True):
-        assert told["images"][sample.name]["0.3"] == pytest.approx(vars(scores))
-    assert told["mean"]["0.3"]["v_rand"] == pytest.approx(sum(s.v_rand for s in expected) / len(expected))
-    best = max(told["mean"].values(), key=lambda scores: scores["v_rand"])
-    assert told["mean"][f"{told['best_threshold']:g}"]["v_rand"] == best["v_rand"]
+    options = ["--weights", str(weights), "--data", str(cells_folder), "--json", "--select", "v_rand"]
+    assert evaluate.main(options) == 0
+    printed = capsys.readouterr()
+    assert "scored by V_rand, because --select v_rand was given" in printed.err
+    told = json.loads(printed.out)
+    assert told["objective"] == "v_rand"
+    segmenter, samples = Segmenter.load(weights), load_samples(cells_folder)
+    expected = [v_rand(segmenter, sample, 0.3) for sample in samples]
+    for sample, score in zip(samples, expected, strict=True):
+        scores, found = told["images"][sample.name]["0.3"], segmenter.probabilities(sample.pixels)[0] >= np.float32(0.3)
+        assert scores["v_rand"] == pytest.approx(score)
+        overlap = np.count_nonzero(found & sample.foreground)
+        assert scores["dice"] == pytest.approx(2 * overlap / (found.sum() + sample.foreground.sum()))
+    assert told["all"]["0.3"]["v_rand"] == pytest.approx(sum(expected) / len(expected))
+    low, high = told["plateau"]
+    assert low <= told["best_threshold"] <= high
 
 
 def test_tta_is_scored_as_it_is_served(trained, cells_folder, capsys):
     weights = trained / "weights.safetensors"
-    options = ["--weights", str(weights), "--data", str(cells_folder), "--only", "1", "--json", "--tta", "4"]
-    assert evaluate.main(options) == 0
+    options = ["--weights", str(weights), "--data", str(cells_folder), "--only", "1", "--json", "--select", "v_rand"]
+    assert evaluate.main([*options, "--tta", "4"]) == 0
     told = json.loads(capsys.readouterr().out)["images"]["1"]["0.3"]
     [sample] = [sample for sample in load_samples(cells_folder) if sample.name == "1"]
-    probabilities = Segmenter.load(weights, tta=4).probabilities(sample.pixels)[0]
-    assert told == pytest.approx(vars(score(probabilities, sample.foreground, 0.3)))
+    assert told["v_rand"] == pytest.approx(v_rand(Segmenter.load(weights, tta=4), sample, 0.3))
 
 
 def test_table_and_sheet_of_chosen_images(trained, cells_folder, tmp_path, capsys):
@@ -46,7 +59,7 @@ def test_table_and_sheet_of_chosen_images(trained, cells_folder, tmp_path, capsy
     options = ["--weights", str(trained / "weights.safetensors"), "--only", "1", "4", "--sheet", str(sheet)]
     assert evaluate.main(["--data", str(cells_folder), *options]) == 0
     table = capsys.readouterr().out
-    assert [line.split()[0] for line in table.splitlines()[1:4]] == ["1", "4", "mean"]
+    assert [line.split()[0] for line in table.splitlines()[1:4]] == ["1", "4", "all"]
     assert decode_image(sheet.read_bytes()).shape == (2 * (96 + 4), 3 * 96)
 
 
@@ -62,7 +75,7 @@ def test_bad_input_is_one_line_and_exit_code_2(trained, cells_folder, capsys, op
 
 
 def test_ctrl_c_is_one_line(trained, cells_folder, monkeypatch, capsys):
-    monkeypatch.setattr(evaluate, "evaluate_net", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(evaluate, "evaluate_net", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     assert evaluate.main(["--data", str(cells_folder), "--weights", str(trained / "weights.safetensors")]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "evaluate: stopped, nothing is scored"
 
@@ -97,9 +110,11 @@ def test_given_probabilities_are_scored_like_those_of_weights(trained, cells_fol
     told = []
     for options in (["--weights", str(weights)], ["--probabilities", str(tmp_path)]):
         assert evaluate.main(["--data", str(cells_folder), "--json", *options]) == 0
-        told.append(json.loads(capsys.readouterr().out)["mean"])
+        told.append(json.loads(capsys.readouterr().out))
+    assert told[0]["objective"] == told[1]["objective"]
     for threshold in ("0.3", "0.5"):
-        assert told[0][threshold] == pytest.approx(told[1][threshold], abs=1e-3)
+        for score in ("dice", "pixel_error"):
+            assert told[0]["all"][threshold][score] == pytest.approx(told[1]["all"][threshold][score], abs=1e-3)
 
 
 @pytest.mark.parametrize("wrong", ["missing", "size"])
@@ -131,32 +146,57 @@ def test_a_package_is_scored_like_the_weights_in_it_but_not_written_to(trained, 
     assert package.read_bytes() == before
 
 
+def write_probabilities(cells_folder, folder, draw):
+    """Pictures of probabilities, one for each image, drawn from its foreground H x W bool."""
+    folder.mkdir()
+    for sample in load_samples(cells_folder):
+        picture = encode_png(to_probability_image(draw(sample.foreground).astype(np.float32)))
+        (folder / f"{sample.name}.png").write_bytes(picture)
+    return str(folder)
+
+
+def test_calibrating_on_results_that_ignore_the_image_stores_nothing(trained, cells_folder, tmp_path, capsys):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes((trained / "weights.safetensors").read_bytes())
+    before = weights.read_bytes()
+    drawn = write_probabilities(cells_folder, tmp_path / "white", np.ones_like)
+    options = ["--probabilities", drawn, "--data", str(cells_folder), "--calibrate", str(weights)]
+    assert evaluate.main(options) == 2
+    assert "nothing is stored, because everything is taken for foreground in all 6 images" in capsys.readouterr().err
+    assert weights.read_bytes() == before
+
+
 def test_calibrating_stores_the_best_threshold_and_its_scores(trained, cells_folder, tmp_path, capsys):
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes((trained / "weights.safetensors").read_bytes())
     before = load_weights(weights)
+    drawn = write_probabilities(cells_folder, tmp_path / "fair", lambda label: np.where(label, 0.7, 0.2))
     link = tmp_path / "link.safetensors"
     link.symlink_to(weights)
-    options = ["--weights", str(weights), "--calibrate", str(link), "--json"]
+    options = ["--probabilities", drawn, "--calibrate", str(link), "--json"]
     assert evaluate.main(["--data", str(cells_folder), *options]) == 0
     assert link.is_symlink()
     told, after = json.loads(capsys.readouterr().out), load_weights(weights)
     assert after.description.threshold == told["best_threshold"]
     stored = after.description.provenance["calibrated"]
     assert isinstance(stored, dict)
-    assert stored["v_rand"] == pytest.approx(told["mean"][f"{told['best_threshold']:g}"]["v_rand"])
+    assert stored["objective"] == told["objective"]
+    assert stored["score"] == pytest.approx(1)
+    assert stored["dice"] == pytest.approx(told["all"][f"{told['best_threshold']:g}"]["dice"])
     assert stored["images"] == 6
     assert after.description.provenance["reached"] == before.description.provenance["reached"]
     assert all((after.tensors[name] == tensor).all() for name, tensor in before.tensors.items())
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(0, "nowhere in any"), (1, "everywhere in every"), (np.nan, "numbers: 0, 1")]
+    ("value", "said"), [(0, "no foreground"), (1, "everything is taken"), (np.nan, "not all finite: 0, 1")]
 )
-def test_predictions_that_are_plainly_wrong_are_said(cells_folder, value, said):
+def test_predictions_that_are_plainly_wrong_are_failures(cells_folder, value, said):
     samples = load_samples(cells_folder)[:2]
-    evaluation = evaluate_predictions(lambda sample: np.full(sample.label.shape, value, np.float32), 0.5, samples)
-    assert said in evaluation.warning
+    evaluation = evaluate_predictions(
+        lambda sample: np.full(sample.label.shape, value, np.float32), 0.5, samples, Measures("dice")
+    )
+    assert said in evaluation.failures(0.5)[0]
 
 
 THREE = ("background", "cell", "nucleus")
@@ -169,9 +209,10 @@ def test_of_several_classes_json_has_each_classs_scores(trained_classes, classes
     segmenter, total = Segmenter.load(weights), Confusion(np.zeros((3, 3), np.int64))
     for sample in load_samples(classes_folder, LabelScheme(classes=3)):
         confusion = Confusion.of(segmenter.mask(sample.pixels), sample.label, 3)
-        assert told["images"][sample.name] == pytest.approx(confusion.scores())
+        assert told["images"][sample.name] == pytest.approx(defined(confusion.scores()))
         total += confusion
-    assert told["all"] == pytest.approx(total.scores())
+    assert told["all"] == pytest.approx(defined(total.scores()))
+    assert told["objective"] == "mean_dice"
     assert told["all"].keys() >= {"mean_dice", "pixel_error", "dice_0", "iou_0", "dice_2", "iou_2"}
 
 

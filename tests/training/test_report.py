@@ -22,7 +22,7 @@ from training.charts import draw_charts
 from training.class_scores import Confusion
 from training.data import DataError, Sample, load_samples
 from training.doubts import find_warnings
-from training.evaluation import ClassEvaluation, Evaluation, evaluate, evaluate_classes
+from training.evaluation import ClassEvaluation, Evaluation, ImageScores, evaluate, evaluate_classes
 from training.facts import Facts
 from training.label_scheme import LabelScheme
 from training.pictures import (
@@ -36,7 +36,10 @@ from training.pictures import (
 )
 from training.report import duration, render, write_report
 from training.run_folder import RunFolder, read_history
-from training.scores import THRESHOLDS, Scores
+from training.scores import THRESHOLDS
+from training.scoring.measures import BOUNDED, Measures, Structure
+from training.scoring.pixels import FINE, PixelCounts
+from training.scoring.tally import Plateau
 
 NASTY = "<script>alert('&')</script>\""
 
@@ -70,13 +73,13 @@ def history(steps: int = 5, **columns: float) -> list[dict[str, float]]:
 
 
 def evaluation(*v_rands: float, best: float = 0.5) -> Evaluation:
-    """Images named a, b, ... with a V_rand each, lower by 0.1 at all thresholds but the best."""
-    names = "abcdefghij"
-
-    def scores(v_rand: float, t: float) -> Scores:
-        return Scores(v_rand - (0 if t == best else 0.1), 0.8, 0.7, 0.6, 0.5, 0.4, pixel_error=0.05, foreground=0.7)
-
-    return Evaluation({name: {t: scores(v, t) for t in THRESHOLDS} for name, v in zip(names, v_rands, strict=False)})
+    """Images named a, b, ... with a V_rand each, lower by 0.1 at all thresholds but the best; Dice is 0.9."""
+    thresholds = sorted({*FINE, *THRESHOLDS})
+    hits, false_alarms = np.full(len(thresholds), 900), np.full(len(thresholds), 100)
+    counts = PixelCounts(tuple(thresholds), hits, false_alarms, foreground=1000, background=1000)
+    structures = [{t: Structure(v - (0 if t == best else 0.1), 0.8) for t in THRESHOLDS} for v in v_rands]
+    images = {name: ImageScores(counts, 10.0, each) for name, each in zip("abcdefghij", structures, strict=False)}
+    return Evaluation(Measures("v_rand", segments=True, matches=False), images, Plateau(best, best), 0.3)
 
 
 def facts(**changed) -> Facts:
@@ -106,16 +109,16 @@ def test_of_a_real_training_the_numbers_are_those_of_evaluate(folder, cells_fold
     samples = load_samples(cells_folder)[-3:]
     segmenter = Segmenter.load(folder.weights)
     threshold = segmenter.description.threshold
-    expected = evaluate(segmenter, samples)
+    expected = evaluate(segmenter, samples, Measures.suited_to(samples, "dice"), effort=BOUNDED)
 
     page = Page(write_report(folder, samples, segmenter).read_text())
 
-    assert f"V_rand {expected.mean(threshold).v_rand:.4f} on 3 held-out images" in page.text
+    assert f"{expected.scores(threshold)['dice']:.4f} on 3 held-out images" in page.text
     assert f"step {segmenter.description.provenance['reached']['step']} of 4" in page.text  # type: ignore[index, call-overload]  # JSON
     for at in THRESHOLDS:
-        assert f"{expected.mean(at).dice:.4f} {expected.mean(at).iou:.4f}".replace(" ", "") in page.text
-    for scores in expected.images.values():
-        assert f"{scores[threshold].v_info:.4f}" in page.text
+        assert f"{expected.scores(at)['dice']:.4f}" in page.text
+    for name in expected.images:
+        assert f"{name}{expected.image_scores(name, threshold)['dice']:.4f}" in page.text
     assert json.loads((folder.path / "config.json").read_text())["command"] in page.text
     assert f"SEGMENT_WEIGHTS={folder.weights} python -m app" in page.text
 
@@ -149,11 +152,11 @@ def test_names_are_escaped_wherever_they_come_from():
     shown = Sample(NASTY, np.zeros((20, 30), np.uint8), np.ones((20, 30), np.uint8))
     scores = evaluation(0.9)
     nasty = facts(
-        evaluation=Evaluation({NASTY: scores.images["a"]}),
+        evaluation=replace(scores, images={NASTY: scores.images["a"]}),
         config={"command": NASTY, "training_images": [NASTY], "recipe": {NASTY: NASTY}},
     )
     pictures = draw_pictures(shown, np.ones((20, 30), np.float32), 0.5)
-    html = render(nasty, [report.Shown(1, NASTY, scores.images["a"][0.5], pictures)])
+    html = render(nasty, [report.Shown(1, NASTY, scores.image_scores("a", 0.5), pictures)])
     page = Page(html)
     assert "<script" not in html
     assert page.text.count(NASTY) >= 5
@@ -162,10 +165,12 @@ def test_names_are_escaped_wherever_they_come_from():
 
 def test_worst_image_first_and_both_ends_have_pictures(cells_folder, folder):
     samples = load_samples(cells_folder)
-    scored = facts(evaluation=evaluate(Segmenter.load(folder.weights), samples))
-    v_rands = [vars(scores)["v_rand"] for _, scores in scored.ranked]
-    assert v_rands == sorted(v_rands)
-    shown = report.show_extremes(scored, samples, Segmenter.load(folder.weights))
+    segmenter = Segmenter.load(folder.weights)
+    evaluated = evaluate(segmenter, samples, Measures("dice", matches=False))
+    scored = facts(evaluation=evaluated, description=segmenter.description)
+    dice = [scores["dice"] for _, scores in evaluated.ranked(segmenter.description.threshold)]
+    assert dice == sorted(dice)
+    shown = report.show_extremes(scored, samples, segmenter)
     assert [entry.rank for entry in shown] == [1, 2, 5, 6]
     assert [entry.name for entry in shown] == [scored.ranked[rank - 1][0] for rank in (1, 2, 5, 6)]
     html = render(scored, shown)
@@ -191,20 +196,35 @@ def test_nothing_to_warn_of_is_no_warning():
     [
         ({"evaluation": None}, "No images were held out"),
         ({"steps": 90}, "stopped, its last check was at step 50 of 90: The same command with --resume"),
+        ({"kept": 10}, "best weights are those of the first check, step 10 of 50"),
+        ({"evaluation": evaluation(0.3, 0.3, 0.3)}, "V_rand 0.300 is not better than that of a mask"),
         ({"history": history()[::-1]}, "loss did not fall"),
         ({"evaluation": evaluation(0.9)}, "Only 1 image was held out"),
         ({"evaluation": evaluation(0.9, 0.9)}, "Only 2 images were held out"),
-        ({"evaluation": evaluation(0.9, 0.9, 0.9, best=0.1)}, "highest at 0.1, the edge"),
-        ({"evaluation": evaluation(0.9, 0.9, 0.9, best=0.3)}, "higher by 0.100 than at the stored one, 0.5"),
+        ({"evaluation": evaluation(0.9, 0.9, 0.9, best=0.3)}, "higher by 0.100 than at the stored threshold 0.5"),
     ],
 )
 def test_warnings(changed, said):
     assert said in " ".join(find_warnings(facts(**changed)))
 
 
-def test_weights_that_separate_nothing_are_warned_of():
-    flat = {t: Scores(0.1, 0.0, 0.9, 0.8, 0.0, 0.0, pixel_error=0.2, foreground=0.9) for t in THRESHOLDS}
-    assert "tell no objects apart" in " ".join(find_warnings(facts(evaluation=Evaluation(dict.fromkeys("abc", flat)))))
+def test_a_stored_threshold_at_the_edge_is_warned_of():
+    at_the_edge = facts().description.model_copy(update={"threshold": 0.1})
+    found = find_warnings(facts(description=at_the_edge, evaluation=evaluation(0.9, 0.9, 0.9, best=0.1)))
+    assert "The threshold 0.1 is at the edge" in " ".join(found)
+
+
+def test_a_result_no_better_than_a_constant_mask_is_no_headline():
+    page = Page(render(facts(evaluation=evaluation(0.31, 0.3, 0.29)), []))
+    headline = page.text.index("Do not use these weights yet")
+    finding = page.text.index("V_rand 0.300 is not better than that of a mask that is all foreground, 0.300.")
+    assert headline < finding < page.text.index("V_rand is 0.3000 on 3 held-out images")
+
+
+def test_a_good_result_is_the_headline():
+    text = Page(render(facts(), [])).text
+    assert "V_rand 0.8000 on 3 held-out images" in text
+    assert "Do not use" not in text
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(7.6, "8 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
@@ -218,7 +238,7 @@ def test_the_serving_command_quotes_the_path():
 
 @pytest.mark.parametrize("steps", [1, 5, 100])
 def test_charts_are_svg_in_the_pages_colours_with_the_kept_step(steps):
-    scores = {"v_rand": 0.9, "v_info": 0.8, "dice": 0.7, "iou": 0.6, "pixel_error": 0.05}
+    scores = {"v_rand": 0.9, "v_info": 0.8, "dice": 0.7, "iou": 0.6}
     charts = draw_charts(history(steps, **scores), kept=10)
     assert len(charts) == 4
     for chart in charts:
@@ -323,7 +343,7 @@ def test_without_data_it_is_that_of_the_training(trained, tmp_path):
     pages = [Page((folder / "report.html").read_text()) for folder in (trained, tmp_path / "run")]
     first, again = (page.text.partition(" held-out image")[0] for page in pages)
     assert again == first
-    assert "V_rand" in again
+    assert "Dice" in again
 
 
 def test_an_earlier_report_is_put_aside_with_its_training(folder):
@@ -349,7 +369,7 @@ def test_of_several_classes_the_page_has_each_classs_scores_and_colours(trained_
     total = evaluate_classes(
         Segmenter.load(tmp_path / "run/weights.safetensors"), load_samples(classes_folder, LabelScheme(classes=3))[-2:]
     ).total
-    assert f"Mean Dice {total.mean_dice:.4f} on 2 held-out images" in page.text
+    assert f"Mean Dice is {total.mean_dice:.4f} on 2 held-out images" in page.text
     for index, name in enumerate(("background", "cell", "nucleus")):
         assert f"{name}{total.dice(index):.4f}{total.iou(index):.4f}" in page.text
         assert f"{name} (higher is better)" in page.text
@@ -380,6 +400,7 @@ def test_classes_are_drawn_in_their_colours_and_only_errors_are_coloured_in_the_
 
 def test_a_class_that_no_held_out_label_has_is_warned_of():
     description = facts().description.model_copy(update={"labels": {0: "background", 1: "cell", 2: "nucleus"}})
-    confusion = Confusion.of(np.array([[0, 1]], np.uint8), np.array([[0, 1]], np.uint8), 3)
+    label = np.repeat(np.array([[0, 1]], np.uint8), 50, axis=1)
+    confusion = Confusion.of(label, label, 3)
     told = find_warnings(facts(description=description, evaluation=ClassEvaluation(dict.fromkeys("abc", confusion))))
     assert told == ["No held-out label has any nucleus: how well that is found is unknown."]

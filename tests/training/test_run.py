@@ -49,7 +49,8 @@ def test_weights_describe_themselves_and_segment(trained):
 def test_history_config_curves_and_checkpoint_lie_beside_them(trained):
     (row,) = csv.DictReader((trained / "history.csv").read_text().splitlines())
     assert row["step"] == "4"
-    assert 0 <= float(row["v_rand"]) <= 1
+    assert 0 <= float(row["dice"]) <= 1
+    assert float(row["validation_loss"]) > 0
     assert json.loads((trained / "config.json").read_text())["recipe"]["net"]["width"] == 4
     assert list((trained / "tensorboard").glob("events*"))
     assert (trained / "checkpoint.pt").stat().st_size > 0
@@ -103,6 +104,8 @@ def test_what_would_be_ignored_or_cannot_work_is_refused_before_anything_is_move
         (["--name", "my net"], "--name my net: "),
         (["--patience", "2", "--val-fraction", "0"], "--patience needs held-out images"),
         (["--threshold", "0.7"], "--threshold is for --val-fraction 0"),
+        (["--select", "dice", "--val-fraction", "0"], "--select chooses weights by held-out images"),
+        (["--select", "mean_dice"], "--select mean_dice: these labels can be scored by v_rand or objects or dice only"),
         (["--recipe", "tutorial", "--crop", "32"], "the tutorial recipe takes whole images"),
         (["--crop", "16", "--batch", "1"], "16 x 16 pixels are too few"),
     ):
@@ -297,7 +300,10 @@ def test_without_held_out_images_the_last_weights_are_kept_with_the_given_thresh
     assert run.main([*options, "--threshold", "0.7"]) == 0
     description = load_weights(tmp_path / "weights.safetensors").description
     assert description.threshold == 0.7
-    assert description.provenance["reached"] == {"step": 4, "steps": 4, "scores": None}
+    reached = description.provenance["reached"]
+    assert isinstance(reached, dict)
+    assert {name: reached[name] for name in ("step", "steps", "scores")} == {"step": 4, "steps": 4, "scores": None}
+    assert "objective" not in reached
     assert "nothing is known of how good they are" in capsys.readouterr().out
     assert (tmp_path / "report.html").exists()
 

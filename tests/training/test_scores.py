@@ -1,30 +1,25 @@
-"""Cases worked by hand, from the definition in Arganda-Carreras et al. 2015."""
+"""V_rand and V_info, worked by hand from the definition in Arganda-Carreras et al. 2015."""
 
 import math
 
 import numpy as np
 import pytest
 
-from training.scores import rand_and_information, score, segments
+from training.scores import nearest_segments, rand_and_information, segments, v_rand_of_one_segment
 
-TWO = np.array([[True, True, False, True, True]])  # two segments of two pixels
+TWO = np.array([[1, 1, 0, 2, 2]], np.int32)  # two objects of two pixels
 
 
 def test_the_label_itself_scores_1():
     assert rand_and_information(np.array([[1, 1, 9, 2, 2]]), TWO) == (1.0, pytest.approx(1.0))
 
 
-def test_two_segments_merged_into_one():
-    # p_ij = 1/2, 1/2; s = 1; t = 1/2, 1/2: V_rand = 2 * 1/2 / (1 + 1/2); the merged one tells nothing
+def test_two_objects_merged_into_one_segment():
+    # p_ij = 1/2, 1/2; s = 1; t = 1/2, 1/2: V_rand = 2 * 1/2 / (1 + 1/2); one segment has no information
     v_rand, v_info = rand_and_information(np.array([[1, 1, 1, 1, 1]]), TWO)
     assert v_rand == pytest.approx(2 / 3)
     assert v_info == pytest.approx(0)
-
-
-def test_one_segment_split_in_halves():
-    v_rand, v_info = rand_and_information(np.array([[1, 1, 2, 2]]), np.ones((1, 4), bool))
-    assert v_rand == pytest.approx(2 / 3)
-    assert v_info == pytest.approx(0)
+    assert v_rand_of_one_segment([TWO]) == pytest.approx(2 / 3)
 
 
 def test_a_shifted_border():
@@ -36,14 +31,21 @@ def test_a_shifted_border():
 
 
 def test_background_of_the_label_does_not_count():
-    label = np.array([[True, True, False, False]])
-    assert rand_and_information(np.array([[1, 1, 2, 3]]), label)[0] == 1.0
+    label = np.array([[1, 2, 0, 0]], np.int32)
+    assert rand_and_information(np.array([[1, 2, 2, 3]]), label)[0] == 1.0
+
+
+@pytest.mark.parametrize("label", [np.zeros((2, 2), np.int32), np.ones((2, 2), np.int32)])
+def test_a_label_with_nothing_to_keep_apart_has_no_score(label):
+    assert np.isnan(rand_and_information(np.ones((2, 2), np.int64), label)).all()
+    assert math.isnan(v_rand_of_one_segment([label]))
 
 
 def test_segments_touching_at_a_corner_are_two():
     corner = np.array([[0.9, 0.1], [0.1, 0.9]], np.float32)
-    found = segments(corner, 0.5)
-    assert found[0, 0] != found[1, 1]
+    for divide in (segments, nearest_segments):
+        found = divide(corner, 0.5)
+        assert found[0, 0] != found[1, 1]
 
 
 def test_segments_grow_until_single_pixel_lines_are_left():
@@ -56,16 +58,20 @@ def test_segments_grow_until_single_pixel_lines_are_left():
     assert len({*line, found[0, 0], found[0, 20]}) == len(line) + 2, "each line pixel is a segment of its own"
 
 
-def test_without_foreground_every_pixel_is_alone():
-    assert len(np.unique(segments(np.zeros((4, 5), np.float32), 0.5))) == 20
+def test_nearest_segments_grow_to_the_middle_between_objects():
+    probabilities = np.ones((7, 22), np.float32)
+    probabilities[:, 9:13] = 0.2
+    found = nearest_segments(probabilities, 0.5)
+    assert (found[:, :11] == found[0, 0]).all()
+    assert (found[:, 11:] == found[0, 21]).all()
+    assert found[0, 0] != found[0, 21]
 
 
-def test_a_label_without_foreground_scores_1():
-    assert rand_and_information(np.ones((2, 2), np.int64), np.zeros((2, 2), bool)) == (1.0, 1.0)
+@pytest.mark.parametrize("divide", [segments, nearest_segments])
+def test_without_foreground_every_pixel_is_a_segment(divide):
+    assert len(np.unique(divide(np.zeros((4, 5), np.float32), 0.5))) == 20
 
 
-def test_pixel_scores_are_worked_by_hand():
-    label = np.array([[True, True, False, False]])
-    scores = score(np.array([[0.9, 0.2, 0.9, 0.1]], np.float32), label, 0.5)
-    assert (scores.dice, scores.iou, scores.pixel_error) == (0.5, pytest.approx(1 / 3), 0.5)
-    assert (scores.background_dice, scores.background_iou, scores.foreground) == (0.5, pytest.approx(1 / 3), 0.5)
+def test_a_probability_equal_to_the_threshold_is_foreground_as_in_the_service():
+    probabilities = np.full((1, 3), 0.3, np.float32)
+    assert len(np.unique(segments(probabilities, 0.3))) == 1
