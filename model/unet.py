@@ -232,7 +232,7 @@ class ProbabilityUNet(UNet):
         twin.load_state_dict(net.state_dict(), assign=True)
         return twin.eval()
 
-    def forward(self, x: Tensor, crops: list[Crop] | None = None) -> Tensor:
-        """`crops`: as in `UNet.forward`."""
-        logits = super().forward(x, crops)
+    def forward(self, x: Tensor, crops: list[Crop] | None = None, *, upsampled: bool = True) -> Tensor:
+        """Computes probabilities, N x K x H x W. The arguments are those of `UNet.forward`."""
+        logits = super().forward(x, crops, upsampled=upsampled)
         return logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid()

@@ -66,12 +66,14 @@ class Sample:
     @property
     def foreground(self) -> NDArray[np.bool_]:
         """H x W bool, True where the label names any class except 0, the background."""
-        return (self.label > 0) & (self.label != IGNORED)
+        foreground: NDArray[np.bool_] = (self.label > 0) & (self.label != IGNORED)
+        return foreground
 
     @property
     def counted(self) -> NDArray[np.bool_]:
         """H x W bool, True where the label says what the pixel is, False where it is `IGNORED`."""
-        return self.label != IGNORED
+        counted: NDArray[np.bool_] = self.label != IGNORED
+        return counted
 
 
 def load_samples(folder: Path, scheme: LabelScheme = MASKS) -> list[Sample]:

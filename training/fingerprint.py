@@ -128,6 +128,6 @@ def _grey(sample: Sample) -> NDArray[np.float64]:
     return normalised
 
 
-def _top_minus_bottom(values: NDArray[np.generic]) -> float:
+def _top_minus_bottom(values: NDArray[np.float64] | NDArray[np.bool_]) -> float:
     half = max(1, len(values) // 2)
     return float(np.mean(values[:half], dtype=np.float64) - np.mean(values[-half:], dtype=np.float64))

@@ -3,6 +3,7 @@ import torch
 
 from training.batches import SampleStream, make_loader
 from training.data import Sample, load_samples
+from training.planner import GENTLE
 from training.recipe import DEFAULT, TUTORIAL
 
 SMALL = DEFAULT.model_copy(update={"crop": 32, "batch": 2})
@@ -57,7 +58,7 @@ def test_crops_are_no_larger_than_the_images_and_targets_have_the_scale_of_the_n
 def test_crops_around_the_foreground_contain_it():
     label = np.zeros((256, 256), np.uint8)
     label[200:204, 40:44] = 1
-    still = SMALL.augmentation.model_copy(update={"scale": 1, "elastic": 0, "rotation": 0})
+    still = GENTLE.model_copy(update={"scale": 1, "elastic": 0, "rotation": 0})
     recipe = SMALL.model_copy(update={"augmentation": still, "border_weight": 0, "foreground_crops": 1.0})
     around = SampleStream([Sample("a", label * 200, label)], recipe, seed=0)
     anywhere = SampleStream([Sample("a", label * 200, label)], recipe.model_copy(update={"foreground_crops": 0}), 0)

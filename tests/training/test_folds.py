@@ -16,6 +16,8 @@ from training.machine import Machine
 from training.recipe import Recipe
 from training.report import write_report
 from training.run_folder import RunFolder
+from training.scoring.measures import Measures
+from training.scoring.objective import choose_objective
 
 FOLDED = ["--width", "4", "--steps", "4", "--batch", "2", "--workers", "0", "--crop", "32", "--folds", "2"]
 
@@ -35,12 +37,15 @@ def test_out_of_fold_scores_are_those_of_weights_that_have_not_seen_the_image(fo
     held = [part.read_config()["validation_images"] for part in parts]
     assert sorted(held[0] + held[1]) == sorted(samples)
     by_name = {name: Segmenter.load(part.weights) for part, names in zip(parts, held, strict=True) for name in names}
+    everything = list(samples.values())
+    objective, _ = choose_objective(everything, classes=1)
+    measures = Measures.suited_to(everything, objective, load_weights(parts[0].weights).description.objects)
     expected = evaluate_predictions(
-        lambda sample: by_name[sample.name].probabilities(sample.pixels)[0], 0.5, list(samples.values())
+        lambda sample: by_name[sample.name].probabilities(sample.pixels)[0], 0.5, everything, measures
     )
     stored = json.loads((folded / "folds/scores.json").read_text())
-    assert stored["summary"]["score"] == pytest.approx(expected.measure)
-    assert stored["summary"]["threshold"] == expected.best_threshold
+    assert stored["summary"]["score"] == pytest.approx(expected.score())
+    assert stored["summary"]["threshold"] == expected.threshold
     assert sorted(stored["images"]) == sorted(samples)
 
 
