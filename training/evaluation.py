@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.engines.engine import Array
-from model.segmenter import ImageTask, Piece, Segmenter, to_mask
+from model.mask import to_mask
+from model.segmenter import ImageTask, Piece, Segmenter
 from model.tiles import Tile
 from training.class_scores import ClassMap, Confusion
 from training.data import Sample
@@ -424,7 +425,7 @@ def evaluate_predictions(
         numbers, label = np.nan_to_num(probabilities), foreground_of(sample)
         counts = PixelCounts.of(numbers, label, sample.counted, thresholds)
         images[sample.name] = ImageScores(counts, cross_entropy(numbers, label, sample.counted))
-        seen(sample, probabilities)
+        seen(sample, numbers)
 
     def add_structures(chosen: list[Sample], at: Iterable[float], which: Measures) -> None:
         for sample in chosen:

@@ -295,7 +295,7 @@ def _machine(
     if not state or state.get("processes", 1) != processes.count:
         parts = max(parts, memory.choose_parts(recipe, height, width, device, arguments.workers, processes))
     machine = Machine(device, arguments.workers, parts, arguments.compile, processes, arguments.sync_batch_norm)
-    side = 2**recipe.net.depth
+    side = recipe.net.stride
     if machine.fewest_normalised(recipe.batch) == 1 and max(height, width) <= side:
         raise DataError(
             f"{width} x {height} pixels are too few for a net of depth {recipe.net.depth} and one image at a time: its "

@@ -95,7 +95,7 @@ def image_bytes(recipe: Recipe, height: int, width: int, device: torch.device) -
     Tried on a part of the image: activations are proportional to the pixels. Of two images less of one, for the copies
     of the weights in bfloat16 that autograd keeps as well are there once.
     """
-    side = 8 * 2**recipe.net.depth
+    side = 8 * recipe.net.stride
     learner = Learner(recipe, 1, Machine(device), seed=0)
     kept = [_kept_bytes(learner, torch.zeros(count, recipe.net.in_channels, side, side)) for count in (1, 2)]
     return float(PEAK * (kept[1] - kept[0]) * height * width / side**2)

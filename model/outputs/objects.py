@@ -4,15 +4,16 @@ Shape letters: K classes, H height, W width.
 """
 
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.engines.engine import Array
-from model.segmenter import to_mask
-from model.weights_file import Description, Objects
+from model.mask import to_mask
+
+if TYPE_CHECKING:
+    from model.weights_file import Description, Objects  # loads torch, which looking for objects does without
 
 Ids = NDArray[np.int32]
 """H x W: 0 is background, 1, 2, ... are the objects, without gaps."""
@@ -21,7 +22,7 @@ FULL_LEVEL = 255
 """The level of probability 1.0."""
 
 
-def render_objects(probabilities: Array, threshold: float, objects: Objects) -> NDArray[np.uint8]:
+def render_objects(probabilities: NDArray[np.float32], threshold: float, objects: "Objects") -> NDArray[np.uint8]:
     """Keep what `find_objects` needs of a tile. Each pixel depends only on its own probabilities.
 
     Args:
@@ -45,7 +46,7 @@ def mask_of(rendered: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return rendered[0] if rendered.ndim == 3 else rendered
 
 
-def find_objects(rendered: NDArray[np.uint8], description: Description) -> Ids:
+def find_objects(rendered: NDArray[np.uint8], description: "Description") -> Ids:
     """Turn a whole image, as `render_objects` kept it, into objects, as the weights file's `objects` field says."""
     mask = mask_of(rendered)
     if description.objects == "interiors":

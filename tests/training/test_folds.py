@@ -62,8 +62,8 @@ def test_final_weights_are_trained_on_all_images_and_name_the_score(folded, cell
 
 def test_report_of_the_final_weights_names_the_out_of_fold_score(folded):
     page = write_report(RunFolder(folded, resume=True), []).read_text()
-    score = json.loads((folded / "folds/scores.json").read_text())["summary"]["score"]
-    assert f"V_rand {score:.4f} out of fold (6 images, 2 folds)" in page
+    summary = json.loads((folded / "folds/scores.json").read_text())["summary"]
+    assert f"{summary['measure']} {summary['score']:.4f} out of fold (6 images, 2 folds)" in page
     assert "No images were held out" not in page
 
 
