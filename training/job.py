@@ -289,7 +289,7 @@ def _machine(
     processes: Processes,
     state: State | None,
 ) -> Machine:
-    """Raises DataError, TooLittleMemory."""
+    """The device and how a batch is computed on it. Raises DataError, TooLittleMemory."""
     height, width = _input_size(recipe, training)
     parts: int = state["parts"] if state else 1  # a resumed training goes on as it began, if it fits other processes
     if not state or state.get("processes", 1) != processes.count:
@@ -298,8 +298,8 @@ def _machine(
     side = recipe.net.stride
     if machine.fewest_normalised(recipe.batch) == 1 and max(height, width) <= side:
         raise DataError(
-            f"{width} x {height} pixels are too few for a net of depth {recipe.net.depth} and one image at a time: its "
-            f"lowest level would be a single pixel; more than {side} pixels on a side, or a --batch of 2, will do"
+            f"{width} x {height} pixels are too few to train on one image at a time: the net's lowest level would be a "
+            f"single pixel; use more than {side} pixels on a side (--crop), or a --batch of at least 2"
         )
     return machine
 

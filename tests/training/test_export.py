@@ -15,7 +15,7 @@ from model.images import decode_image
 from model.preprocessing import Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig
-from model.weights_file import Description, WeightsError, load_weights, save_weights
+from model.weights_file import Description, Weights, WeightsError, load_weights, save_weights
 from training import export
 from training.data import load_samples
 from training.export import FORMATS, main
@@ -190,6 +190,13 @@ def test_windows_for_calibration_come_from_all_over_the_images(weights_file: Pat
     assert all(window.ndim == 4 and max(window.shape) <= WINDOW for window in windows)
     assert len({window.tobytes() for window in windows}) == len(windows)
     assert len(calibration_windows(weights, cells_folder / "image")) == len(windows)
+
+
+def test_windows_for_calibration_are_larger_if_the_halo_needs_it(cells_folder: Path):
+    net = UNet(UNetConfig(width=1, downsampling=4))
+    described = Description(name="coarse", architecture=net.config, preprocessing=Preprocessing())
+    windows = calibration_windows(Weights(described, net.state_dict(), "0" * 64), cells_folder)
+    assert all(side % 64 == 0 for window in windows for side in window.shape[2:])
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from model.weights_file import METADATA_KEY, Weights
 from training.data import load_images
 from training.exports import parity
 
-# Windows of this side are what the ranges of the activations are found on; so many of them, from all over the images.
+# Side in pixels (if two halos fit) and number of the windows on which the ranges of the activations are measured.
 WINDOW, WINDOWS = 512, 48
 
 
@@ -71,8 +71,9 @@ def write_int8(weights: Weights, folder: Path, path: Path) -> list[str]:
 
 
 def calibration_windows(weights: Weights, folder: Path) -> list[Array]:
-    """1 x C x H x W, preprocessed: windows from all over the folder's images. Raises DataError, ValueError."""
-    tasks = [ImageTask(pixels, weights.description, WINDOW) for pixels in load_images(folder, WINDOWS)]
+    """Windows from all over the folder's images, preprocessed, 1 x C x H x W float32. Raises DataError, ValueError."""
+    side = max(WINDOW, 3 * weights.description.architecture.halo)
+    tasks = [ImageTask(pixels, weights.description, side) for pixels in load_images(folder, WINDOWS)]
     places = [(task, tile) for task in tasks for tile in task.tiles]
     chosen = np.linspace(0, len(places) - 1, min(WINDOWS, len(places))).round().astype(int)
     return [places[index][0].cut(places[index][1]).to_input()[None] for index in chosen]
