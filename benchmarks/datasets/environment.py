@@ -1,4 +1,4 @@
-"""What the peers need and this project does not: a virtual environment with MONAI, and Pytorch-UNet's program.
+"""Creates the peers' requirements: a virtual environment with MONAI, and a clone of Pytorch-UNet.
 
 Both are created when they are first needed. Nothing is installed into this project's own environment.
 """

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -72,9 +73,9 @@ def _write(path: Path, pixels: Pixels) -> None:
 
 def _arranged(pixels: Pixels, *, coloured: bool) -> Pixels:
     """H x W or H x W x C -> H x W x 3 if `coloured`, else H x W; an alpha channel is dropped."""
-    stacked = np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels
-    arranged: Pixels = stacked[:, :, :3] if coloured else stacked[:, :, 0]
-    return arranged
+    if not coloured:
+        return pixels if pixels.ndim == 2 else pixels[:, :, 0]
+    return cast(Pixels, np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels[:, :, :3])
 
 
 def _is_coloured(pixels: Pixels) -> bool:

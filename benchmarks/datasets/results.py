@@ -22,7 +22,7 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Trial:
-    """What tells one training from the others; a trial with a result is not repeated.
+    """Identifies one training; a trial that has a result is not repeated.
 
     Attributes:
         set: Name of the set.
@@ -45,10 +45,10 @@ class Result:
 
     Attributes:
         trial: Which training.
-        kind: What the set's labels ask for.
+        kind: Kind of the set's labels.
         scores: See `scoring.all_scores`.
         reachable: See `scoring.reachable`.
-        training: What is known of the training: `trainers.Trained` as a dictionary, and numbers of images.
+        training: `trainers.Trained` as a dictionary, and the numbers of training and test images.
         machine: Chip, cores, load and versions.
     """
 

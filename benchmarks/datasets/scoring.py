@@ -27,7 +27,7 @@ HEADLINE: dict[Kind, str] = {"mask": "dice", "membranes": "v_rand", "instances":
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a trainer's net found in one image.
+    """The result of a trainer's net for one image.
 
     Attributes:
         mask: H x W class indices, uint8; 1 is the foreground of a single class.
@@ -61,7 +61,7 @@ def all_scores(task: Task, truths: Sequence[Truth], found: Sequence[Found], thre
     """The scores that suit the task.
 
     Args:
-        task: What the labels ask for.
+        task: The task that the labels set.
         truths: The labels of the test images.
         found: The results for the same images.
         threshold: The probability from which on the trainer takes a pixel for foreground.
@@ -86,7 +86,7 @@ def all_scores(task: Task, truths: Sequence[Truth], found: Sequence[Found], thre
 def reachable(
     task: Task, truths: Sequence[Truth], found: Sequence[Found], scores: dict[str, float]
 ) -> Reachable | None:
-    """What another threshold could have given, by Dice or V_rand; None for several classes, which have no threshold."""
+    """Finds the best threshold by Dice or V_rand; returns None for several classes, which have no threshold."""
     if task.kind == "classes":
         return None
     if task.kind == "membranes":
@@ -134,7 +134,7 @@ def _confusion(truth: Truth, mask: NDArray[np.uint8], classes: int) -> Confusion
 
 
 def _dice(task: Task, confusion: Confusion) -> float:
-    """Of the foreground (1 if there is none and none was found), or the mean over the labelled classes."""
+    """Dice of the foreground (1 if there is none and none was found), or the mean over the labelled classes."""
     if task.kind == "classes":
         return _mean([confusion.dice(index) for index in confusion.labelled])
     dice = confusion.dice(1)
@@ -148,7 +148,7 @@ def _dice_at(task: Task, truths: Sequence[Truth], found: Sequence[Found], thresh
 
 
 def _v_rand(truths: Sequence[Truth], found: Sequence[Found], threshold: float) -> float:
-    """The mean over the images."""
+    """Mean V_rand over the images at one threshold."""
     pairs = zip(truths, found, strict=True)
     return _mean([score(_probabilities(result), truth.label == 1, threshold).v_rand for truth, result in pairs])
 

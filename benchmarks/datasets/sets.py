@@ -55,7 +55,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class KnownSet:
-    """What the benchmark knows of a public data set.
+    """The benchmark's knowledge of a public data set.
 
     Attributes:
         choose_test: Chooses the names of the test images.
@@ -156,7 +156,7 @@ def _pairs(folder: Path) -> list[Pair]:
     labels = {path.stem: path for path in images_in(folder / LABELS)}
     images = images_in(folder / IMAGES)
     if alone := [path.name for path in images if path.stem not in labels]:
-        raise SetError(f"{folder}: no label for {len(alone)} image(s), the first of which is {alone[0]}")
+        raise SetError(f"{folder}: no label for {len(alone)} image(s), for example {alone[0]}")
     return [Pair(path.stem, path, labels[path.stem]) for path in images]
 
 

@@ -45,8 +45,8 @@ class Order:
 
     Attributes:
         parts: The set's folders.
-        kind: What the set's labels ask for.
-        known: What the benchmark knows of the set.
+        kind: Kind of the set's labels.
+        known: The benchmark's knowledge of the set.
         out: Empty folder for all results.
         minutes: Wall-clock time from the start of the command to its weights.
         seed: Seed of the training.
@@ -64,7 +64,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Trained:
-    """What is known of a finished training.
+    """Facts about a finished training.
 
     Attributes:
         seconds: Wall-clock time of the training command.
@@ -97,18 +97,24 @@ class Trainer(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class Ours:
-    """This project's commands as a user types them: `training.run` and `model.predict`."""
+    """This project's commands as a user types them: `training.run` and `model.predict`.
+
+    `options`: further options of `training.run`. A comparison has none.
+    """
+
+    options: tuple[str, ...] = ()
 
     def train(self, order: Order) -> Trained:
-        """Trains with no options; with those of `KnownSet.options` only if the labels are refused without."""
-        options: tuple[str, ...] = ()
+        """Trains; adds `KnownSet.options` only if the command refuses the labels without them. Raises TrainerFailed."""
+        options = self.options
         try:
             seconds, cpu_seconds = self._run(order, options)
         except _Refused:
             if not order.known.options:
                 raise
-            options = order.known.options
+            options += order.known.options
             seconds, cpu_seconds = self._run(order, options)
         description = load_weights(order.out / WEIGHTS).description
         steps = int(read_history(order.out / HISTORY)[-1]["step"])

@@ -41,14 +41,14 @@ class Truth:
 
 @dataclass(frozen=True)
 class Task:
-    """What the labels of a set ask for. `classes`: number of classes, the background and a void class included."""
+    """The task that a set's labels pose. `classes`: number of classes, including the background and a void class."""
 
     kind: Kind
     classes: int
 
 
 def task_of(images: ImageSet) -> Task:
-    """Finds out from all labels of a set what they ask for.
+    """Recognises the task from all labels of a set.
 
     Two values are a mask, 16 bits are object ids, and anything else is class indices.
     """

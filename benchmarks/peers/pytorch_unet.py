@@ -1,4 +1,4 @@
-"""Trains Pytorch-UNet (github.com/milesial/Pytorch-UNet) as its own `train.py` does, for a given time.
+"""Trains Pytorch-UNet (github.com/milesial/Pytorch-UNet) as its own `train.py` does, within a given time.
 
 Pytorch-UNet is licensed under the GPL and not part of this project.
 `--source` names a copy of its repository, whose modules this script imports.

@@ -60,7 +60,7 @@ class Training:
 
     @property
     def is_over(self) -> bool:
-        """Whether the time given to the training has passed."""
+        """True when the time given to the training has passed."""
         return time.time() >= self.until
 
     def record(self, *, steps: int, kept_step: int, package: str = "") -> None:

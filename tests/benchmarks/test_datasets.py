@@ -13,13 +13,14 @@ from benchmarks.datasets.parts import write_parts
 from benchmarks.datasets.results import Result, ResultsFile, Trial, table
 from benchmarks.datasets.scoring import Found, Reachable, all_scores, object_scores, reachable
 from benchmarks.datasets.sets import SetError, find_sets, polyp_sequences, split, street_drive
-from benchmarks.datasets.trainers import Order, Trained, TrainerFailed
+from benchmarks.datasets.trainers import Order, Ours, Trained, TrainerFailed
 from benchmarks.datasets.truth import Task, Truth, read_truths, task_of
 from model.images import decode_image, encode_png
 from training.data import IGNORED
 
 MASK, INSTANCES, CLASSES = Task("mask", 2), Task("instances", 2), Task("classes", 4)
 SIDE = 32
+SMALL = ("--width", "4", "--batch", "2", "--crop", "32", "--workers", "0")
 
 
 def write_set(folder: Path, names: Sequence[str], label: NDArray[np.uint8] | NDArray[np.uint16]) -> Path:
@@ -276,6 +277,19 @@ def test_number_of_training_images_can_be_limited(cracks: Path, tmp_path: Path, 
     run_trials([trial], {"cracks": split(cracks)}, {"ours": Copying()}, results, options)
     training = results.read()[0].training
     assert (training["training_images"], training["test_images"]) == (2, 20)
+
+
+def test_own_commands_train_and_segment_instances(tmp_path: Path, options: Options, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    ids = square(1, np.uint16)
+    ids[26:30, 4:20], ids[2:6, 4:20] = 2, 3
+    folder = write_set(tmp_path / "nuclei", [f"{number}" for number in range(36)], ids)
+    results, trial = ResultsFile(tmp_path / "results.jsonl"), Trial("nuclei", "ours", 3, 0.02)
+    assert run_trials([trial], {"nuclei": split(folder)}, {"ours": Ours(SMALL)}, results, options)
+    [found] = results.read()
+    assert found.training["steps"] > 0
+    assert found.training["test_images"] == 32
+    assert set(found.scores) == {"dice", "dice_per_image", "f1", "mean_f1"}
 
 
 def result(trial: Trial, dice: float, ratio: float = 0.9) -> Result:
