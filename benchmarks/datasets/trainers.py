@@ -32,7 +32,7 @@ from training.run_folder import HISTORY, WEIGHTS, read_history
 
 _REFUSED = 2  # the exit code of `training.run` for data or options that it does not take
 _LOG_LINES = 15
-_PATIENCE_S = 300.0  # added to twice the given time before a training counts as stuck
+_PATIENCE_S = 300.0  # added to twice the given time before a training is killed
 
 
 class TrainerFailed(RuntimeError):
@@ -237,7 +237,7 @@ def _call(
     used, started = _cpu_seconds_of_children(), time.monotonic()
     with log.open("wb") as file:
         try:
-            status: int | str = subprocess.run(
+            status: int | None = subprocess.run(
                 [python, "-m", *command],
                 cwd=ROOT,
                 env=environment,
@@ -247,11 +247,12 @@ def _call(
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired:
-            status = f"none after {limit_s:.0f} s"
-    if status:
+            status = None
+    if status != 0:
+        ended = f"not finished after {limit_s:.0f} s" if status is None else f"exit code {status}"
         lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
         kind = _Refused if status == _REFUSED else TrainerFailed
-        raise kind("\n  ".join([f"{' '.join(command)}: exit code {status}", *lines]))
+        raise kind("\n  ".join([f"{' '.join(command)}: {ended}", *lines]))
     return time.monotonic() - started, _cpu_seconds_of_children() - used
 
 
