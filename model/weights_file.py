@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -18,14 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
+from model.outputs.objects import ObjectRule, Objects
 from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
 from model.whole_file import write_whole
 
 if TYPE_CHECKING:
     import openvino
-
-Objects: TypeAlias = Literal["regions", "interiors", "seeds"]
 
 METADATA_KEY = "description"
 
@@ -50,9 +49,7 @@ class Description(BaseModel):
 
     Attributes:
         threshold: Probability from which a pixel is foreground (nets of one class).
-        objects: How a mask becomes objects. "regions": connected components of the mask. "interiors": connected
-            components of the mask, grown until lines of one pixel separate them, for nets whose background is borders.
-            "seeds": connected components of the mask, split where they hold several seeds.
+        objects: How a mask becomes objects, see `ObjectRule`. "interiors" suits nets whose background is borders.
         seed_threshold: Probability from which a pixel belongs to a seed; only with "seeds", which needs it.
         labels: The meaning of the mask's values.
         provenance: Data, recipe, command, commit and scores, for people to read.
@@ -88,6 +85,11 @@ class Description(BaseModel):
         elif self.architecture.classes > 1:
             raise ValueError(f'objects "seeds" is for one class; the net has {self.architecture.classes}')
         return self
+
+    @property
+    def object_rule(self) -> ObjectRule:
+        """How the mask becomes objects."""
+        return ObjectRule(self.objects, self.seed_threshold)
 
     def to_metadata(self) -> dict[str, str]:
         """One entry, for safetensors writes several in random order, and the same weights are to be the same file."""

@@ -7,7 +7,9 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import get_args
 
+from model.outputs.objects import Objects
 from training.data import DataError
 from training.label_scheme import LABEL_FORMATS, LabelScheme, name_classes, parse_colour
 from training.run_folder import RunFolder
@@ -51,8 +53,8 @@ def _check_labels(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         name_classes(classes, arguments.labels)  # says now, before the data are read, if they are too many or too few
     except ValueError as error:
         parser.error(str(error))
-    if classes > 1 and arguments.objects == "interiors":
-        parser.error("--objects interiors is for one class: borders are a class of their own among several")
+    if classes > 1 and arguments.objects in ("interiors", "seeds"):
+        parser.error(f"--objects {arguments.objects} is for one class; of several classes, objects are regions")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -155,9 +157,10 @@ def _add_labels(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--objects",
-        choices=("regions", "interiors"),
-        help="what the service counts as objects: regions of foreground, or interiors grown until borders are lines "
-        "(default: interiors if the labels' background is a thin net)",
+        choices=get_args(Objects),
+        help="how a mask becomes objects: its regions, regions grown until lines separate them (interiors), or regions "
+        "split between seeds of high probability (default: interiors if the labels' background is a thin net, seeds "
+        "for instance labels, else regions)",
     )
     parser.add_argument(
         "--labels",

@@ -9,10 +9,11 @@ import copy
 import json
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from pydantic import JsonValue
 
 from model.segmenter import Segmenter
@@ -116,7 +117,7 @@ def _scored(path: Path, folds: list[Fold], device: str, objective: Objective) ->
 
     Returns:
         `count` of folds, number of `images`, name of the `measure`, its `score`, all `scores`, and, of one class, the
-        best `threshold`.
+        best `threshold`, and the median of the folds' `seed_threshold` if objects have seeds.
     """
     if path.exists():
         return cast(dict[str, JsonValue], json.loads(path.read_text())["summary"])
@@ -139,11 +140,15 @@ def _score(folds: list[Fold], device: str, objective: Objective) -> tuple[dict[s
         evaluation = ClassEvaluation(images, broken=tuple(name for part in parts for name in part.broken))
         details = evaluation.to_json()
     else:
-        measures = Measures.suited_to(samples, objective, description.objects)
+        rules = [segmenter.description.object_rule for segmenter in segmenters.values()]
+        seeds = [rule.seed_threshold for rule in rules if rule.seed_threshold is not None]
+        rule = replace(rules[0], seed_threshold=float(np.median(seeds))) if seeds else rules[0]
+        measures = Measures.suited_to(samples, objective, rule)
         evaluation = evaluate_predictions(
             lambda sample: segmenters[sample.name].probabilities(sample.pixels)[0], _NEUTRAL, samples, measures
         )
         details, found = evaluation.to_json(_NEUTRAL), {"threshold": evaluation.threshold}
+        found |= {"seed_threshold": rule.seed_threshold} if seeds else {}
     summary: dict[str, JsonValue] = {
         "count": len(folds),
         "images": len(samples),

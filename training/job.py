@@ -12,8 +12,9 @@ from pydantic import JsonValue, ValidationError
 
 from model.engines.engine import EngineError
 from model.engines.pytorch import choose_device
+from model.outputs.objects import ObjectRule, Objects
 from model.segmenter import Segmenter
-from model.weights_file import Objects, Weights, WeightsError
+from model.weights_file import Weights, WeightsError
 from training import init_trial, memory, pace
 from training.batches import crop_shape
 from training.checkpoints import Checkpoints, State
@@ -31,6 +32,7 @@ from training.provenance import configuration, describe, today
 from training.recipe import Recipe
 from training.run_folder import RunFolder
 from training.scoring.objective import OBJECTIVE_NAMES, Objective, resolve_objective
+from training.seed_threshold import DEFAULT as DEFAULT_SEED_THRESHOLD
 from training.trainer import Limits, Trainer, TrainingError
 
 Train = Callable[[argparse.Namespace, list[Sample], Processes], int]
@@ -141,7 +143,7 @@ def prepare(
     images = {"training": len(split.training), "validation": len(split.validation)}
     begun = state["trained"] if state else today()
     notes = {**(part.notes if part else {}), **({"init": record} if record else {})}
-    description = describe(arguments, recipe, images, _objects(arguments, samples, init), init, begun, notes)
+    description = describe(arguments, recipe, images, _object_rule(arguments, samples, init, notes), init, begun, notes)
     seconds = 60 * arguments.minutes * init_trial.share_left(record) if arguments.minutes else math.inf
     opened = part.folder if part else None
     trainer = Trainer(
@@ -340,12 +342,34 @@ def _checkpoint(path: Path) -> State | None:
     return state
 
 
-def _objects(arguments: argparse.Namespace, samples: list[Sample], init: Weights | None) -> Objects:
-    """What the service is to count: as asked for, as the weights to start from say, or what the labels look like."""
-    known: Objects | None = arguments.objects or (init.description.objects if init else None)
-    if known:
-        return known
-    return "interiors" if arguments.scheme.classes == 1 and background_is_borders(samples) else "regions"
+def _object_rule(
+    arguments: argparse.Namespace, samples: list[Sample], init: Weights | None, notes: Mapping[str, JsonValue]
+) -> ObjectRule:
+    """Returns how masks become objects: as `--objects` or the weights to start from say, or as suits the labels.
+
+    The seed threshold is the one that folds have found, that of the weights to start from, or a default, until
+    held-out images choose a better one.
+    """
+    asked: Objects | None = arguments.objects
+    started = init.description.object_rule if init else None
+    if started and asked in (None, started.kind):
+        rule = started
+    else:
+        rule = ObjectRule(asked or _suitable_objects(samples, arguments.scheme.classes))
+    if rule.kind != "seeds":
+        return rule
+    folds = notes.get("folds")
+    found = folds.get("seed_threshold") if isinstance(folds, dict) else None
+    known = found if isinstance(found, float) else rule.seed_threshold
+    return replace(rule, seed_threshold=known or DEFAULT_SEED_THRESHOLD)
+
+
+def _suitable_objects(samples: list[Sample], classes: int) -> Objects:
+    if classes > 1:
+        return "regions"
+    if background_is_borders(samples):
+        return "interiors"
+    return "seeds" if any(sample.ids is not None for sample in samples) else "regions"
 
 
 def _introduction(trainer: Trainer, split: HoldOut, init: Weights | None) -> str:

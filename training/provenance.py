@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from pydantic import JsonValue, ValidationError
 
-from model.weights_file import Description, Objects, Weights
+from model.outputs.objects import ObjectRule
+from model.weights_file import Description, Weights
 from training.data import DataError
 from training.label_scheme import name_classes
 from training.options import first_problem
@@ -28,7 +29,7 @@ def describe(
     arguments: argparse.Namespace,
     recipe: Recipe,
     images: dict[str, int],
-    objects: Objects,
+    rule: ObjectRule,
     init: Weights | None,
     begun: str,
     notes: Mapping[str, JsonValue],
@@ -39,7 +40,7 @@ def describe(
         arguments: The command line's options.
         recipe: The recipe of the training.
         images: Number of images to train on ("training") and held out ("validation").
-        objects: What the service counts as objects.
+        rule: How masks become objects.
         init: Weights whose label names are kept unless `--labels` names others.
         begun: Day on which the training began, which a resumed training keeps.
         notes: More entries of the provenance.
@@ -62,7 +63,8 @@ def describe(
             architecture=recipe.net,
             preprocessing=recipe.preprocessing,
             threshold=recipe.threshold,
-            objects=objects,
+            objects=rule.kind,
+            seed_threshold=rule.seed_threshold,
             labels=known or name_classes(recipe.net.classes, arguments.labels),
             provenance={**provenance, **notes},
         )

@@ -74,7 +74,7 @@ def write_report(folder: RunFolder, samples: list[Sample], segmenter: Segmenter 
     config = folder.read_config()
     evaluation = None
     if segmenter and samples:
-        measures = Measures.suited_to(samples, _objective(config, samples, segmenter), description.objects)
+        measures = Measures.suited_to(samples, _objective(config, samples, segmenter), description.object_rule)
         evaluation = evaluate_net(segmenter, samples, measures, effort=BOUNDED)
     facts = Facts(
         config=config,

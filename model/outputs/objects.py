@@ -1,58 +1,73 @@
-"""Objects: how probabilities become ids. Every output that shows, counts or outlines objects calls `find_objects`.
+"""Objects: how masks and probabilities become ids, for every output that shows, counts or outlines objects.
 
-Shape letters: K classes, H height, W width.
+Shape letters: H height, W width.
 """
 
+from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.mask import to_mask
-
-if TYPE_CHECKING:
-    from model.weights_file import Description, Objects  # loads torch, which looking for objects does without
-
 Ids = NDArray[np.int32]
 """H x W: 0 is background, 1, 2, ... are the objects, without gaps."""
+
+Objects: TypeAlias = Literal["regions", "interiors", "seeds"]
 
 FULL_LEVEL = 255
 """The level of probability 1.0."""
 
 
-def render_objects(probabilities: NDArray[np.float32], threshold: float, objects: "Objects") -> NDArray[np.uint8]:
-    """Keep what `find_objects` needs of a tile. Each pixel depends only on its own probabilities.
+@dataclass(frozen=True)
+class ObjectRule:
+    """How a mask becomes objects.
+
+    Attributes:
+        kind: "regions": connected components of the mask. "interiors": connected components of the mask, grown until
+            lines of one pixel separate them. "seeds": connected components of the mask, split where they hold several
+            seeds.
+        seed_threshold: Probability from which a pixel belongs to a seed; used by "seeds", which splits nothing if it
+            is None.
+    """
+
+    kind: Objects = "regions"
+    seed_threshold: float | None = None
+
+
+REGIONS = ObjectRule()
+
+
+def with_levels(mask: NDArray[np.uint8], probabilities: NDArray[np.float32], rule: ObjectRule) -> NDArray[np.uint8]:
+    """Keep what `find_objects` needs of a tile. Each pixel depends only on its own values.
 
     Args:
-        probabilities: K x H x W float32 in 0..1.
-        threshold: The probability from which a pixel is foreground; ignored if K > 1.
-        objects: How the weights file turns masks into objects.
+        mask: H x W, 0 = background.
+        probabilities: H x W in 0..1, of the foreground.
+        rule: How the mask becomes objects.
 
     Returns:
-        H x W uint8, the mask, if objects are regions of the mask. Otherwise 2 x H x W uint8: the mask, and the
-        foreground's probability in levels of 1/255.
+        The mask if objects are regions of the mask. Otherwise 2 x H x W: the mask, and the probabilities in levels of
+        1/255.
     """
-    mask = to_mask(probabilities, threshold)
-    if objects == "regions":
+    if rule.kind == "regions":
         return mask
-    levels = np.rint(probabilities[0] * np.float32(FULL_LEVEL)).astype(np.uint8)
-    return np.stack([mask, levels])
+    return np.stack([mask, np.rint(probabilities * np.float32(FULL_LEVEL)).astype(np.uint8)])
 
 
-def mask_of(rendered: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the mask, H x W, of what `render_objects` kept."""
-    return rendered[0] if rendered.ndim == 3 else rendered
+def mask_of(kept: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the mask, H x W, of what `with_levels` kept."""
+    return kept[0] if kept.ndim == 3 else kept
 
 
-def find_objects(rendered: NDArray[np.uint8], description: "Description") -> Ids:
-    """Turn a whole image, as `render_objects` kept it, into objects, as the weights file's `objects` field says."""
-    mask = mask_of(rendered)
-    if description.objects == "interiors":
-        return thin_borders(find_regions(mask), FULL_LEVEL - rendered[1])
-    if description.objects == "seeds" and description.seed_threshold is not None:
-        return split_regions(mask, rendered[1], description.seed_threshold)
+def find_objects(kept: NDArray[np.uint8], rule: ObjectRule) -> Ids:
+    """Turn a whole image, as `with_levels` kept it, into objects."""
+    mask = mask_of(kept)
+    if rule.kind == "interiors":
+        return thin_borders(find_regions(mask), FULL_LEVEL - kept[1])
+    if rule.kind == "seeds" and rule.seed_threshold is not None:
+        return split_regions(mask, kept[1], rule.seed_threshold)
     return find_regions(mask)
 
 

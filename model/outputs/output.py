@@ -17,7 +17,7 @@ from model.images import encode_png, encode_tiff, to_probability_image
 from model.mask import to_mask
 from model.outputs.coco import annotations
 from model.outputs.geojson import feature_collection
-from model.outputs.objects import Ids, find_objects, mask_of, render_objects
+from model.outputs.objects import Ids, ObjectRule, find_objects, mask_of, with_levels
 from model.outputs.overlay import draw_overlay
 from model.preprocessing import Pixels
 from model.segmenter import Render
@@ -62,14 +62,14 @@ def renderer(wanted: Wanted, description: Description) -> Render:
     """Return the function that keeps what an output needs of a tile. The function can be pickled.
 
     Tiles are rendered as they are computed, so a request never holds the probabilities of its whole image. A tile
-    becomes one class's probability (uint16, 65535 = 1.0), the mask (uint8), or what `render_objects` keeps.
+    becomes one class's probability (uint16, 65535 = 1.0), the mask (uint8), or what `with_levels` keeps.
     """
     threshold = description.threshold if wanted.threshold is None else wanted.threshold
     if wanted.output == "probability":
         return partial(_probability, class_index=wanted.class_index)
     if wanted.output == "mask":
         return partial(to_mask, threshold=threshold)
-    return partial(render_objects, threshold=threshold, objects=description.objects)
+    return partial(_mask_and_levels, threshold=threshold, rule=description.object_rule)
 
 
 def to_file(
@@ -101,15 +101,19 @@ def _probability(probabilities: Array, class_index: int) -> NDArray[np.uint16]:
     return to_probability_image(probabilities[class_index])
 
 
+def _mask_and_levels(probabilities: Array, threshold: float, rule: ObjectRule) -> NDArray[np.uint8]:
+    return with_levels(to_mask(probabilities, threshold), probabilities[0], rule)
+
+
 def _objects(description: Description, rendered: Sequence[NDArray[Any]]) -> list[tuple[Ids, NDArray[np.uint8]]]:
     """Return the ids and the mask of each page."""
-    return [(find_objects(page, description), mask_of(page)) for page in rendered]
+    return [(find_objects(page, description.object_rule), mask_of(page)) for page in rendered]
 
 
 def _picture(wanted: Wanted, description: Description, image: Pixels, rendered: NDArray[Any]) -> Pixels:
     if wanted.output in ("mask", "probability"):
         return cast(Pixels, rendered)
-    ids = find_objects(rendered, description)
+    ids = find_objects(rendered, description.object_rule)
     if wanted.output == "overlay":
         return draw_overlay(image, ids, mask_of(rendered))
     if ids.max(initial=0) > MOST_OBJECTS:

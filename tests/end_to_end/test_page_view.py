@@ -11,10 +11,9 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from model.images import encode_tiff
-from model.outputs.objects import find_objects, render_objects
-from model.preprocessing import Pixels, Preprocessing
-from model.unet import UNetConfig
-from model.weights_file import Description, Objects
+from model.outputs.objects import ObjectRule, Objects, find_objects, with_levels
+from model.preprocessing import Pixels
+from model.segmenter import to_mask
 from tests.end_to_end.browser import (
     ask,
     expect_figures,
@@ -151,13 +150,14 @@ def test_page_counts_the_objects_that_the_service_finds(
         const { objectAreas } = await import(new URL("static/objects.js", document.baseURI));
         return [...objectAreas(Uint16Array.from(probabilities), width, level, rule)];
     }"""
-    rule = {"objects": objects, "seed_threshold": seed_threshold}
-    description = Description(name="x", architecture=UNetConfig(), preprocessing=Preprocessing(), **rule)
+    rule = ObjectRule(objects, seed_threshold)
     noise = np.random.default_rng(0).random((90, 71), np.float32)
     smooth: Any = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 1.5), None, 0, 1, cv2.NORM_MINMAX)  # type: ignore[call-overload]
-    ids = find_objects(render_objects(smooth[None], 0.55, objects), description)
+    ids = find_objects(with_levels(to_mask(smooth[None], 0.55), smooth, rule), rule)
     stored = np.rint(smooth * 65535).astype(int).ravel().tolist()
-    found = np.array(page.evaluate(read, [stored, 71, round(0.55 * 65535), rule]))
+    found = np.array(
+        page.evaluate(read, [stored, 71, round(0.55 * 65535), {"objects": objects, "seed_threshold": seed_threshold}])
+    )
     areas = np.bincount(ids.ravel())[1:]
     assert len(found) == len(areas) > 20
     # where several pixels are as likely, the two watersheds may reach them in another order

@@ -9,12 +9,12 @@ from rasterio.features import rasterize
 
 from model.engines.engine import Array
 from model.images import decode_image, decode_pages
-from model.outputs.objects import find_regions
+from model.outputs.objects import Objects, find_regions
 from model.outputs.output import MOST_OBJECTS, OUTPUTS, File, Output, OutputError, Wanted, renderer, to_file
 from model.outputs.overlay import draw_overlay
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
-from model.weights_file import Description, Objects
+from model.weights_file import Description
 
 # pycocotools hands numpy arrays of the kind before numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
