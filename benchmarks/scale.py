@@ -37,8 +37,7 @@ from benchmarks.simulation import HALO, MEGA, Cluster, Costs, Outcome, Simulatio
 from model.engines.choice import bundled_weights, choose, make_engine
 from model.engines.pytorch import chip
 from model.images import decode_image, encode_png
-from model.mask import to_mask
-from model.segmenter import TILE, Segmenter
+from model.segmenter import TILE, Segmenter, to_mask
 from model.weights_file import load_weights
 from tests.end_to_end.cluster import Cluster as Running
 from tests.end_to_end.cluster import cluster

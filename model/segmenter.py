@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from model.engines.choice import bundled_weights, choose, make_engine
 from model.engines.engine import Array, Engine
 from model.engines.tta import TTAEngine
-from model.mask import to_mask
 from model.preprocessing import FULL_SCALE, Affine, Values
 from model.tiles import Tile, cut_window, plan_tiles
 from model.weights_file import Description, Weights, load_weights
@@ -170,3 +169,20 @@ class Segmenter:
         """H x W uint8: 0 and 255, or the class index of a net of several. `threshold`: 0..1, or the stored one."""
         chosen = self.description.threshold if threshold is None else threshold
         return self.render(image, lambda probabilities: to_mask(probabilities, chosen))
+
+
+def to_mask(probabilities: Array, threshold: float) -> NDArray[np.uint8]:
+    """Thresholds probabilities, or picks the most probable class.
+
+    Args:
+        probabilities: K x H x W float32 in 0..1.
+        threshold: The probability from which a pixel is foreground, 0..1; ignored if K > 1.
+
+    Returns:
+        H x W uint8. For one class 255 is foreground and 0 is background; for several classes the class index.
+    """
+    if probabilities.shape[0] > 1:
+        index: NDArray[np.uint8] = probabilities.argmax(axis=0).astype(np.uint8)
+        return index
+    mask: NDArray[np.uint8] = (probabilities[0] >= np.float32(threshold)).view(np.uint8) * np.uint8(255)
+    return mask

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.engines.engine import Array
-from model.mask import to_mask
-from model.segmenter import ImageTask, Piece, Segmenter
+from model.segmenter import ImageTask, Piece, Segmenter, to_mask
 from model.tiles import Tile
 from training.class_scores import ClassMap, Confusion
 from training.data import Sample

@@ -22,9 +22,8 @@ from app.pipeline import make_tasks
 from app.service import Service
 from app.upload import Upload
 from model.images import encode_png
-from model.mask import to_mask
 from model.preprocessing import Values
-from model.segmenter import ImageTask, Render, as_they_are
+from model.segmenter import ImageTask, Render, as_they_are, to_mask
 from model.tiff_pages import MAX_PAGES
 
 

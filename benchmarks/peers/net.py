@@ -8,8 +8,7 @@ from app.settings import load_settings
 from model.engines.choice import make_engine
 from model.engines.engine import Array
 from model.images import encode_png
-from model.mask import to_mask
-from model.segmenter import Segmenter
+from model.segmenter import Segmenter, to_mask
 
 
 def address() -> tuple[str, int]:

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from model.engines.engine import Array
 from model.images import encode_png, encode_tiff, to_probability_image
-from model.mask import to_mask
 from model.outputs.coco import annotations
 from model.outputs.geojson import feature_collection
 from model.outputs.objects import Ids, ObjectRule, find_objects, mask_of, with_levels
 from model.outputs.overlay import draw_overlay
 from model.preprocessing import Pixels
-from model.segmenter import Render
+from model.segmenter import Render, to_mask
 from model.weights_file import Description
 
 Output: TypeAlias = Literal["mask", "probability", "instances", "overlay", "geojson", "coco"]

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from model.engines.engine import EngineError
-from model.mask import to_mask
-from model.segmenter import Segmenter
+from model.segmenter import Segmenter, to_mask
 from model.weights_file import WeightsError
 
 # Depth 2 has a grid of 4 and a halo of 28 or 24, so that small images have many tiles

@@ -14,8 +14,7 @@ from pydantic import JsonValue
 
 from model.engines.engine import Array
 from model.engines.openvino import OpenVinoEngine, read_graph, resampling, to_graph
-from model.mask import to_mask
-from model.segmenter import ImageTask
+from model.segmenter import ImageTask, to_mask
 from model.weights_file import METADATA_KEY, Weights
 from training.data import load_images
 from training.exports import parity
