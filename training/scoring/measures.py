@@ -11,7 +11,7 @@ import numpy as np
 
 from training.data import Sample
 from training.inspection import background_is_borders, foreground_is_thin
-from training.scores import THRESHOLDS, nearest_segments, rand_and_information, segments
+from training.scores import THRESHOLDS, nearest_segments, rand_and_information, segments, single_out_lines
 from training.scoring.centrelines import Centrelines
 from training.scoring.objective import Objective
 from training.scoring.objects import Matches, find_objects, foreground_of, labelled_objects, match_objects
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 PIXEL_COLUMNS = ("dice", "image_dice", "iou", "precision", "recall", "pixel_error", "foreground")
 
 # Pixels of held-out images whose objects and lines are scored at each check.
-QUICK_PIXELS = 2e6
-# Pixels whose V_rand is computed at nine thresholds at the end of a training. A watershed takes 0.7 s a megapixel.
-SEGMENT_PIXELS = 1.5e6
+QUICK_PIXELS = 1e6
+# Pixels whose V_rand is computed at five thresholds at the end of a training. A watershed takes 0.7 s a megapixel.
+SEGMENT_PIXELS = 0.8e6
 # Pixels whose objects are matched at nine thresholds at the end of a training, at 0.03 s a megapixel and threshold.
 OBJECT_PIXELS = 20e6
 
@@ -39,7 +39,7 @@ class Effort:
         object_pixels: Pixels of the images whose objects choose the threshold, if the object score is the objective.
         pixels: Pixels of the images whose slow scores are computed at the best and the stored threshold.
         quick: V_rand grows segments to the nearest pixel instead of by a watershed, and only the best threshold counts.
-        around: The object score is tried at this threshold and its two neighbours; None: at all of `THRESHOLDS`.
+        around: Slow scores are tried at this threshold and its two neighbours only; None for no such limit.
     """
 
     segment_pixels: float = math.inf
@@ -53,9 +53,10 @@ class Effort:
         return self.segment_pixels if objective == "v_rand" else self.object_pixels
 
     def thresholds(self, objective: Objective) -> list[float]:
-        """Returns the thresholds that a slow objective is tried at."""
-        if objective == "v_rand" or self.around is None:
-            return list(THRESHOLDS)
+        """Returns the thresholds that a slow objective is tried at: all, every second one, or three."""
+        if self.around is None:
+            is_bounded = objective == "v_rand" and math.isfinite(self.segment_pixels)
+            return list(THRESHOLDS[::2] if is_bounded else THRESHOLDS)
         distances = [abs(threshold - self.around) for threshold in THRESHOLDS]
         nearest = distances.index(min(distances))
         return list(THRESHOLDS[max(0, nearest - 1) : nearest + 2])
@@ -157,14 +158,16 @@ def measure_structure(
 ) -> Structure:
     """Scores objects and lines of one image, probabilities H x W, at one threshold."""
     v_rand = v_info = math.nan
-    labelled = labelled_objects(sample) if measures.segments or measures.matches else None
-    if measures.segments and labelled is not None:
-        divide = nearest_segments if is_quick else segments
-        v_rand, v_info = rand_and_information(divide(probabilities, threshold), labelled)
-    matches = lines = None
-    if measures.matches and labelled is not None:
+    matches = lines = found = None
+    if measures.matches:
         found = find_objects(probabilities, threshold, measures.objects)
-        matches = match_objects(found, labelled, sample.counted)
+        matches = match_objects(found, labelled_objects(sample), sample.counted)
+    if measures.segments:
+        if found is not None and measures.objects == "interiors":
+            proposal = single_out_lines(found)  # the same watershed, not computed twice
+        else:
+            proposal = (nearest_segments if is_quick else segments)(probabilities, threshold)
+        v_rand, v_info = rand_and_information(proposal, labelled_objects(sample))
     if measures.centrelines:
         lines = Centrelines.of((probabilities >= np.float32(threshold)) & sample.counted, foreground_of(sample))
     return Structure(v_rand, v_info, matches, lines)

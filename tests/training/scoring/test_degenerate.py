@@ -22,12 +22,12 @@ Draw = Callable[[np.random.Generator], np.ndarray]
 def _blob(rng: np.random.Generator) -> np.ndarray:
     rows, columns = np.mgrid[:SIDE, :SIDE]
     row, column = rng.integers(12, 36, 2)
-    return np.hypot(rows - row, columns - column) < rng.integers(5, 10)
+    return np.asarray(np.hypot(rows - row, columns - column) < rng.integers(5, 10))
 
 
 def _discs(rng: np.random.Generator) -> np.ndarray:
     rows, columns = np.mgrid[:SIDE, :SIDE] % 16 - 8
-    return np.hypot(rows, columns) < rng.integers(4, 7)
+    return np.asarray(np.hypot(rows, columns) < rng.integers(4, 7))
 
 
 def _cells(rng: np.random.Generator) -> np.ndarray:
