@@ -424,7 +424,7 @@ def evaluate_predictions(
         numbers, label = np.nan_to_num(probabilities), foreground_of(sample)
         counts = PixelCounts.of(numbers, label, sample.counted, thresholds)
         images[sample.name] = ImageScores(counts, cross_entropy(numbers, label, sample.counted))
-        seen(sample, probabilities)
+        seen(sample, numbers)
 
     def add_structures(chosen: list[Sample], at: Iterable[float], which: Measures) -> None:
         for sample in chosen:
