@@ -138,6 +138,7 @@ async def describe_model(request: Request) -> dict[str, Any]:
         "threshold": description.threshold,
         "labels": description.labels,
         "objects": description.objects,
+        "seed_threshold": description.seed_threshold,
         "engine": engine.name,
         "device": engine.device,
         "precision": engine.precision,

@@ -73,8 +73,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--widths", type=int, nargs="+", default=[], help="random nets of these widths on torch, too")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if arguments.repeats < 1 or any(side % 16 or side < 16 for side in arguments.sides):
-        parser.error("--repeats must be at least 1, --sides multiples of 16")
+    grid = UNetConfig().grid
+    if arguments.repeats < 1 or any(side % grid or side < grid for side in arguments.sides):
+        parser.error(f"--repeats must be at least 1, --sides multiples of {grid}")
     try:
         choose_device(arguments.device)
     except EngineError as error:

@@ -29,8 +29,9 @@ from model.engines.pytorch import chip, choose_device, choose_precision
 from model.segmenter import Segmenter
 from model.weights_file import Description
 from training.batches import SampleStream
-from training.data import DataError, Sample, load_samples, split_samples
+from training.data import DataError, Sample, load_samples
 from training.evaluation import evaluate
+from training.holdout import split_samples
 from training.learner import Learner
 from training.machine import Machine
 from training.memory import keep_freed

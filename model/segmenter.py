@@ -172,7 +172,15 @@ class Segmenter:
 
 
 def to_mask(probabilities: Array, threshold: float) -> NDArray[np.uint8]:
-    """K x H x W in 0..1 -> H x W uint8: 255 where p >= threshold, else 0; for K > 1 the likeliest class's index."""
+    """Thresholds probabilities, or picks the most probable class.
+
+    Args:
+        probabilities: K x H x W float32 in 0..1.
+        threshold: The probability from which a pixel is foreground, 0..1; ignored if K > 1.
+
+    Returns:
+        H x W uint8. For one class 255 is foreground and 0 is background; for several classes the class index.
+    """
     if probabilities.shape[0] > 1:
         index: NDArray[np.uint8] = probabilities.argmax(axis=0).astype(np.uint8)
         return index

@@ -125,31 +125,48 @@ def _round_up(pixels: int, grid: int) -> int:
     return -(-pixels // grid) * grid
 
 
-def decoder_crops(
-    kept: tuple[tuple[int, int], tuple[int, int]], shape: tuple[int, int], depth: int
-) -> NDArray[np.int64]:
-    """Where a net's decoder can be cropped so that the rows and columns `kept` of a window of `shape` stay right.
+def decoder_crops(kept: Window, shape: tuple[int, int], depth: int, downsampling: int = 1) -> NDArray[np.int64]:
+    """Crops of a net's decoder that leave the rows and columns `kept` of a window unchanged.
 
-    Returns (2 x depth + 1) x 2 x 2: [first, end) by axis, in pixels of the map that is cropped. For each level, full
-    resolution first, the encoder's map, then the upsampled one from below; last, the net's output.
+    The two 3 x 3 convolutions of a level look 2 pixels around their output, and bilinear upsampling looks 1 pixel
+    around. A crop that ends at an edge of the window treats the edge as the whole window does.
 
-    Each level's two 3 x 3 convolutions look 2 pixels around what is wanted of them, bilinear upsampling 1; where a crop
-    ends at the window's edge, that edge is treated as ever.
+    Args:
+        kept: Rows and columns of the window whose logits are needed.
+        shape: Height and width of the window, multiples of the net's grid.
+        depth: The net's depth.
+        downsampling: The net's `UNetConfig.downsampling`.
+
+    Returns:
+        M x 2 x 2 int64: [first, end) by axis, in pixels of the map that is cropped. For each level, finest first, the
+        crop of the encoder's map, then that of the upsampled map from below. Next is the crop of the logits, and for
+        `downsampling` > 1 that of the upsampled logits, so M is 2 x depth + 1 or 2 x depth + 2.
     """
-    spans = [_joined(*axis, depth) for axis in zip(kept, shape, strict=True)]
+    logits = [_before_upsampling(*axis, downsampling) for axis in zip(kept, shape, strict=True)]
+    spans = [_joined(ends, size // downsampling, depth) for ends, size in zip(logits, shape, strict=True)]
     crops = []
     for level in range(depth):
-        offsets = [2 * joined[level + 1][0] for joined in spans]
         crops.append([joined[level] for joined in spans])
-        crops.append(
-            [(joined[level][0] - by, joined[level][1] - by) for joined, by in zip(spans, offsets, strict=True)]
-        )
-    crops.append([(low - joined[0][0], end - joined[0][0]) for (low, end), joined in zip(kept, spans, strict=True)])
+        crops.append([_moved(joined[level], 2 * joined[level + 1][0]) for joined in spans])
+    crops.append([_moved(ends, joined[0][0]) for ends, joined in zip(logits, spans, strict=True)])
+    if downsampling > 1:
+        crops.append([_moved(ends, downsampling * first) for ends, (first, _) in zip(kept, logits, strict=True)])
     return np.array(crops, np.int64)
 
 
+def _before_upsampling(kept: tuple[int, int], size: int, factor: int) -> tuple[int, int]:
+    """[first, end) of the logits from which `kept` of the upsampled logits are interpolated, along one axis.
+
+    `size`: pixels of the upsampled logits.
+    """
+    if factor == 1:
+        return kept
+    low, end = kept
+    return max(0, low // factor - 1), min(size // factor, -(-end // factor) + 1)
+
+
 def _joined(kept: tuple[int, int], size: int, depth: int) -> list[tuple[int, int]]:
-    """[first, end) of what each level joins, along one axis; the deepest level last, whole."""
+    """[first, end) of the maps that each level joins, along one axis, finest first; the deepest map is whole."""
     low, end = kept
     joined = []
     for level in range(depth):
@@ -157,3 +174,8 @@ def _joined(kept: tuple[int, int], size: int, depth: int) -> list[tuple[int, int
         joined.append((low, end))
         low, end = max(0, low // 2 - 1), min(size >> (level + 1), -(-end // 2) + 1)
     return [*joined, (0, size >> depth)]
+
+
+def _moved(span: tuple[int, int], first: int) -> tuple[int, int]:
+    """A span as counted from `first`."""
+    return span[0] - first, span[1] - first

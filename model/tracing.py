@@ -8,7 +8,10 @@ from model.unet import ProbabilityUNet, UNet
 
 
 def trace(net: UNet) -> torch.jit.ScriptModule:
-    """N x C x H x W float32 -> N x K x H x W probabilities; N is free, H and W are multiples of the net's stride."""
+    """Traces the net as N x C x H x W float32 -> N x K x H x W probabilities.
+
+    N is free. H and W are free multiples of the net's stride.
+    """
     config = net.config
     example = torch.zeros(1, config.in_channels, 2 * config.stride, 2 * config.stride)
     # The tracer warns of the padding, which such sizes do not need, and that TorchScript is deprecated: programs in C++

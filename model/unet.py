@@ -6,7 +6,7 @@ Shape letters: N images, C input channels, K classes, H height, W width, D chann
 from typing import Any, Literal, TypeAlias
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,14 +15,19 @@ Crop: TypeAlias = list[list[int]]
 
 
 class UNetConfig(BaseModel):
-    """All that is needed to build a `UNet`; the defaults are the nets this project trains.
+    """The architecture of a `UNet`; the defaults are those of the nets that this project trains.
 
-    `upsampling`: "bilinear" (half-pixel centres) and "transposed" give each pixel the same treatment wherever it lies;
-    "bilinear_aligned" (aligned corners, as in the tutorial) makes the output depend on the position in the image.
-    `bottleneck`: "double" doubles the channels at the deepest level, as the paper does (1024 at width 64); "same"
-    keeps them (512).
-    `halve_middle`: a decoder block's first convolution gives half its input's channels instead of the block's output
-    channels.
+    Attributes:
+        upsampling: "bilinear" (half-pixel centres) and "transposed" treat each pixel alike wherever it lies.
+            "bilinear_aligned" (aligned corners, as in the tutorial) makes the output depend on the position.
+        bottleneck: "double" doubles the channels at the deepest level, as the paper does (1024 at width 64); "same"
+            keeps them (512).
+        conv_bias: The 3 x 3 convolutions have biases.
+        halve_middle: The first convolution of a decoder block halves the channels of its input. Otherwise it outputs
+            the block's output channels.
+        downsampling: The net averages its input over squares of this side in pixels, computes at that scale, and
+            upsamples its logits bilinearly to the size of the input. Metadata omit the value 1, so that earlier
+            versions can read them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,33 +40,41 @@ class UNetConfig(BaseModel):
     bottleneck: Literal["same", "double"] = "same"
     conv_bias: bool = False
     halve_middle: bool = False
+    downsampling: Literal[1, 2, 4] = Field(1, exclude_if=lambda side: side == 1)
+
+    @model_validator(mode="after")
+    def _aligned_nets_keep_the_scale(self) -> "UNetConfig":
+        if self.downsampling > 1 and self.upsampling == "bilinear_aligned":
+            raise ValueError("downsampling must be 1 for upsampling 'bilinear_aligned'")
+        return self
 
     @property
     def stride(self) -> int:
-        """Pixels of the image, along a side, to a pixel of the deepest map."""
-        return int(2**self.depth)
+        """Side, in pixels of the image, of the square that one pixel of the deepest map covers."""
+        return int(self.downsampling * 2**self.depth)
 
     @property
     def grid(self) -> int:
-        """Images are padded to multiples of this many pixels, and tiles start at them.
+        """Spacing in pixels: images are padded to multiples of the grid, and tiles start at multiples of it.
 
-        1 for aligned corners: there the original's own treatment of odd sizes is kept (padding inside the decoder).
+        The grid is 1 for aligned corners: such nets treat odd sizes as the original does, by padding in the decoder.
         """
         return 1 if self.upsampling == "bilinear_aligned" else self.stride
 
     @property
     def halo(self) -> int:
-        """Pixels next to a cut edge whose output the cut may change, rounded up to the grid: the overlap tiles need.
+        """Distance in pixels from a cut edge up to which the cut may change the output, rounded up to the grid.
 
-        Counted layer by layer: each 3 x 3 convolution spoils one more pixel, pooling halves, upsampling doubles (and
-        bilinear interpolation looks one pixel further).
+        Tiles must overlap by the halo. It is counted layer by layer: each 3 x 3 convolution adds one pixel, pooling
+        halves, upsampling doubles, and bilinear interpolation adds one pixel, also where it upsamples the logits.
         """
         spoiled = 2
         for _ in range(self.depth):
             spoiled = (spoiled + 1) // 2 + 2
         for _ in range(self.depth):
             spoiled = 2 * spoiled + (self.upsampling != "transposed") + 2
-        return -(-spoiled // self.stride) * self.stride
+        spoiled += self.downsampling > 1
+        return -(-spoiled * self.downsampling // self.stride) * self.stride
 
 
 class DoubleConv(nn.Module):
@@ -142,7 +155,7 @@ def cropped(x: Tensor, crop: Crop) -> Tensor:
 
 
 class UNet(nn.Module):
-    """N x C x H x W float in, N x K x H x W logits out, for any H and W from 1 up.
+    """Net from N x C x H x W float images to N x K x H x W logits, for any H and W from 1 up.
 
     With `UNetConfig(width=64, upsampling="bilinear_aligned", conv_bias=True)` the parameters have the names and shapes
     of the tutorial's net (13,394,177 of them for one channel in and out).
@@ -165,11 +178,21 @@ class UNet(nn.Module):
             d_below = d_out
         self.outc = OutConv(width, config.classes)
 
-    def forward(self, x: Tensor, crops: list[Crop] | None = None) -> Tensor:
-        """`crops`: those of `model.tiles.decoder_crops`, for an x of whole multiples of the grid; None for none."""
+    def forward(self, x: Tensor, crops: list[Crop] | None = None, *, upsampled: bool = True) -> Tensor:
+        """Computes logits, N x K x H x W, or those of the rows and columns that `crops` keep.
+
+        Args:
+            x: N x C x H x W float. With crops, or without upsampling, H and W are multiples of the grid.
+            crops: The result of `model.tiles.decoder_crops`, or None to compute all logits.
+            upsampled: False leaves out the last upsampling of a net with `downsampling`, for a loss at the net's own
+                scale: N x K x H/downsampling x W/downsampling.
+        """
         height, width = x.shape[-2:]
-        depth = self.config.depth
-        maps = [self.inc(self._padded(x))]
+        depth, downsampling = self.config.depth, self.config.downsampling
+        x = self._padded(x)
+        if downsampling > 1:
+            x = F.avg_pool2d(x, downsampling)
+        maps = [self.inc(x)]
         for level in range(1, depth + 1):
             maps.append(self.get_submodule(f"down{level}")(maps[-1]))
         below = maps.pop()
@@ -177,10 +200,15 @@ class UNet(nn.Module):
             up = self.get_submodule(f"up{depth - level}")
             below = up(below, maps.pop(), crops and crops[2 * level : 2 * level + 2])
         logits: Tensor = self.outc(below)
+        if not upsampled:
+            return logits[..., : -(-height // downsampling), : -(-width // downsampling)]
+        if downsampling > 1:
+            logits = cropped(logits, crops[-2]) if crops else logits
+            logits = F.interpolate(logits, scale_factor=downsampling, mode="bilinear", align_corners=False)
         return cropped(logits, crops[-1]) if crops else logits[..., :height, :width]
 
     def _padded(self, x: Tensor) -> Tensor:
-        """Edge pixels repeated to the right and below, up to the grid and to at least one pixel at the bottom."""
+        """Repeats the last column and row up to multiples of the grid, and at least up to the stride."""
         smallest = self.config.stride
         rows, columns = (max(smallest, -(-size // self.config.grid) * self.config.grid) - size for size in x.shape[-2:])
         return F.pad(x, (0, columns, 0, rows), mode="replicate") if rows or columns else x
@@ -204,7 +232,7 @@ class ProbabilityUNet(UNet):
         twin.load_state_dict(net.state_dict(), assign=True)
         return twin.eval()
 
-    def forward(self, x: Tensor, crops: list[Crop] | None = None) -> Tensor:
-        """`crops`: as in `UNet.forward`."""
-        logits = super().forward(x, crops)
+    def forward(self, x: Tensor, crops: list[Crop] | None = None, *, upsampled: bool = True) -> Tensor:
+        """Computes probabilities, N x K x H x W. The arguments are those of `UNet.forward`."""
+        logits = super().forward(x, crops, upsampled=upsampled)
         return logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid()

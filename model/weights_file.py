@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -18,14 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
+from model.outputs.objects import ObjectRule, Objects
 from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
 from model.whole_file import write_whole
 
 if TYPE_CHECKING:
     import openvino
-
-Objects: TypeAlias = Literal["regions", "interiors"]
 
 METADATA_KEY = "description"
 
@@ -46,12 +45,14 @@ class WeightsError(ValueError):
 
 
 class Description(BaseModel):
-    """What a weights file says of itself.
+    """What a weights file contains beside its tensors.
 
-    `threshold`: probability from which a pixel counts as foreground (one class). `labels`: what the values of the
-    mask mean. `objects`: "regions" are the foreground's connected regions; "interiors", where the background is borders
-    between objects, are those grown until lines of one pixel part them.
-    `provenance`: data, recipe, command, commit and scores, for people to read.
+    Attributes:
+        threshold: Probability from which a pixel is foreground (nets of one class).
+        objects: How a mask becomes objects, see `ObjectRule`. "interiors" suits nets whose background is borders.
+        seed_threshold: Probability from which a pixel belongs to a seed; only with "seeds", which needs it.
+        labels: The meaning of the mask's values.
+        provenance: Data, recipe, command, commit and scores, for people to read.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +63,7 @@ class Description(BaseModel):
     preprocessing: Preprocessing
     threshold: float = Field(0.5, gt=0, lt=1)
     objects: Objects = "regions"
+    seed_threshold: float | None = Field(None, gt=0, le=1)
     labels: dict[int, str] = Field(default_factory=lambda: {0: "background", 255: "foreground"})
     provenance: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -72,6 +74,22 @@ class Description(BaseModel):
         if given != taken:
             raise ValueError(f"preprocessing gives {given} channels, the net takes {taken}")
         return self
+
+    @model_validator(mode="after")
+    def _seeds_have_a_threshold(self) -> "Description":
+        if self.objects != "seeds":
+            if self.seed_threshold is not None:
+                raise ValueError(f'objects "{self.objects}" takes no seed_threshold; only objects "seeds" does')
+        elif self.seed_threshold is None:
+            raise ValueError('objects "seeds" needs a seed_threshold above 0, at most 1')
+        elif self.architecture.classes > 1:
+            raise ValueError(f'objects "seeds" is for one class; the net has {self.architecture.classes}')
+        return self
+
+    @property
+    def object_rule(self) -> ObjectRule:
+        """How the mask becomes objects."""
+        return ObjectRule(self.objects, self.seed_threshold)
 
     def to_metadata(self) -> dict[str, str]:
         """One entry, for safetensors writes several in random order, and the same weights are to be the same file."""

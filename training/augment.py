@@ -1,6 +1,6 @@
-"""Random changes of a training sample: one warp for all geometry, then changes of contrast, sharpness and noise.
+"""Random augmentation of a training sample: one warp for the geometry, then contrast, sharpness, noise and colour.
 
-Shape letters: C channels, H height, W width of the image, S side of the crop.
+Shape letters: C channels, H height and W width of the image, S height and T width of the crop.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Planes = NDArray[np.float32]
 Label = NDArray[np.uint8]
+Shape = tuple[int, int]
 Random = np.random.Generator
 
 # Pixels between the points of the displacement grid. With the default deviation the strain is that of the U-Net paper's
@@ -20,17 +21,26 @@ ELASTIC_SPACING = 64
 
 
 class Augmentation(BaseModel):
-    """How strongly samples are changed; what is 0 (or a `scale` of 1) is left out. Turns and mirrors always happen.
+    """Strength of each random change. A value of 0 (a `scale` of 1) turns the change off.
 
-    `scale`: largest zoom, in and out. `elastic`: standard deviation of the displacements, in pixels.
-    `blur`: largest standard deviation of the Gaussian, in pixels. `gamma`: the exponent lies in exp(-gamma..gamma).
-    `noise`: largest standard deviation, `brightness`: largest shift, both in units of the crop's own deviation.
-    `contrast`: the factor lies in exp(-contrast..contrast). `blotches`: how far the grey of blotches, which
-    hide parts of the crop, may be from its mean, in its deviations.
+    Attributes:
+        rotation: Largest angle in degrees, in both directions; 180 allows every orientation.
+        mirror: Mirrors left and right in half of the samples.
+        scale: Largest zoom, in and out.
+        elastic: Standard deviation of the displacements in pixels.
+        blur: Largest standard deviation of the Gaussian in pixels.
+        gamma: The exponent is drawn from exp(-gamma) to exp(gamma).
+        noise: Largest standard deviation of the noise, in standard deviations of the crop.
+        brightness: Largest shift, in standard deviations of the crop.
+        contrast: The factor is drawn from exp(-contrast) to exp(contrast).
+        blotches: Largest difference between the grey of a blotch and the crop's mean, in standard deviations.
+        colour: Strength of independent changes of the channels and of the saturation; only for three channels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    rotation: float = Field(180.0, ge=0, le=180)
+    mirror: bool = True
     scale: float = Field(1.5, ge=1)
     elastic: float = Field(4.0, ge=0)
     blur: float = Field(2.5, ge=0)
@@ -39,6 +49,7 @@ class Augmentation(BaseModel):
     brightness: float = Field(0.4, ge=0)
     contrast: float = Field(0.35, ge=0)
     blotches: float = Field(2.0, ge=0)
+    colour: float = Field(0.0, ge=0)
 
 
 def flips(planes: Planes, label: Label, rng: Random) -> tuple[Planes, Label]:
@@ -50,10 +61,13 @@ def flips(planes: Planes, label: Label, rng: Random) -> tuple[Planes, Label]:
 
 @dataclass(frozen=True)
 class Warp:
-    """A crop of side S, rotated, flipped, zoomed and bent in one interpolation.
+    """A crop of S x T pixels, rotated, mirrored, zoomed and bent in one interpolation.
 
-    `rows`, `columns`: the window of the image that it is cut from; `x`, `y`: S x S float32, where in the window each
-    pixel comes from. Past the image's edges it is mirrored.
+    Attributes:
+        rows: Rows of the window of the image that the crop is cut from.
+        columns: Columns of the window.
+        x: S x T float32, the column in the window that each pixel comes from.
+        y: S x T float32, the row in the window. Beyond its edges the image is continued by reflection.
     """
 
     rows: slice
@@ -62,42 +76,62 @@ class Warp:
     y: NDArray[np.float32]
 
     def planes(self, window: Planes) -> Planes:
-        """The window, C x H x W -> C x S x S, linear."""
+        """Crops the window, C x H x W -> C x S x T, with linear interpolation."""
         crops = [cv2.remap(plane, self.x, self.y, cv2.INTER_LINEAR, borderMode=_BORDER) for plane in window]
         return np.stack(crops)
 
     def label(self, window: Label) -> Label:
-        """The window, H x W -> S x S, the nearest pixels."""
+        """Crops the window's label, H x W -> S x T, with nearest-neighbour interpolation."""
         return cv2.remap(window, self.x, self.y, cv2.INTER_NEAREST, borderMode=_BORDER)  # type: ignore[return-value]
 
 
 _BORDER = cv2.BORDER_REFLECT_101
 
 
-def draw_warp(height: int, width: int, side: int, strength: Augmentation, rng: Random) -> Warp:
-    """A random warp of an image H x W to S x S.
+def draw_warp(image: Shape, crop: Shape, strength: Augmentation, rng: Random, near: Shape | None = None) -> Warp:
+    """Draws a random warp of an image of H x W pixels to a crop of S x T pixels.
 
     The elastic part is a coarse grid of random displacements, as in Ronneberger et al. 2015, section 3.1.
-    """
-    angle, zoom = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(-1, 1) * np.log(strength.scale))
-    mirror = rng.choice((-1.0, 1.0))
-    centre_y = rng.uniform(min(side, height) / 2, height - min(side, height) / 2)
-    centre_x = rng.uniform(min(side, width) / 2, width - min(side, width) / 2)
 
-    y, x = np.mgrid[:side, :side].astype(np.float32) - np.float32((side - 1) / 2)
-    bent_y, bent_x = (strength.elastic * _smooth_noise(side, ELASTIC_SPACING, rng) for _ in range(2))
+    Args:
+        image: H and W.
+        crop: S and T.
+        strength: The changes and their strengths.
+        rng: The random numbers.
+        near: Row and column of a pixel that the crop must contain, before rotation and zoom; None for any crop.
+    """
+    angle = (
+        rng.uniform(0, 2 * np.pi) if strength.rotation == 180 else np.deg2rad(strength.rotation) * rng.uniform(-1, 1)
+    )
+    zoom = np.exp(rng.uniform(-1, 1) * np.log(strength.scale))
+    mirror = rng.choice((-1.0, 1.0)) if strength.mirror else 1.0
+    pixels: tuple[int | None, int | None] = near or (None, None)
+    centre_y, centre_x = (_centre(*axis, rng) for axis in zip(image, crop, pixels, strict=True))
+
+    y, x = np.mgrid[: crop[0], : crop[1]].astype(np.float32)
+    y -= np.float32((crop[0] - 1) / 2)
+    x -= np.float32((crop[1] - 1) / 2)
+    bent_y, bent_x = (strength.elastic * _smooth_noise(crop, ELASTIC_SPACING, rng) for _ in range(2))
     y, x = y + bent_y, mirror * (x + bent_x)
     cosine, sine = np.cos(angle) / zoom, np.sin(angle) / zoom
-    rows, from_y = _window(sine * x + cosine * y + centre_y - 0.5, height)
-    columns, from_x = _window(cosine * x - sine * y + centre_x - 0.5, width)
+    rows, from_y = _window(sine * x + cosine * y + centre_y - 0.5, image[0])
+    columns, from_x = _window(cosine * x - sine * y + centre_x - 0.5, image[1])
     return Warp(rows, columns, from_x, from_y)
 
 
-def _smooth_noise(side: int, spacing: float, rng: Random) -> NDArray[np.float32]:
-    """S x S float32: standard normal numbers on a grid of about that spacing in pixels, and smooth between them."""
-    points = max(2, round(side / spacing))
-    numbers = rng.standard_normal((points, points), np.float32)
-    smooth: NDArray[np.float32] = cv2.resize(numbers, (side, side), interpolation=cv2.INTER_CUBIC)  # type: ignore[assignment]
+def _centre(length: int, side: int, pixel: int | None, rng: Random) -> float:
+    """Draws the centre of a crop along one axis, so that the crop is inside the image and contains `pixel`."""
+    margin = min(side, length) / 2
+    low, high = margin, length - margin
+    if pixel is not None:
+        low, high = (min(max(low, pixel + 0.5 + sign * margin), high) for sign in (-1, 1))
+    return float(rng.uniform(low, high))
+
+
+def _smooth_noise(shape: Shape, spacing: float, rng: Random) -> NDArray[np.float32]:
+    """Draws smooth noise, S x T float32: standard normal on a grid of about `spacing` pixels, cubic in between."""
+    numbers = rng.standard_normal([max(2, round(side / spacing)) for side in shape], np.float32)
+    smooth: NDArray[np.float32] = cv2.resize(numbers, shape[::-1], interpolation=cv2.INTER_CUBIC)  # type: ignore[assignment]
     return smooth
 
 
@@ -112,9 +146,17 @@ def _window(places: NDArray[np.floating], length: int) -> tuple[slice, NDArray[n
 
 
 def photometric(planes: Planes, strength: Augmentation, rng: Random) -> Planes:
-    """C x S x S float32 -> the same: blur, gamma, noise, brightness and contrast, blotches, each at times.
+    """Changes blur, gamma, noise, brightness, contrast, blotches and colour, each in a part of the samples.
 
-    Gamma keeps mean and deviation, as in nnU-Net (Isensee et al. 2021, supplementary note 4).
+    Gamma keeps mean and standard deviation, as in nnU-Net (Isensee et al. 2021, supplementary note 4).
+
+    Args:
+        planes: C x S x T float32.
+        strength: The changes and their strengths.
+        rng: The random numbers.
+
+    Returns:
+        C x S x T float32.
     """
     spread = max(float(planes.std()), 1e-6)
     if strength.blur and rng.random() < 0.3:
@@ -129,6 +171,8 @@ def photometric(planes: Planes, strength: Augmentation, rng: Random) -> Planes:
         planes = (planes - mean) * factor + mean + spread * rng.uniform(-1, 1) * strength.brightness
     if strength.blotches and rng.random() < 0.5:
         planes = _blotched(planes, strength.blotches, rng)
+    if strength.colour and len(planes) == 3:
+        planes = _recoloured(planes, strength.colour, rng)
     return planes.astype(np.float32, copy=False)
 
 
@@ -137,13 +181,23 @@ def _blotched(planes: Planes, strength: float, rng: Random) -> Planes:
 
     What lies beneath has to be told from what is around: a membrane goes on behind a hole, a stain makes none.
     """
-    field = _smooth_noise(planes.shape[-1], rng.uniform(8, 40), rng)
+    field = _smooth_noise((planes.shape[1], planes.shape[2]), rng.uniform(8, 40), rng)
     opacity = rng.uniform(0.3, 1) * ((field - rng.uniform(0.6, 1.3)) / 0.3).clip(0, 1)
     grey = planes.mean(axis=(1, 2), keepdims=True) + rng.uniform(-1, 1) * strength * planes.std(
         axis=(1, 2), keepdims=True
     )
     blotched: Planes = planes * (1 - opacity) + grey * opacity
     return blotched
+
+
+def _recoloured(planes: Planes, strength: float, rng: Random) -> Planes:
+    """Changes contrast and brightness of each channel on its own, then the saturation, 3 x S x T."""
+    mean, spread = planes.mean(axis=(1, 2), keepdims=True), planes.std(axis=(1, 2), keepdims=True)
+    contrast, shift = (strength / 2 * rng.uniform(-1, 1, (3, 1, 1)) for _ in range(2))
+    planes = (planes - mean) * np.exp(contrast) + mean + shift * spread
+    grey = planes.mean(axis=0, keepdims=True)
+    recoloured: Planes = grey + (planes - grey) * np.exp(strength * rng.uniform(-1, 1))
+    return recoloured
 
 
 def _gamma(planes: Planes, exponent: float) -> Planes:

@@ -17,18 +17,39 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from training.augment import Augmentation, Label, Planes, Random, draw_warp, flips, photometric
 from training.borders import border_weights
-from training.data import Sample
+from training.data import IGNORED, Sample
 from training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
+# Pixels of each class of an image that crops may be drawn around.
+_ANCHORS = 1000
+
 ALIKE = np.ones((1, 1, 1), np.float32)  # weights, where all pixels count alike
 
 
-class SampleStream(Dataset[Batch]):
-    """Position -> (input C x S x S, target 1 x S x S, weights of its pixels 1 x S x S or 1 x 1 x 1), all float32.
+def crop_shape(samples: Sequence[Sample], recipe: Recipe) -> tuple[int, int]:
+    """Returns height and width of the training crops in pixels, multiples of the net's downsampling.
 
-    The target holds class indices, of one class 1 = foreground. Each image once a pass, each pass in a new order.
+    A side is `recipe.crop`, or the longest such side of the images, rounded up to the net's grid, if that is shorter:
+    beyond an image there is nothing to learn.
+    """
+    side = _round_up(recipe.crop or 0, recipe.net.downsampling)
+    longest = np.max([sample.label.shape for sample in samples], axis=0)
+    height, width = (min(side, _round_up(int(length), recipe.net.stride)) for length in longest)
+    return height, width
+
+
+def _round_up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
+
+
+class SampleStream(Dataset[Batch]):
+    """An endless stream of augmented samples: each image once per pass, each pass in a new order.
+
+    A position gives the input C x S x T, the target 1 x S/s x T/s (class indices; of one class 1 = foreground), where
+    s is the net's downsampling, and the weights of the target's pixels, of the target's shape or 1 x 1 x 1. All are
+    float32.
     """
 
     def __init__(self, samples: list[Sample], recipe: Recipe, seed: int) -> None:
@@ -39,30 +60,54 @@ class SampleStream(Dataset[Batch]):
         self._affines = [recipe.preprocessing.affine(pixels) for pixels in self._pixels]
         weight = recipe.border_weight
         self._weights = [border_weights(sample.foreground, weight) for sample in samples] if weight else None
+        self._crop = crop_shape(samples, recipe)
+        self._anchors = [_anchors(sample) for sample in samples] if recipe.foreground_crops else None
 
     def __getitem__(self, position: int) -> Batch:
         turn, place = divmod(position, len(self.samples))
         index = int(_order(self._seed, turn, len(self.samples))[place])
         rng = np.random.default_rng([self._seed, 1, position])
-        side, strength = self._recipe.crop, self._recipe.augmentation
-        if side and strength:
-            planes, label, weights = self._cropped(index, side, strength, rng)
+        if self._recipe.augmentation:
+            planes, label, weights = self._cropped(index, self._recipe.augmentation, rng)
         else:
             planes, label, weights = self._whole(index, rng)
         target = label[None].astype(np.float32)
         return torch.from_numpy(planes), torch.from_numpy(target), torch.from_numpy(weights)
 
-    def _cropped(self, index: int, side: int, strength: Augmentation, rng: Random) -> tuple[Planes, Label, Planes]:
+    def _cropped(self, index: int, strength: Augmentation, rng: Random) -> tuple[Planes, Label, Planes]:
         label = self.samples[index].label
         height, width = label.shape
-        warp = draw_warp(height, width, side, strength, rng)
+        warp = draw_warp((height, width), self._crop, strength, rng, self._draw_anchor(index, rng))
         window = warp.rows, warp.columns
         planes = warp.planes(self._affines[index].apply(self._pixels[index][window]))
+        target = warp.label(label[window])
         weights = warp.planes(self._weights[index][window][None]) if self._weights else ALIKE
-        return photometric(planes, strength, rng), warp.label(label[window]), weights
+        if self._recipe.class_weights:
+            weights = weights * np.array(self._recipe.class_weights, np.float32)[target]
+        planes = photometric(planes, strength, rng)
+        if (step := self._recipe.net.downsampling) > 1:
+            # one pixel of each square, drawn at random: always the same one would shift what is learned
+            row, column = rng.integers(step, size=2)
+            target = np.ascontiguousarray(target[row::step, column::step])
+            weights = np.ascontiguousarray(weights[:, row::step, column::step]) if weights.size > 1 else weights
+        return planes, target, weights
+
+    def _draw_anchor(self, index: int, rng: Random) -> tuple[int, int] | None:
+        """Draws a foreground pixel that the crop must contain, of a class drawn first; None for any crop."""
+        if not self._anchors or not self._anchors[index] or rng.random() >= self._recipe.foreground_crops:
+            return None
+        places = self._anchors[index][rng.integers(len(self._anchors[index]))]
+        row, column = places[rng.integers(len(places))]
+        return int(row), int(column)
 
     def _whole(self, index: int, rng: Random) -> tuple[Planes, Label, Planes]:
         return *flips(self._affines[index].apply(self._pixels[index]), self.samples[index].label, rng), ALIKE
+
+
+def _anchors(sample: Sample) -> list[NDArray[np.int32]]:
+    """Returns up to `_ANCHORS` pixels, N x 2, of each foreground class of the label."""
+    places = [np.argwhere(sample.label == value) for value in np.unique(sample.label) if value not in (0, IGNORED)]
+    return [each[:: -(-len(each) // _ANCHORS)].astype(np.int32) for each in places]
 
 
 def make_loader(

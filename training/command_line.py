@@ -3,10 +3,13 @@
 import argparse
 import math
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
+from typing import get_args
 
+from model.outputs.objects import Objects
 from training.data import DataError
 from training.label_scheme import LABEL_FORMATS, LabelScheme, name_classes, parse_colour
 from training.run_folder import RunFolder
@@ -27,6 +30,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         given = begun or given
     arguments.options = given
     _check_labels(parser, arguments)
+    _check_holdout(parser, arguments)
     return arguments
 
 
@@ -49,8 +53,8 @@ def _check_labels(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         name_classes(classes, arguments.labels)  # says now, before the data are read, if they are too many or too few
     except ValueError as error:
         parser.error(str(error))
-    if classes > 1 and arguments.objects == "interiors":
-        parser.error("--objects interiors is for one class: borders are a class of their own among several")
+    if classes > 1 and arguments.objects in ("interiors", "seeds"):
+        parser.error(f"--objects {arguments.objects} is for one class; of several classes, objects are regions")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,17 +70,68 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume", action="store_true", help="go on with the training in --out; needs no other options, or the same"
     )
-    parser.add_argument(
-        "--val-fraction",
-        type=float,
-        help="share of the images held out, the last ones, in one piece (default: 0.2; tutorial: 0)",
-    )
+    _add_holdout(parser)
     _add_length(parser)
     _add_recipe(parser)
     _add_machine(parser)
     parser.add_argument("--name", default="unet", help="the name the weights are served under (default: unet)")
     _add_labels(parser)
     return parser
+
+
+def _add_holdout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--val-fraction",
+        type=float,
+        help="share of the images held out to choose the weights by, in whole groups (default: 0.2; tutorial: 0)",
+    )
+    parser.add_argument(
+        "--group",
+        type=_pattern,
+        metavar="REGEX",
+        help="images whose names have the same first capture group (or whole match) are never split "
+        "(default: groups found from the names, such as sequences, patients, stacks)",
+    )
+    parser.add_argument(
+        "--val", type=Path, metavar="DIR", help="hold out the images of this folder, laid out like --data"
+    )
+    parser.add_argument(
+        "--folds",
+        type=_positive(int),
+        metavar="K",
+        help="train K + 1 times: each K-th of the images is scored by weights that have not seen it, "
+        "then the final weights are trained on all images",
+    )
+
+
+# Options that exclude each other, and why.
+_EXCLUSIVE = (
+    ("--val", "--val-fraction", "the images of the folder are held out"),
+    ("--val", "--group", "the images of the folder are held out"),
+    ("--val", "--folds", "folds hold out images of --data"),
+    ("--folds", "--val-fraction", "K folds hold out a K-th of the images each"),
+    ("--folds", "--threshold", "the threshold is found on the held-out images of all folds"),
+    ("--folds", "--patience", "all trainings must have the same length"),
+)
+
+
+def _check_holdout(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Ends the command if an option about held-out images would be ignored."""
+    if arguments.folds == 1:
+        parser.error("--folds 1: at least 2 folds are needed")
+    for option, other, why in _EXCLUSIVE:
+        values = [getattr(arguments, name.removeprefix("--").replace("-", "_")) for name in (option, other)]
+        if None not in values:
+            parser.error(f"{option} does not go with {other}: {why}")
+
+
+def _pattern(text: str) -> str:
+    """A regular expression. Raises ArgumentTypeError."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression: {error}") from error
+    return text
 
 
 def _add_labels(parser: argparse.ArgumentParser) -> None:
@@ -102,9 +157,10 @@ def _add_labels(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--objects",
-        choices=("regions", "interiors"),
-        help="what the service counts as objects: regions of foreground, or interiors grown until borders are lines "
-        "(default: interiors if the labels' background is a thin net)",
+        choices=get_args(Objects),
+        help="how a mask becomes objects: its regions, regions grown until lines separate them (interiors), or regions "
+        "split between seeds of high probability (default: interiors if the labels' background is a thin net, seeds "
+        "for instance labels, else regions)",
     )
     parser.add_argument(
         "--labels",
@@ -138,7 +194,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         type=Path,
         const="bundled",
         metavar="WEIGHTS",
-        help="start from these weights, and with their net and preprocessing; alone: from the bundled ones",
+        help="start from these weights (without a value: the bundled ones) if a short trial shows that they help",
     )
     parser.add_argument("--width", type=int, help="channels of the first level (default: 32; tutorial: 64)")
     parser.add_argument("--batch", type=int, help="images a step (default: 6; tutorial: 1)")

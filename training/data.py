@@ -66,12 +66,14 @@ class Sample:
     @property
     def foreground(self) -> NDArray[np.bool_]:
         """H x W bool, True where the label names any class except 0, the background."""
-        return (self.label > 0) & (self.label != IGNORED)
+        foreground: NDArray[np.bool_] = (self.label > 0) & (self.label != IGNORED)
+        return foreground
 
     @property
     def counted(self) -> NDArray[np.bool_]:
         """H x W bool, True where the label says what the pixel is, False where it is `IGNORED`."""
-        return self.label != IGNORED
+        counted: NDArray[np.bool_] = self.label != IGNORED
+        return counted
 
 
 def load_samples(folder: Path, scheme: LabelScheme = MASKS) -> list[Sample]:
@@ -109,21 +111,6 @@ def load_images(folder: Path, at_most: int) -> list[Pixels]:
     if problems:
         raise DataError(f"problems with the images in {folder}:\n  " + "\n  ".join(problems))
     return images
-
-
-def split_samples(samples: list[Sample], fraction: float) -> tuple[list[Sample], list[Sample]]:
-    """(training, validation): the last `fraction` in one piece, since neighbouring sections show the same cells.
-
-    At least one of each unless `fraction` is 0. Raises DataError if there are too few.
-    """
-    if not fraction:
-        return samples, []
-    held_out = max(1, round(len(samples) * fraction))
-    if held_out >= len(samples):
-        raise DataError(
-            f"{len(samples)} image(s) are too few to hold out {fraction:.0%}; give more, or --val-fraction 0"
-        )
-    return samples[:-held_out], samples[-held_out:]
 
 
 def _find_folders(folder: Path) -> tuple[Path, Path]:

@@ -2,6 +2,7 @@
 
 from training.evaluation import AnyEvaluation, Evaluation
 from training.facts import Facts
+from training.holdout import out_of_fold
 from training.scoring.objective import OBJECTIVE_NAMES
 
 FEW_IMAGES = 3  # fewer held-out images than this say little
@@ -23,8 +24,16 @@ def find_warnings(facts: Facts) -> list[str]:
             f"The training loss did not fall: {first['loss']:.4g} at step {first['step']:.0f}, {last['loss']:.4g} at "
             f"step {facts.last}. Do the labels belong to the images?"
         )
-    return found + (_doubts(facts, facts.evaluation) if facts.evaluation else [NOT_MEASURED])
+    if facts.evaluation:
+        return found + _doubts(facts, facts.evaluation)
+    score = out_of_fold(facts.description.provenance)
+    return [*found, f"{OUT_OF_FOLD} They were {score}." if score else NOT_MEASURED]
 
+
+OUT_OF_FOLD = (
+    "These weights themselves were not measured: the score is that of other weights, trained on fewer images. "
+    "The folder folds/ has a report for each fold."
+)
 
 NOT_MEASURED = (
     "No images were held out, so nothing was measured: how well the weights do on new images is unknown. "

@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         samples = _chosen(load_samples(arguments.data, scheme), arguments.only)
         objective, reason = resolve_objective(arguments.select, samples, scheme.classes)
         print(f"evaluate: scored by {OBJECTIVE_NAMES[objective]}, because {reason}", file=sys.stderr)
-        score = partial(evaluator, measures=Measures.suited_to(samples, objective, description.objects))
+        score = partial(evaluator, measures=Measures.suited_to(samples, objective, description.object_rule))
         if arguments.distorted:
             print(_robustness(score, description, samples))
         else:

@@ -3,47 +3,82 @@
 import argparse
 import math
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from model.engines.engine import EngineError
 from model.engines.pytorch import choose_device
+from model.outputs.objects import ObjectRule, Objects
 from model.segmenter import Segmenter
-from model.weights_file import Objects, Weights, WeightsError
-from training import memory, pace
+from model.weights_file import Weights, WeightsError
+from training import init_trial, memory, pace
+from training.batches import crop_shape
 from training.checkpoints import Checkpoints, State
-from training.data import DataError, Sample, fingerprint, split_samples
-from training.initial import initial_weights
+from training.data import DataError, Sample, fingerprint, load_samples
+from training.fingerprint import Fingerprint, take_fingerprint
+from training.holdout import HoldOut, hold_out, hold_out_folder, out_of_fold, suggested_folds
+from training.init_trial import Start
+from training.initial import Init, initial_weights
 from training.inspection import background_is_borders
 from training.machine import Machine
 from training.memory import TooLittleMemory
-from training.options import check_options, make_recipe
+from training.options import check_options, make_plan
 from training.processes import ALONE, Processes
 from training.provenance import configuration, describe, today
 from training.recipe import Recipe
 from training.run_folder import RunFolder
-from training.scoring.objective import OBJECTIVE_NAMES, resolve_objective
+from training.scoring.objective import OBJECTIVE_NAMES, Objective, resolve_objective
+from training.seed_threshold import DEFAULT as DEFAULT_SEED_THRESHOLD
 from training.trainer import Limits, Trainer, TrainingError
 
+Train = Callable[[argparse.Namespace, list[Sample], Processes], int]
 
-def run(arguments: argparse.Namespace, samples: list[Sample], processes: Processes) -> int:
-    """Trains; returns the exit code of the command, the same in all processes.
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The properties of one training of a command that trains several times.
+
+    Attributes:
+        split: Images to train on and images held out.
+        notes: Entries for the provenance of the weights.
+        folder: Folder of the training if it is already open; None to open `--out`.
+        like: Earlier training whose plan this one follows: recipe, length, and whether `--init` is kept.
+    """
+
+    split: HoldOut
+    notes: Mapping[str, JsonValue]
+    folder: RunFolder | None = None
+    like: Trainer | None = None
+
+
+def run(arguments: argparse.Namespace, samples: list[Sample], processes: Processes, train: Train) -> int:
+    """Runs one training or several, as `train` does; returns the exit code, the same in all processes.
 
     Raises DataError, KeyboardInterrupt before the first step.
     """
     memory.keep_freed()
     try:
-        return _train(arguments, prepare(arguments, samples, processes))
+        return train(arguments, samples, processes)
     except (EngineError, WeightsError, TooLittleMemory) as error:
         raise DataError(str(error)) from error
     except OSError as error:
         raise DataError(_cannot_write(arguments.out, error)) from error
 
 
-def _train(arguments: argparse.Namespace, trainer: Trainer) -> int:
-    """All that is after the first checkpoint: whatever comes, `--resume` can go on."""
+def train(arguments: argparse.Namespace, samples: list[Sample], processes: Processes) -> int:
+    """Trains once; returns the exit code."""
+    return complete(arguments, prepare(arguments, samples, processes), arguments.out)
+
+
+def complete(arguments: argparse.Namespace, trainer: Trainer, out: Path) -> int:
+    """Does everything after the first checkpoint; returns the exit code.
+
+    Whatever happens here, `--resume` with the folder `out` continues from the last checkpoint.
+    """
     processes = trainer.machine.processes
     try:
         trainer.run()
@@ -57,7 +92,7 @@ def _train(arguments: argparse.Namespace, trainer: Trainer) -> int:
         processes.say(f"training: {_cannot_write(trainer.folder.path, error)}; {kept}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        processes.say(f"training: stopped; --resume goes on from {trainer.folder.path}", file=sys.stderr)
+        processes.say(f"training: stopped; --resume goes on from {out}", file=sys.stderr)
         return 130
     return 0
 
@@ -72,51 +107,144 @@ def _cannot_write(folder: Path, error: OSError) -> str:
     return f"{folder}: cannot be written to ({error.strerror or error})"
 
 
-def prepare(arguments: argparse.Namespace, samples: list[Sample], processes: Processes = ALONE) -> Trainer:
-    """Everything before the first step; the folder is touched last.
+def prepare(
+    arguments: argparse.Namespace, samples: list[Sample], processes: Processes = ALONE, part: Part | None = None
+) -> Trainer:
+    """Does everything before the first step; the folder is touched last.
 
-    Raises DataError, EngineError, WeightsError, TooLittleMemory, OSError: the same in all processes, since they have
-    the same data and options, and files are read and written by the main one.
+    Args:
+        arguments: The command line's options.
+        samples: All samples of `--data`.
+        processes: The processes that train together.
+        part: Properties of this training, if the command trains several times.
+
+    Raises:
+        DataError, EngineError, WeightsError, TooLittleMemory, OSError: The same in all processes, because they have the
+            same data and options, and only the main process reads and writes files.
     """
     processes.same("images or labels", lambda: fingerprint(samples))
     device = processes.each(lambda: choose_device(processes.device(arguments.device)))
-    init = processes.on_main(lambda: initial_weights(arguments, samples))
+    found = processes.on_main(lambda: initial_weights(arguments, samples))
     state = processes.on_main(lambda: _checkpoint(arguments.out)) if arguments.resume else None
+    record = _known_record(found, state, part)
+    init = found.weights if found and record and record["kept"] else None
+    facts = take_fingerprint(samples, arguments.scheme.classes)
     objective, reason = resolve_objective(arguments.select, samples, arguments.scheme.classes)
-    recipe = make_recipe(arguments, samples, init, objective)
-    training, validation = split_samples(samples, recipe.validation_fraction)
-    check_options(arguments, recipe, validation)
-    machine = _machine(arguments, recipe, training, device, processes, state)
-    if arguments.minutes:
-        may_narrow = init is None and arguments.width is None and recipe.name == "default"
-        if state:
-            recipe = _as_planned(recipe, state, may_narrow)
-        else:
-            recipe = pace.fit(recipe, machine, arguments.minutes, training, validation, may_narrow=may_narrow)
-    images = {"training": len(training), "validation": len(validation)}
+    plan = make_plan(arguments, samples, init, facts, objective)
+    recipe = plan.recipe
+    split = part.split if part else processes.each(lambda: _hold_out(arguments, samples, recipe.validation_fraction))
+    check_options(arguments, recipe, split.validation)
+    start = _plan(arguments, recipe, init, split, device, processes, state, part)
+    if init and not state and not (part and part.like):
+        start, record = _try_init(arguments, samples, init, facts, objective, start, split, device, processes)
+    if init and not start.init:
+        plan = make_plan(arguments, samples, None, facts, objective)
+    recipe, machine, init = start.recipe, start.machine, start.init
+    images = {"training": len(split.training), "validation": len(split.validation)}
     begun = state["trained"] if state else today()
-    description = describe(arguments, recipe, images, _objects(arguments, samples, init), init, begun)
+    notes = {**(part.notes if part else {}), **({"init": record} if record else {})}
+    description = describe(arguments, recipe, images, _object_rule(arguments, samples, init, notes), init, begun, notes)
+    seconds = 60 * arguments.minutes * init_trial.share_left(record) if arguments.minutes else math.inf
+    opened = part.folder if part else None
     trainer = Trainer(
         recipe,
         description,
-        training,
-        validation,
-        processes.on_main(lambda: RunFolder(arguments.out, resume=state is not None)),
+        split.training,
+        split.validation,
+        processes.on_main(lambda: opened or RunFolder(arguments.out, resume=state is not None)),
         machine,
         seed=arguments.seed,
         init=init.tensors if init else None,
-        limits=Limits(60 * arguments.minutes if arguments.minutes else math.inf, arguments.patience),
+        limits=Limits(seconds, arguments.patience),
     )
     if state:
         trainer.resume(state)
         processes.on_main(trainer.folder.occupy)
     # before anything else is in the folder: whatever is there has a checkpoint, and a disk that is full is known of now
     trainer.save()
-    processes.on_main(lambda: trainer.folder.write_config(configuration(arguments, trainer)))
-    processes.say(_introduction(trainer, init))
-    if validation and recipe.select != "training_loss":
+    decisions = {each.setting: f"{each.value} ({each.reason})" for each in plan.decisions}
+    why = {"holdout": split.record(), "decisions": decisions}
+    processes.on_main(lambda: trainer.folder.write_config(configuration(arguments, trainer) | why))
+    processes.say(_introduction(trainer, split, init), *(f"recipe: {decision}" for decision in plan.decisions))
+    if split.validation and recipe.select != "training_loss":
         processes.say(f"weights and threshold are chosen by {OBJECTIVE_NAMES[objective]}, because {reason}")
+    if found and record:
+        processes.say(*found.changes, init_trial.sentence(record))
+    if not part and not state and (hint := suggested_folds(split)):
+        processes.say(hint)
     return trainer
+
+
+def _known_record(found: Init | None, state: State | None, part: Part | None) -> init_trial.Record | None:
+    """The record of `--init` before this training: from its checkpoint, or from the training whose plan it follows.
+
+    Without a record, or with a record of other weights, the weights count as kept without a trial.
+    """
+    if found is None:
+        return None
+    earlier = state.get("--init") if state else None
+    if part and part.like:
+        earlier = part.like.description.provenance.get("init")
+    if isinstance(earlier, dict) and earlier.get("label") == found.weights.label:
+        return earlier
+    return init_trial.untried(found.weights)
+
+
+def _hold_out(arguments: argparse.Namespace, samples: list[Sample], fraction: float) -> HoldOut:
+    """Raises DataError."""
+    if arguments.val:
+        return hold_out_folder(samples, load_samples(arguments.val, arguments.scheme), arguments.val)
+    return hold_out(samples, fraction, arguments.group)
+
+
+def _plan(
+    arguments: argparse.Namespace,
+    recipe: Recipe,
+    init: Weights | None,
+    split: HoldOut,
+    device: torch.device,
+    processes: Processes,
+    state: State | None = None,
+    part: Part | None = None,
+) -> Start:
+    """Decides the length of the training, and how it is computed. Raises DataError, TooLittleMemory."""
+    if arguments.val or part:
+        recipe = recipe.model_copy(update={"validation_fraction": 0.0})
+    if part and part.like:
+        recipe = part.like.recipe.model_copy(update={"threshold": recipe.threshold})
+    machine = _machine(arguments, recipe, split.training, device, processes, state)
+    if arguments.minutes and not (part and part.like):
+        may_narrow = init is None and arguments.width is None and recipe.name == "default"
+        if state:
+            recipe = _as_planned(recipe, state, may_narrow)
+        else:
+            minutes = arguments.minutes
+            recipe = pace.fit(recipe, machine, minutes, split.training, split.validation, may_narrow=may_narrow)
+    return Start(recipe, machine, init)
+
+
+def _try_init(
+    arguments: argparse.Namespace,
+    samples: list[Sample],
+    init: Weights,
+    facts: Fingerprint,
+    objective: Objective,
+    start: Start,
+    split: HoldOut,
+    device: torch.device,
+    processes: Processes,
+) -> tuple[Start, init_trial.Record]:
+    """Compares `--init` with training from nothing; returns the better start and the record of the trial."""
+    if not init_trial.trial_steps(start.recipe, len(split.training)):
+        return start, init_trial.untried(init)
+    recipe = make_plan(arguments, samples, None, facts, objective).recipe
+    from_nothing = _plan(arguments, recipe, None, split, device, processes)
+    starts = start, from_nothing
+    record = init_trial.try_both(init, starts, split.training, split.validation, arguments.seed)
+    chosen = start if record["kept"] else from_nothing
+    if not arguments.minutes:
+        return chosen, record
+    return replace(chosen, recipe=init_trial.shortened(chosen.recipe, init_trial.share_left(record))), record
 
 
 def finish(arguments: argparse.Namespace, trainer: Trainer) -> str:
@@ -130,7 +258,7 @@ def finish(arguments: argparse.Namespace, trainer: Trainer) -> str:
     threshold = "" if trainer.recipe.net.classes > 1 else f"; threshold {best.threshold:.3g}"
     lines.append(f"kept: the weights of step {best.step}, {_reached(trainer)}{threshold}")
     weights = trainer.folder.weights
-    trainer.folder.write_config(configuration(arguments, trainer) | {"ended": trainer.ended})
+    trainer.folder.write_config(trainer.folder.read_config() | {"ended": trainer.ended})
     return "\n".join([*lines, f"weights: {weights}", f"serve them: SEGMENT_WEIGHTS={weights} python -m app"])
 
 
@@ -140,7 +268,8 @@ def _reached(trainer: Trainer) -> str:
     if select == "training_loss":
         return f"loss {-best.score:.4f}"
     if not best.scores:
-        return "no images held out, so nothing is known of how good they are"
+        folds = out_of_fold(trainer.description.provenance)
+        return folds or "no images held out, so nothing is known of how good they are"
     return f"{OBJECTIVE_NAMES[select]} {best.score:.4f} on the held-out images"
 
 
@@ -162,17 +291,17 @@ def _machine(
     processes: Processes,
     state: State | None,
 ) -> Machine:
-    """Raises DataError, TooLittleMemory."""
+    """The device and how a batch is computed on it. Raises DataError, TooLittleMemory."""
     height, width = _input_size(recipe, training)
     parts: int = state["parts"] if state else 1  # a resumed training goes on as it began, if it fits other processes
     if not state or state.get("processes", 1) != processes.count:
         parts = max(parts, memory.choose_parts(recipe, height, width, device, arguments.workers, processes))
     machine = Machine(device, arguments.workers, parts, arguments.compile, processes, arguments.sync_batch_norm)
-    side = 2**recipe.net.depth
+    side = recipe.net.stride
     if machine.fewest_normalised(recipe.batch) == 1 and max(height, width) <= side:
         raise DataError(
-            f"{width} x {height} pixels are too few for a net of depth {recipe.net.depth} and one image at a time: its "
-            f"lowest level would be a single pixel; more than {side} pixels on a side, or a --batch of 2, will do"
+            f"{width} x {height} pixels are too few to train on one image at a time: the net's lowest level would be a "
+            f"single pixel; use more than {side} pixels on a side (--crop), or a --batch of at least 2"
         )
     return machine
 
@@ -193,7 +322,7 @@ def _as_planned(recipe: Recipe, state: State, may_narrow: bool) -> Recipe:
 def _input_size(recipe: Recipe, training: list[Sample]) -> tuple[int, int]:
     """(height, width) of what a step takes. Raises DataError if images of several sizes would make one batch."""
     if recipe.crop:
-        return recipe.crop, recipe.crop
+        return crop_shape(training, recipe)
     sizes = {sample.label.shape for sample in training}
     if recipe.batch > 1 and len(sizes) > 1:
         raise DataError("the images differ in size, and this recipe takes them whole: --batch must be 1")
@@ -213,15 +342,37 @@ def _checkpoint(path: Path) -> State | None:
     return state
 
 
-def _objects(arguments: argparse.Namespace, samples: list[Sample], init: Weights | None) -> Objects:
-    """What the service is to count: as asked for, as the weights to start from say, or what the labels look like."""
-    known: Objects | None = arguments.objects or (init.description.objects if init else None)
-    if known:
-        return known
-    return "interiors" if arguments.scheme.classes == 1 and background_is_borders(samples) else "regions"
+def _object_rule(
+    arguments: argparse.Namespace, samples: list[Sample], init: Weights | None, notes: Mapping[str, JsonValue]
+) -> ObjectRule:
+    """Returns how masks become objects: as `--objects` or the weights to start from say, or as suits the labels.
+
+    The seed threshold is the one that folds have found, that of the weights to start from, or a default, until
+    held-out images choose a better one.
+    """
+    asked: Objects | None = arguments.objects
+    started = init.description.object_rule if init else None
+    if started and asked in (None, started.kind):
+        rule = started
+    else:
+        rule = ObjectRule(asked or _suitable_objects(samples, arguments.scheme.classes))
+    if rule.kind != "seeds":
+        return rule
+    folds = notes.get("folds")
+    found = folds.get("seed_threshold") if isinstance(folds, dict) else None
+    known = found if isinstance(found, float) else rule.seed_threshold
+    return replace(rule, seed_threshold=known or DEFAULT_SEED_THRESHOLD)
 
 
-def _introduction(trainer: Trainer, init: Weights | None) -> str:
+def _suitable_objects(samples: list[Sample], classes: int) -> Objects:
+    if classes > 1:
+        return "regions"
+    if background_is_borders(samples):
+        return "interiors"
+    return "seeds" if any(sample.ids is not None for sample in samples) else "regions"
+
+
+def _introduction(trainer: Trainer, split: HoldOut, init: Weights | None) -> str:
     recipe, machine = trainer.recipe, trainer.machine
     begin = f", starting from {init.label}" if init else ""
     count = machine.processes.count
@@ -229,7 +380,8 @@ def _introduction(trainer: Trainer, init: Weights | None) -> str:
     lines = [
         f"{len(trainer.stream.samples)} images to train on, {len(trainer.validation)} held out; "
         f"{trainer.steps} steps of {recipe.batch} on {machine.device}{shared}; width {recipe.net.width}{begin}; "
-        f"into {trainer.folder.path}"
+        f"into {trainer.folder.path}",
+        split.said,
     ]
     if machine.parts > 1:
         lines.append(f"memory is short: each batch of {recipe.batch} is computed in {machine.parts} parts")

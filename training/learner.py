@@ -58,11 +58,18 @@ class Learner:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def logits(self, images: Tensor) -> Tensor:
-        """N x C x H x W -> N x K x H x W float32, in training mode."""
+        """Computes logits at the net's own scale in training mode.
+
+        Args:
+            images: N x C x H x W float32.
+
+        Returns:
+            N x K x H/s x W/s float32, where s is the net's downsampling.
+        """
         self.net.train()
         images = images.to(self.machine.device, memory_format=self._layout, non_blocking=True)
         with self._autocast:
-            logits: Tensor = self._forward(images)
+            logits: Tensor = self._forward(images, upsampled=False)
         return logits.float()
 
     def gradients(self, images: Tensor, targets: Tensor, weights: Tensor, *, batch: int | None = None) -> float:

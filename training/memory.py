@@ -90,19 +90,19 @@ def net_bytes(recipe: Recipe) -> int:
 
 
 def image_bytes(recipe: Recipe, height: int, width: int, device: torch.device) -> float:
-    """Bytes that one image H x W of a batch takes at the peak: what autograd keeps of a real forward pass, times PEAK.
+    """Estimates the peak memory in bytes of one H x W image of a batch: what autograd keeps of a real step, times PEAK.
 
-    Tried on a part of the image: activations are proportional to the pixels. Of two images less of one, for the copies
-    of the weights in bfloat16 that autograd keeps as well are there once.
+    The step is measured on smaller images, because the tensors that autograd keeps are proportional to the pixels. The
+    estimate is the difference between two images and one: copies of the weights in bfloat16 do not grow with the batch.
     """
-    side = 8 * 2**recipe.net.depth
+    side = 8 * recipe.net.stride
     learner = Learner(recipe, 1, Machine(device), seed=0)
-    kept = [_kept_bytes(learner, torch.zeros(count, recipe.net.in_channels, side, side)) for count in (1, 2)]
+    kept = [_kept_bytes(learner, count, side) for count in (1, 2)]
     return float(PEAK * (kept[1] - kept[0]) * height * width / side**2)
 
 
-def _kept_bytes(learner: Learner, images: torch.Tensor) -> int:
-    """What autograd keeps of a forward pass."""
+def _kept_bytes(learner: Learner, images: int, side: int) -> int:
+    """Bytes that autograd keeps of the net and the loss for a batch of square images of this side."""
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -110,10 +110,9 @@ def _kept_bytes(learner: Learner, images: torch.Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        logits = learner.logits(images)
-    size = sum(kept.values())
-    del logits  # it kept the tensors, and with them their addresses, alive until here
-    return size
+        inputs, target = (torch.zeros(images, channels, side, side) for channels in (learner.recipe.net.in_channels, 1))
+        learner.gradients(inputs, target, torch.ones_like(target))
+    return sum(kept.values())
 
 
 def free_bytes(device: torch.device) -> int:

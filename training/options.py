@@ -1,13 +1,16 @@
 """The command line's options, checked, and the recipe they make of a named one."""
 
 import argparse
+from typing import Literal
 
 from pydantic import ValidationError
 
 from model.weights_file import Weights
 from training.data import DataError, Sample
+from training.fingerprint import Fingerprint, is_coloured
 from training.losses import OF_SEVERAL_CLASSES
-from training.recipe import FINE_TUNING_RATE, RECIPES, Recipe
+from training.planner import CROPS, Decision, Plan, plan_recipe
+from training.recipe import DEFAULT, FINE_TUNING_RATE, RECIPES, Recipe
 from training.scoring.objective import Objective
 
 # Options and where in a recipe their values go.
@@ -33,15 +36,22 @@ def check_options(arguments: argparse.Namespace, recipe: Recipe, validation: lis
         raise DataError("--patience needs held-out images to tell whether the weights get better; see --val-fraction")
 
 
-def make_recipe(
-    arguments: argparse.Namespace, samples: list[Sample], init: Weights | None, objective: Objective
-) -> Recipe:
-    """Returns the named recipe with the command line's changes, checked.
+def make_plan(
+    arguments: argparse.Namespace,
+    samples: list[Sample],
+    init: Weights | None,
+    fingerprint: Fingerprint,
+    objective: Objective,
+) -> Plan:
+    """Configures the recipe that `--recipe` names, then changes what the command line names.
 
     `objective` replaces the score that the recipe selects weights by, unless the recipe selects them by the training
     loss and `--select` is not given. Raises DataError.
     """
-    changed = RECIPES[arguments.recipe].model_dump()
+    plan = Plan(RECIPES[arguments.recipe])
+    if arguments.recipe == DEFAULT.name:
+        plan = plan_recipe(fingerprint, init.description.architecture if init else None)
+    changed = plan.recipe.model_dump()
     if changed["select"] != "training_loss" or arguments.select:
         changed["select"] = objective
     if init:
@@ -50,7 +60,7 @@ def make_recipe(
         changed["learning_rate"] = min(changed["learning_rate"], FINE_TUNING_RATE)
         changed["threshold"] = init.description.threshold
     else:
-        channels = arguments.channels or ("rgb" if any(_coloured(sample) for sample in samples) else "grey")
+        channels = choose_channels(arguments.channels, samples)
         changed["preprocessing"]["channels"] = channels
         changed["net"]["in_channels"] = 3 if channels == "rgb" else 1
         changed["net"]["classes"] = arguments.scheme.classes
@@ -63,9 +73,20 @@ def make_recipe(
     if arguments.steps or arguments.epochs:
         changed |= {"steps": arguments.steps, "epochs": arguments.epochs}
     try:
-        return Recipe.model_validate(changed)
+        recipe = Recipe.model_validate(changed)
     except ValidationError as error:
         raise DataError(first_problem(error)) from error
+    return Plan(recipe, tuple(decision for decision in plan.decisions if not _is_asked(arguments, decision)))
+
+
+def _is_asked(arguments: argparse.Namespace, decision: Decision) -> bool:
+    """Returns True if the command line decides the setting itself."""
+    return decision.setting == CROPS and bool(arguments.crop or arguments.batch)
+
+
+def choose_channels(asked: Literal["grey", "rgb"] | None, samples: list[Sample]) -> Literal["grey", "rgb"]:
+    """What the net takes: as `--channels` asks, else RGB if any image is in colour."""
+    return asked or ("rgb" if any(is_coloured(sample) for sample in samples) else "grey")
 
 
 def first_problem(error: ValidationError) -> str:
@@ -76,8 +97,3 @@ def first_problem(error: ValidationError) -> str:
     expected = "letters, digits, '.', '_' and '-', 64 at most, after a letter or a digit, are expected"
     said = expected if first["type"] == "string_pattern_mismatch" else first["msg"]
     return f"{place} {first['input']}: {said}" if place else said
-
-
-def _coloured(sample: Sample) -> bool:
-    pixels = sample.pixels
-    return pixels.ndim == 3 and bool((pixels[:, :, :1] != pixels[:, :, 1:3]).any())

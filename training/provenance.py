@@ -3,14 +3,16 @@
 import argparse
 import shlex
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
-from model.weights_file import Description, Objects, Weights
+from model.outputs.objects import ObjectRule
+from model.weights_file import Description, Weights
 from training.data import DataError
 from training.label_scheme import name_classes
 from training.options import first_problem
@@ -27,14 +29,24 @@ def describe(
     arguments: argparse.Namespace,
     recipe: Recipe,
     images: dict[str, int],
-    objects: Objects,
+    rule: ObjectRule,
     init: Weights | None,
     begun: str,
+    notes: Mapping[str, JsonValue],
 ) -> Description:
-    """What the weights file says. It travels, and the service publishes it: file names and paths stay in the folder.
+    """Describes the weights file. The service publishes the description, so it has no file names and no paths.
 
-    `images`: how many are trained on and held out. `begun`: the day, which a resumed training keeps.
-    Raises DataError if the name or the labels' names will not do.
+    Args:
+        arguments: The command line's options.
+        recipe: The recipe of the training.
+        images: Number of images to train on ("training") and held out ("validation").
+        rule: How masks become objects.
+        init: Weights whose label names are kept unless `--labels` names others.
+        begun: Day on which the training began, which a resumed training keeps.
+        notes: More entries of the provenance.
+
+    Raises:
+        DataError: The name, or the names of the labels, are not valid.
     """
     provenance = {
         "trained": begun,
@@ -51,9 +63,10 @@ def describe(
             architecture=recipe.net,
             preprocessing=recipe.preprocessing,
             threshold=recipe.threshold,
-            objects=objects,
+            objects=rule.kind,
+            seed_threshold=rule.seed_threshold,
             labels=known or name_classes(recipe.net.classes, arguments.labels),
-            provenance=provenance | ({"init": init.label} if init else {}),
+            provenance={**provenance, **notes},
         )
     except ValidationError as error:
         raise DataError(first_problem(error)) from error

@@ -15,6 +15,8 @@ class Recipe(BaseModel):
     """Lengths are in steps of the optimizer (`steps`) or in passes over the images (`epochs`); one of the two is given.
 
     `border_weight`: how much more the background between two objects counts (`training.borders`).
+    `foreground_crops`: share of the crops that are drawn around a pixel of the foreground.
+    `class_weights`: how much a pixel of each class counts in the cross-entropy; None for all alike.
     `augmentation`: None for the tutorial's flips of whole images.
     `crop`: side of the training crops in pixels, None for whole images. `ema_decay`: of the averaged weights once the
     training is long enough (see `training.learner`), None for none.
@@ -35,6 +37,8 @@ class Recipe(BaseModel):
     schedule: Literal["one_cycle", "constant"]
     loss: Literal["bce", "bce_dice", "bce_background_dice", "cross_entropy", "cross_entropy_dice"]
     border_weight: float = Field(0, ge=0)
+    foreground_crops: float = Field(0, ge=0, le=1)
+    class_weights: tuple[float, ...] | None = None
     augmentation: Augmentation | None
     crop: int | None = Field(ge=16)
     batch: int = Field(ge=1)

@@ -74,7 +74,7 @@ def write_report(folder: RunFolder, samples: list[Sample], segmenter: Segmenter 
     config = folder.read_config()
     evaluation = None
     if segmenter and samples:
-        measures = Measures.suited_to(samples, _objective(config, samples, segmenter), description.objects)
+        measures = Measures.suited_to(samples, _objective(config, samples, segmenter), description.object_rule)
         evaluation = evaluate_net(segmenter, samples, measures, effort=BOUNDED)
     facts = Facts(
         config=config,
@@ -182,16 +182,18 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code (0, or 2 after a message on stderr)."""
     parser = argparse.ArgumentParser(prog="python -m training.report", description="Write a training's report again.")
     parser.add_argument("--out", type=Path, required=True, help="the training's folder")
-    parser.add_argument("--data", type=Path, help="what it was trained on, if that has been moved since")
+    parser.add_argument(
+        "--data", type=Path, help="the folder with the held-out images (--data or --val of the training), if moved"
+    )
     arguments = parser.parse_args(argv)
     try:
         if not arguments.out.is_dir():
             raise DataError(f"no folder {arguments.out}")
         folder = RunFolder(arguments.out, resume=True)
         config = folder.read_config()
-        data = arguments.data or Path(config.get("data", "data/train"))
+        data = arguments.data or Path(config.get("holdout", {}).get("folder") or config.get("data", "data/train"))
         if not data.is_dir():
-            raise DataError(f"no folder {data}, where the training had its images; say where they are: --data")
+            raise DataError(f"no folder {data}, which had the held-out images; name the folder that has them: --data")
         path = write_report(folder, _held_out(data, config))
     except (ValueError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)

@@ -38,9 +38,9 @@ def _run(argv: list[str] | None, processes: Processes) -> int:
         samples = processes.each(lambda: load_samples(arguments.data, arguments.scheme))
         processes.say(*processes.on_main(lambda: inspect(samples, arguments.labels)))
         # only now, since torch takes seconds to import and bad data should not
-        from training import job
+        from training import folds, job
 
-        return job.run(arguments, samples, processes)
+        return job.run(arguments, samples, processes, folds.train if arguments.folds else job.train)
     except (DataError, OSError) as error:
         processes.say(f"training: {error}", file=sys.stderr)
         return 2

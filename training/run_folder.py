@@ -6,6 +6,7 @@ config.json             recipe, seed, data: what made them
 history.csv             one row a check: loss, learning rate, scores
 tensorboard/            the same as curves, and pictures
 report.html             all of it for people: see report.py
+folds/                  with `--folds`: the folders of the single trainings, and the scores of all images
 
 A checkpoint is written first, and holds what the weights and the history are made from: they are written again from it
 when a training goes on, and so agree with it whenever it was killed.
@@ -35,9 +36,10 @@ CONFIG = "config.json"
 HISTORY = "history.csv"
 CURVES = "tensorboard"
 REPORT = "report.html"
+FOLDS = "folds"  # folders 1, 2 ... of the trainings of `--folds`, and their scores
 LOCK = ".lock"
 
-NAMES = (CHECKPOINT, PREVIOUS_CHECKPOINT, WEIGHTS, CONFIG, HISTORY, CURVES, REPORT)
+NAMES = (CHECKPOINT, PREVIOUS_CHECKPOINT, WEIGHTS, CONFIG, HISTORY, CURVES, REPORT, FOLDS)
 
 Row = dict[str, float]
 

@@ -29,10 +29,10 @@ def segments(probabilities: Probabilities, threshold: float) -> Segments:
     Returns:
         H x W segment numbers. Every pixel of the lines is a segment of its own.
     """
-    return single_out_lines(thin_borders(_regions(probabilities, threshold), -probabilities))
+    return _single_out_lines(thin_borders(_regions(probabilities, threshold), -probabilities))
 
 
-def single_out_lines(objects: Ids) -> Segments:
+def _single_out_lines(objects: Ids) -> Segments:
     """Makes a segment of every pixel H x W that is in no object."""
     found: Segments = objects.astype(np.int64)
     lines = found == 0
@@ -48,7 +48,7 @@ def nearest_segments(probabilities: Probabilities, threshold: float) -> Segments
     regions = _regions(probabilities, threshold)
     inside = regions > 0
     if not inside.any():
-        return single_out_lines(regions)
+        return _single_out_lines(regions)
     outside = (~inside).view(np.uint8)
     _, nearest = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
     region_of = np.zeros(int(nearest.max()) + 1, np.int64)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NoReturn
 
@@ -18,16 +18,17 @@ from training.checkpoints import Checkpoints, State
 from training.clock import Clock
 from training.curves import Curves
 from training.data import DataError, Sample, fingerprint
-from training.evaluation import AnyEvaluation, Evaluation, PredictionCache, defined, evaluate_net, picture
+from training.evaluation import AnyEvaluation, Evaluation, PredictionCache, defined, evaluate_net, picture, predictor
 from training.learner import Learner
 from training.machine import Machine
 from training.progress import Best, Progress
 from training.recipe import Recipe
 from training.run_folder import CURVES, RunFolder
 from training.scoring.findings import first_check_finding
-from training.scoring.measures import BOUNDED, Effort, Measures, quick
+from training.scoring.measures import BOUNDED, OBJECT_PIXELS, Effort, Measures, quick, spread
 from training.scoring.objective import choose_objective
 from training.scoring.selection import Peak, Verdict
+from training.seed_threshold import choose_seed_threshold
 from training.stopping import asked_to_stop
 
 # Pictures of the first held-out images go to TensorBoard, no more: they show what the curves mean.
@@ -141,6 +142,8 @@ class Trainer:
         if self.progress.best_weights and self._written is not self.best:
             provenance = self.description.provenance | {"reached": self._reached()}
             update = {"threshold": self.best.threshold, "provenance": provenance}
+            if self.best.seed_threshold is not None:
+                update["seed_threshold"] = self.best.seed_threshold
             save_weights(self.folder.weights, self.progress.best_weights, self.description.model_copy(update=update))
             self._written = self.best
 
@@ -241,7 +244,8 @@ class Trainer:
         progress, cache = self.progress, PredictionCache()
         # without held-out images, one to train on still shows whether anything is found
         samples, effort = self.validation or self.stream.samples[:1], quick(around=self.best.threshold)
-        evaluation = self._evaluate(samples, effort, cache, self.learner.averaged.state_dict())
+        measures = self._measures.in_checks
+        evaluation = self._evaluate(samples, effort, cache, self.learner.averaged.state_dict(), measures)
         loss = sum(progress.losses) / len(progress.losses)
         row = {"loss": loss, "learning_rate": self.learner.rate, **clock.row()}
         if self.validation:
@@ -275,14 +279,25 @@ class Trainer:
         weights = self.learner.averaged.state_dict() if is_kept or not progress.best_weights else progress.best_weights
         if is_last or checks_since_best == self.limits.patience:
             if self.recipe.net.classes == 1:  # a check has all scores of several classes
-                final = self._evaluate(self.validation, BOUNDED, cache if is_kept else PredictionCache(), weights)
-                best = self._describe(final, best.step)
+                best = self._score_in_full(best, cache if is_kept else PredictionCache(), weights)
             best.failures += self._first_check_findings(best.step)
         if is_kept:
             progress.keep(best, weights)
         progress.best, progress.checks_since_best = best, checks_since_best
         if is_better:
             progress.peak = Peak.of(verdict)
+
+    def _score_in_full(self, best: Best, cache: PredictionCache, tensors: dict[str, Tensor]) -> Best:
+        """Scores weights of one class on all held-out images; chooses the seed threshold first, if there is one."""
+        rule = self.description.object_rule
+        if rule.kind == "seeds":
+            samples, predict = spread(self.validation, OBJECT_PIXELS), predictor(self._segmenter(tensors))
+            probabilities = [cache.get(predict, sample) for sample in samples]
+            rule = replace(rule, seed_threshold=choose_seed_threshold(probabilities, samples, best.threshold))
+        measures = replace(self._measures, rule=rule)
+        described = self._describe(self._evaluate(self.validation, BOUNDED, cache, tensors, measures), best.step)
+        described.seed_threshold = rule.seed_threshold
+        return described
 
     def _describe(self, evaluation: AnyEvaluation, step: int) -> Best:
         """Returns what to store of weights: their scores, threshold and findings."""
@@ -309,10 +324,21 @@ class Trainer:
         """The scores that suit the held-out labels."""
         samples, select = self.validation or self.stream.samples[:1], self.recipe.select
         objective = choose_objective(samples, self.recipe.net.classes)[0] if select == "training_loss" else select
-        return Measures.suited_to(samples, objective, self.description.objects)
+        return Measures.suited_to(samples, objective, self.description.object_rule)
+
+    def _segmenter(self, tensors: dict[str, Tensor]) -> Segmenter:
+        """Returns a segmenter with these weights."""
+        weights = Weights(self.description, tensors, sha256="")
+        engine = TorchEngine(weights.build_net(), str(self.machine.device), threshold=self.description.threshold)
+        return Segmenter(weights, engine)
 
     def _evaluate(
-        self, samples: list[Sample], effort: Effort, cache: PredictionCache, tensors: dict[str, Tensor]
+        self,
+        samples: list[Sample],
+        effort: Effort,
+        cache: PredictionCache,
+        tensors: dict[str, Tensor],
+        measures: Measures,
     ) -> AnyEvaluation:
         """Scores weights on samples.
 
@@ -320,9 +346,6 @@ class Trainer:
             TrainingError: Weights or probabilities are not finite.
             KeyboardInterrupt: The training was asked to stop, between two images.
         """
-        weights = Weights(self.description, tensors, sha256="")
-        engine = TorchEngine(weights.build_net(), str(self.machine.device), threshold=self.description.threshold)
-        measures = self._measures.in_checks if effort.quick else self._measures
 
         def show(sample: Sample, found: Any) -> None:
             self._stop_if_asked()
@@ -330,7 +353,7 @@ class Trainer:
                 shown = picture(sample, found, self.recipe.net.classes)
                 self._curves.show(self.step, f"image, label, found/{sample.name}", shown)
 
-        evaluation = evaluate_net(Segmenter(weights, engine), samples, measures, show, effort, cache)
+        evaluation = evaluate_net(self._segmenter(tensors), samples, measures, show, effort, cache)
         if evaluation.broken or not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise TrainingError(self._no_numbers("the net's weights or predictions are not numbers"))
         return evaluation

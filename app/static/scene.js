@@ -12,9 +12,12 @@ export class Scene {
   #counts = 0;
   #timer = 0;
 
-  /** `threshold`: null for a net of several classes. `onPage` and `onAreas` are told what is there. */
-  constructor(viewer, { threshold, onPage, onAreas }) {
-    Object.assign(this, { viewer, onPage, onAreas });
+  /**
+   * `threshold`: null for a net of several classes. `rule`: how a mask becomes objects, see objects.js. `onPage` and
+   * `onAreas` are called with what is there.
+   */
+  constructor(viewer, { threshold, rule, onPage, onAreas }) {
+    Object.assign(this, { viewer, rule, onPage, onAreas });
     this.level = threshold === null ? null : levelOf(threshold);
   }
 
@@ -55,7 +58,7 @@ export class Scene {
   async #count() {
     const count = ++this.#counts;
     const { entry, index } = this.#shown;
-    const counted = { key: resultKey(entry), blob: entry.result.blob, index, level: this.level };
+    const counted = { key: resultKey(entry), blob: entry.result.blob, index, level: this.level, rule: this.rule };
     const { areas, pixels } = await ask("areas", counted);
     if (count === this.#counts) this.onAreas(areas, pixels);
   }

@@ -1,5 +1,6 @@
 // What takes long, beside the page: decoding, and looking for objects. Each message is a call of one of `calls`.
 
+import { objectAreas } from "./objects.js";
 import { decodePng } from "./png.js";
 import { shrink, stepFor, toRgba } from "./raster.js";
 import { areasOf } from "./regions.js";
@@ -26,11 +27,14 @@ const calls = {
     return { ...sizes(raster, shown), data: shown.data.slice() };
   },
 
-  /** The areas of a result's objects, all of its pixels looked at; those from `level` on are foreground, if given. */
-  async areas({ key, blob, index, level }) {
+  /**
+   * The areas of a result's objects, from all of its pixels. A net of one class has a `level`, from which a pixel is
+   * foreground, and a `rule`, see objects.js; otherwise the values are classes.
+   */
+  async areas({ key, blob, index, level, rule }) {
     const { width, height, data } = await rasterOf(key, blob, index);
-    const values = level === null ? data : foreground(data, level);
-    return { areas: areasOf(values, width), pixels: width * height };
+    const areas = level === null ? areasOf(data, width) : objectAreas(data, width, level, rule);
+    return { areas, pixels: width * height };
   },
 };
 
@@ -55,12 +59,6 @@ async function rasterOf(key, blob, index) {
     decoded = { key, index, raster: await (await open(key, blob)).raster(index) };
   }
   return decoded.raster;
-}
-
-function foreground(data, level) {
-  const mask = new Uint8Array(data.length);
-  for (let i = 0; i < data.length; i++) mask[i] = data[i] >= level ? 1 : 0;
-  return mask;
 }
 
 function sizes(raster, shown) {

@@ -49,14 +49,16 @@ class OpenVinoEngine:
     those at once would take twice the memory.
     """
 
-    name, device, batch_pixels = "openvino", "cpu", BATCH_PIXELS
+    name, device = "openvino", "cpu"
 
     def __init__(self, graph: openvino.Model, precision: str, threads: int = 0) -> None:
         """`precision`: fp32 or bf16, or int8 for a quantised graph. `threads`: that compute, 0 for one a core."""
         self.precision = precision
         threads = threads or os.cpu_count() or 1
         self.streams = min(STREAMS, threads)
-        self._depth = len(_joins(graph))
+        self._depth, self._downsampling = len(_joins(graph)), _downsampling(graph)
+        # The net computes at its own scale, so the chip is busy from that scale's number of pixels up.
+        self.batch_pixels = BATCH_PIXELS * self._downsampling**2
         self._config = {
             properties.inference_num_threads: threads,
             hint.enable_cpu_pinning: False,
@@ -77,8 +79,9 @@ class OpenVinoEngine:
         with self._alone() as alone:
             # All large windows go one way, whole ones too, for each way keeps the memory that it once took.
             if batch.shape[0] * height * width > self.batch_pixels or kept not in (None, whole):
+                crops = decoder_crops(kept or whole, (height, width), self._depth, self._downsampling)
                 with self._all_threads:
-                    return _infer(self._cropping, batch, decoder_crops(kept or whole, (height, width), self._depth))
+                    return _infer(self._cropping, batch, crops)
             if alone:
                 with self._all_threads:
                     return _infer(self._undivided, batch)
@@ -169,13 +172,28 @@ def _joins(graph: openvino.Model) -> list[openvino.Node]:
     return [node for node in reversed(maps) if node.get_output_partial_shape(0).rank.get_length() == 4]
 
 
+def resampling(graph: openvino.Model) -> list[openvino.Node]:
+    """The nodes that average the image and upsample the logits, in this order; none if the net keeps the scale."""
+    nodes = graph.get_ordered_ops()
+    averages = [node for node in nodes if node.get_type_name() == "AvgPool"]
+    upsamplings = [node for node in nodes if node.get_type_name() == "Interpolate"]
+    return [averages[0], upsamplings[-1]] if averages else []
+
+
+def _downsampling(graph: openvino.Model) -> int:
+    """The net's `UNetConfig.downsampling`: the side of the squares that the graph averages, or 1."""
+    return int(resampling(graph)[0].get_attributes()["kernel"][0]) if resampling(graph) else 1
+
+
 def _crop_decoder(graph: openvino.Model) -> openvino.Model:
-    """A copy with a second input, the `decoder_crops`."""
+    """A copy of the graph with a second input, the `decoder_crops`."""
     graph = graph.clone()
     crops = ops.parameter([-1, 2, 2], np.int64, name="crops")
     for level, node in enumerate(_joins(graph)):
         for side in (0, 1):
             _crop(node.input(side), crops, 2 * level + side)
+    if nodes := resampling(graph):
+        _crop(nodes[-1].input(0), crops, -2)
     _crop(graph.get_results()[0].input(0), crops, -1)
     graph.add_parameters([crops])
     graph.validate_nodes_and_infer_types()
@@ -183,7 +201,7 @@ def _crop_decoder(graph: openvino.Model) -> openvino.Model:
 
 
 def _crop(port: openvino.Input, crops: openvino.Node, index: int) -> None:
-    """Puts a slice before a node's input."""
+    """Inserts a slice before an input of a node."""
     zero, one, axes = (ops.constant(np.array(value, np.int64)) for value in (0, 1, (2, 3)))
     ends = ops.gather(crops, ops.constant(np.int64(index)), zero)
     first, end = ops.gather(ends, zero, one), ops.gather(ends, one, one)

@@ -40,7 +40,9 @@ class TorchEngine:
         self._device = choose_device(device)
         self.device = str(self._device)
         self.precision: str = choose_precision(self._device, precision)
-        self.batch_pixels, self.streams = BATCH_PIXELS[self._device.type], STREAMS[self._device.type]
+        # The net computes at its own scale, so the chip is busy from that scale's number of pixels up.
+        self.batch_pixels = BATCH_PIXELS[self._device.type] * net.config.downsampling**2
+        self.streams = STREAMS[self._device.type]
         self._dtype = DTYPES[self.precision]
         self._layout = memory_format(net)
         net = net.eval().requires_grad_(False).to(self._device, self._dtype)
@@ -60,7 +62,8 @@ class TorchEngine:
         height, width = batch.shape[-2:]
         x = self._to_device(torch.from_numpy(batch)).to(self._dtype).contiguous(memory_format=self._layout)
         if kept and self._croppable:
-            logits = self._net(x, decoder_crops(kept, (height, width), self._net.config.depth).tolist())
+            config = self._net.config
+            logits = self._net(x, decoder_crops(kept, (height, width), config.depth, config.downsampling).tolist())
         else:
             (top, bottom), (left, right) = kept or ((0, None), (0, None))
             logits = self._net(x)[..., top:bottom, left:right]

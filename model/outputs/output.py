@@ -1,4 +1,4 @@
-"""The kinds of output: what is kept of each tile's probabilities, and the file that all of them become.
+"""The kinds of output: what is kept of each tile's probabilities, and the file that the whole image becomes.
 
 Shape letters: K classes, H height, W width.
 """
@@ -16,7 +16,7 @@ from model.engines.engine import Array
 from model.images import encode_png, encode_tiff, to_probability_image
 from model.outputs.coco import annotations
 from model.outputs.geojson import feature_collection
-from model.outputs.objects import Ids, find_regions, thin_borders
+from model.outputs.objects import Ids, ObjectRule, find_objects, mask_of, with_levels
 from model.outputs.overlay import draw_overlay
 from model.preprocessing import Pixels
 from model.segmenter import Render, to_mask
@@ -58,70 +58,67 @@ class File:
 
 
 def renderer(wanted: Wanted, description: Description) -> Render:
-    """What is kept of a tile: a class's probability (uint16, 65535 = 1.0), or the mask (uint8).
+    """Return the function that keeps what an output needs of a tile. The function can be pickled.
 
-    Where borders are thinned, the mask and the relief for it: 2 x H x W. Tiles are rendered as they are computed, so a
-    request never holds the probabilities of its whole image. What is given here can be pickled.
+    Tiles are rendered as they are computed, so a request never holds the probabilities of its whole image. A tile
+    becomes one class's probability (uint16, 65535 = 1.0), the mask (uint8), or what `with_levels` keeps.
     """
     threshold = description.threshold if wanted.threshold is None else wanted.threshold
     if wanted.output == "probability":
         return partial(_probability, class_index=wanted.class_index)
-    return partial(_mask_and_relief if _thins(wanted, description) else to_mask, threshold=threshold)
+    if wanted.output == "mask":
+        return partial(to_mask, threshold=threshold)
+    return partial(_mask_and_levels, threshold=threshold, rule=description.object_rule)
 
 
 def to_file(
     wanted: Wanted, description: Description, images: Sequence[Pixels], rendered: Sequence[NDArray[Any]], stem: str
 ) -> File:
-    """The file of what `renderer` kept of all pages; `images` are the pages as decoded. Raises OutputError."""
+    """Encode what `renderer` kept of all pages.
+
+    Args:
+        wanted: The output to make.
+        description: The description of the weights that computed the probabilities.
+        images: The pages as decoded.
+        rendered: What `renderer` kept of each page.
+        stem: The image's name without its suffix.
+
+    Raises:
+        OutputError: The format cannot hold the result.
+    """
     if wanted.output == "geojson":
-        outlines = [(find_regions(mask), mask) for mask in rendered]
-        return _json(feature_collection(outlines, description.labels), "application/geo+json", ".geojson")
+        return _json(feature_collection(_objects(description, rendered), description.labels), "geo+json", ".geojson")
     if wanted.output == "coco":
-        objects = [(_ids(wanted, description, page), _mask(page)) for page in rendered]
-        return _json(annotations(objects, description.labels, stem), "application/json", ".json")
+        return _json(annotations(_objects(description, rendered), description.labels, stem), "json", ".json")
     pictures = [_picture(wanted, description, *page) for page in zip(images, rendered, strict=True)]
     if len(pictures) > 1 or wanted.tiff:
         return File(encode_tiff(pictures), "image/tiff", ".tif")
     return File(encode_png(pictures[0]), "image/png", ".png")
 
 
-def _thins(wanted: Wanted, description: Description) -> bool:
-    return description.objects == "interiors" and wanted.output in ("instances", "coco")
-
-
 def _probability(probabilities: Array, class_index: int) -> NDArray[np.uint16]:
     return to_probability_image(probabilities[class_index])
 
 
-def _mask_and_relief(probabilities: Array, threshold: float) -> NDArray[np.uint8]:
-    return np.stack([to_mask(probabilities, threshold), _relief(probabilities)])
+def _mask_and_levels(probabilities: Array, threshold: float, rule: ObjectRule) -> NDArray[np.uint8]:
+    return with_levels(to_mask(probabilities, threshold), probabilities[0], rule)
 
 
-def _relief(probabilities: Array) -> NDArray[np.uint8]:
-    """High where an object is unlikely, 255 = 1.0."""
-    relief: NDArray[np.uint8] = np.rint((1 - probabilities[0]) * np.float32(255)).astype(np.uint8)
-    return relief
-
-
-def _mask(rendered: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return rendered[0] if rendered.ndim == 3 else rendered
-
-
-def _ids(wanted: Wanted, description: Description, rendered: NDArray[np.uint8]) -> Ids:
-    ids = find_regions(_mask(rendered))
-    return thin_borders(ids, rendered[1]) if _thins(wanted, description) else ids
+def _objects(description: Description, rendered: Sequence[NDArray[Any]]) -> list[tuple[Ids, NDArray[np.uint8]]]:
+    """Return the ids and the mask of each page."""
+    return [(find_objects(page, description.object_rule), mask_of(page)) for page in rendered]
 
 
 def _picture(wanted: Wanted, description: Description, image: Pixels, rendered: NDArray[Any]) -> Pixels:
-    if wanted.output == "overlay":
-        return draw_overlay(image, rendered)
-    if wanted.output != "instances":
+    if wanted.output in ("mask", "probability"):
         return cast(Pixels, rendered)
-    ids = _ids(wanted, description, rendered)
+    ids = find_objects(rendered, description.object_rule)
+    if wanted.output == "overlay":
+        return draw_overlay(image, ids, mask_of(rendered))
     if ids.max(initial=0) > MOST_OBJECTS:
         raise OutputError(f"There are {ids.max()} objects, more than the {MOST_OBJECTS} that 16 bits tell apart.")
     return ids.astype(np.uint16)
 
 
 def _json(content: dict[str, Any], media_type: str, suffix: str) -> File:
-    return File(json.dumps(content, separators=(",", ":")).encode(), media_type, suffix)
+    return File(json.dumps(content, separators=(",", ":")).encode(), f"application/{media_type}", suffix)

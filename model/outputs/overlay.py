@@ -1,28 +1,44 @@
-"""The mask over its image, for looking at."""
+"""Objects drawn over their image."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from model.outputs.colours import colour
+from model.outputs.objects import Ids, class_of_each
 from model.preprocessing import Pixels
 
 # How much of the image shines through an object.
 _SHARE = 0.7
 
 
-def draw_overlay(image: Pixels, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """H x W or H x W x 3 or 4, uint8 or uint16, and its mask -> H x W x 3 uint8 RGB: tinted objects with outlines.
+def draw_overlay(image: Pixels, ids: Ids, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Tint and outline objects in their image, stretched to all 256 grey levels.
 
-    The image is stretched to all 256 grey levels.
+    Args:
+        image: H x W or H x W x 3 or 4, uint8 or uint16.
+        ids: H x W, the objects found in `mask`.
+        mask: H x W; its values choose the objects' colours.
+
+    Returns:
+        H x W x 3 uint8, RGB.
     """
     picture = _stretch(image[..., :3] if image.ndim == 3 else image)
-    for value in np.unique(mask[mask > 0]):
-        inside = (mask == value).view(np.uint8)
-        outline = cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=1) < inside
-        np.copyto(picture, _tint(picture, colour(int(value))), where=(inside > 0)[:, :, None])
-        picture[outline] = colour(int(value))
+    values = class_of_each(ids, mask)[ids]
+    outline = _outlines(ids)
+    for value in np.unique(values[values > 0]):
+        inside = values == value
+        np.copyto(picture, _tint(picture, colour(int(value))), where=inside[:, :, None])
+        picture[inside & outline] = colour(int(value))
     return picture
+
+
+def _outlines(ids: Ids) -> NDArray[np.bool_]:
+    """Mark each pixel that has a pixel of something else among its 8 neighbours; there is nothing past the image."""
+    exact = ids.astype(np.float32)  # OpenCV's filters take no int32; float32 holds integers up to 2^24 exactly
+    neighbours = np.ones((3, 3), np.uint8)
+    different: NDArray[np.bool_] = (cv2.erode(exact, neighbours) != exact) | (cv2.dilate(exact, neighbours) != exact)
+    return different
 
 
 def _stretch(image: Pixels) -> NDArray[np.uint8]:

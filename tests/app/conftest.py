@@ -78,7 +78,7 @@ def _save_random_net(
     """Weights whose logits spread around 0, so that masks hold both values; the stored threshold is not a half."""
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
-        net = UNet(UNetConfig(width=4, depth=2, **config)).eval()
+        net = UNet(UNetConfig(**({"width": 4, "depth": 2} | config))).eval()
         logits = net(torch.rand(1, net.config.in_channels, 96, 96))
         net.outc.conv.weight /= logits.std(dim=(0, 2, 3))[:, None, None, None]
         assert net.outc.conv.bias is not None
@@ -106,6 +106,12 @@ def weights_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def classes_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A net of three classes."""
     return _save_random_net(tmp_path_factory.mktemp("weights") / "three-classes.safetensors", classes=3)
+
+
+@pytest.fixture(scope="session")
+def half_scale_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net that computes at half the scale of the image."""
+    return _save_random_net(tmp_path_factory.mktemp("weights") / "half-scale.safetensors", depth=1, downsampling=2)
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,9 @@ def test_the_image_is_always_the_same_and_full_of_contrast():
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
-@pytest.mark.parametrize("net", ["weights_path", "classes_path", "stored_channels_path", "zscore_path"])
+@pytest.mark.parametrize(
+    "net", ["weights_path", "classes_path", "stored_channels_path", "zscore_path", "half_scale_path"]
+)
 def test_weights_in_order_pass(net: str, engine: str, precision: str, request: pytest.FixtureRequest):
     path = request.getfixturevalue(net)
     run_canary(Segmenter.load(path, engine=engine, device="cpu", precision=precision))

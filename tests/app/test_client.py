@@ -159,7 +159,7 @@ def test_each_output_comes_as_what_it_is(
     assert instances.dtype == np.uint16
     assert np.array_equal(instances, find_regions(segmenter.mask(image)))
     overlay = client.segment(image, "overlay")
-    assert np.array_equal(overlay, draw_overlay(image, segmenter.mask(image)))
+    assert np.array_equal(overlay, draw_overlay(image, find_regions(segmenter.mask(image)), segmenter.mask(image)))
     assert not np.array_equal(overlay, overlay[:, :, ::-1])
     assert len(client.segment(image, "geojson")["features"]) == instances.max()
     assert len(client.segment(image, "coco")["annotations"]) == instances.max()

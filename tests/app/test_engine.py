@@ -6,7 +6,9 @@ import pytest
 
 from app.engine import LocalEngine, find_weights, read_weights
 from app.settings import Settings, SettingsError
-from model.weights_file import BUNDLED, BUNDLED_INT8, WeightsError, load_weights
+from model.preprocessing import Preprocessing
+from model.unet import UNet, UNetConfig
+from model.weights_file import BUNDLED, BUNDLED_INT8, Description, WeightsError, load_weights, save_weights
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,22 @@ def test_an_empty_folder_means_the_bundled_weights(tmp_path: Path):
 def test_a_path_that_cannot_be_read_is_a_weights_error(tmp_path: Path, name: str):
     with pytest.raises(WeightsError, match=r"^weights .*xx|missing\.safetensors"):
         read_weights(Settings(weights=tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("tile", "message"),
+    [(992, "^SEGMENT_TILE=992: .*multiple of 64 and more than 896 pixels"), (896, "^SEGMENT_TILE=896: .*more than")],
+)
+def test_a_tile_must_fit_the_grid_and_halo_of_a_net_that_downsamples(
+    make_settings: Callable[..., Settings], tmp_path: Path, tile: int, message: str
+):
+    net = UNet(UNetConfig(width=1, depth=4, downsampling=4))
+    description = Description(name="coarse", architecture=net.config, preprocessing=Preprocessing())
+    save_weights(tmp_path / "coarse.safetensors", net.state_dict(), description)
+    weights = load_weights(tmp_path / "coarse.safetensors")
+    LocalEngine(make_settings(tile=Settings().tile), weights)
+    with pytest.raises(SettingsError, match=message):
+        LocalEngine(make_settings(tile=tile), weights)
 
 
 @pytest.mark.parametrize(

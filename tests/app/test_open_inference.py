@@ -298,6 +298,14 @@ def test_a_net_of_several_classes_gives_indices_and_all_probabilities(
     assert np.array_equal(outputs["mask"][0, 0], outputs["probability"][0].argmax(axis=0))
 
 
+def test_outputs_of_a_net_that_downsamples_have_the_images_size(
+    serve: Callable[..., TestClient], half_scale_path: Path, png: bytes
+):
+    client = serve(weights=half_scale_path)
+    outputs = _read(_infer(client, _image(png), path="/v2/models/half-scale"))
+    assert outputs["mask"].shape == outputs["probability"].shape == (1, 1, *SIZE)
+
+
 @given(threshold=st.floats(0.001, 0.999))
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_threshold_is_the_requests(client: TestClient, segmenter: Segmenter, png: bytes, threshold: float):

@@ -122,6 +122,24 @@ def test_the_mask_is_the_segmenters_at_the_images_size(
         assert len(np.unique(mask)) == 2  # or the comparison would say little
 
 
+def test_masks_of_a_net_that_downsamples_have_the_images_size_and_no_seams(
+    serve: Callable[..., TestClient],
+    half_scale_path: Path,
+    make_segmenter: Callable[..., Segmenter],
+    make_image: MakeImage,
+    to_file: ToFile,
+    read_png: ReadPng,
+):
+    client = serve(weights=half_scale_path, tile=64)
+    assert client.get("/model").json()["architecture"]["downsampling"] == 2
+    whole = make_segmenter(half_scale_path)
+    for size in [(1, 1), (127, 81)]:
+        pixels = make_image(*size)
+        mask = read_png(client.post("/segment", files={"file": to_file(pixels)}))
+        assert mask.shape == size
+        assert np.array_equal(mask, whole.mask(pixels))
+
+
 def test_a_package_is_served_as_the_weights_in_it(
     serve: Callable[..., TestClient],
     client: TestClient,

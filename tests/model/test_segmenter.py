@@ -51,9 +51,23 @@ def test_tiles_make_no_difference_at_full_depth(make_net, make_image, make_segme
 
 
 @pytest.mark.parametrize("upsampling", ["bilinear", "transposed"])
+@pytest.mark.parametrize(("downsampling", "tile"), [(2, 64), (4, 112)])
+@pytest.mark.parametrize("size", [(97, 131), (1, 300), (130, 150)])
+@pytest.mark.parametrize("tta", [1, 8])
+def test_tiles_make_no_difference_to_a_net_of_a_coarser_scale(
+    make_net, make_image, make_segmenter, upsampling, downsampling, tile, size, tta
+):
+    net, image = make_net(depth=1, upsampling=upsampling, downsampling=downsampling), make_image(*size)
+    tiled, whole = (make_segmenter(net, tile=side, tta=tta) for side in (tile, 1024))
+    assert len(tiled.task(image).tiles) > 1 == len(whole.task(image).tiles)
+    assert tiled.probabilities(image).std() > 0.01
+    assert difference(tiled.probabilities(image), whole.probabilities(image)) <= 1e-4
+
+
+@pytest.mark.parametrize("settings", [SMALL, SMALL | {"upsampling": "transposed"}, {"depth": 1, "downsampling": 2}])
 @torch.inference_mode()
-def test_no_pixel_outside_its_window_changes_a_core(make_net, make_image, make_segmenter, upsampling):
-    net = make_net(**SMALL, upsampling=upsampling).double()
+def test_no_pixel_outside_its_window_changes_a_core(make_net, make_image, make_segmenter, settings):
+    net = make_net(**settings).double()
     image = make_image(160, 170)
     inner = [
         tile for tile in make_segmenter(net, tile=TILE).task(image).tiles if tile.rows.start and tile.columns.start
@@ -100,12 +114,14 @@ def test_a_net_with_aligned_corners_sees_the_image_as_it_is_without_padding(make
     assert np.array_equal(make_segmenter(net).probabilities(image), expected)
 
 
-@pytest.mark.parametrize("upsampling", ["bilinear", "bilinear_aligned", "transposed"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"upsampling": "bilinear_aligned"}, {"upsampling": "transposed"}, {"downsampling": 4, "depth": 3}],
+    ids=str,
+)
 @pytest.mark.parametrize("size", [(1, 1), (1, 17), (15, 2), (16, 16), (37, 1031)])
-def test_any_size_gives_probabilities_and_a_mask_of_its_own_size(
-    make_net, make_image, make_segmenter, upsampling, size
-):
-    segmenter = make_segmenter(make_net(upsampling=upsampling), tile=512)
+def test_any_size_gives_probabilities_and_a_mask_of_its_own_size(make_net, make_image, make_segmenter, settings, size):
+    segmenter = make_segmenter(make_net(**settings), tile=512)
     image = make_image(*size)
     probabilities, mask = segmenter.probabilities(image), segmenter.mask(image)
     assert (probabilities.shape, probabilities.dtype) == ((1, *size), np.float32)
@@ -193,6 +209,14 @@ def test_no_batch_has_more_pixels_than_the_engine_has_use_for_or_more_tiles_than
     segmenter = make_segmenter(make_net(**SMALL), tile=TILE, max_batch=8)
     segmenter.engine.batch_pixels = TILE * TILE
     assert segmenter.batch_size(segmenter.task(make_image(*size)).tiles[0]) == expected
+
+
+def test_a_coarser_scale_makes_larger_batches_as_each_pixel_costs_less(make_net, make_image, make_segmenter):
+    sizes = []
+    for downsampling in (1, 2):
+        segmenter = make_segmenter(make_net(depth=2, downsampling=downsampling))
+        sizes.append(segmenter.batch_size(segmenter.task(make_image(512, 512)).tiles[0]))
+    assert sizes == [1, 4]
 
 
 def test_tiles_of_several_images_may_be_run_together_and_in_any_order(make_net, make_image, make_segmenter):

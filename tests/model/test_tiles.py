@@ -104,13 +104,14 @@ CROPS = [((0, 64), (0, 96)), ((16, 64), (0, 40)), ((20, 23), (31, 70)), ((0, 1),
 
 @pytest.mark.parametrize("kept", CROPS)
 @pytest.mark.parametrize("upsampling", ["bilinear", "transposed"])
+@pytest.mark.parametrize(("depth", "downsampling"), [(3, 1), (3, 2), (1, 2), (2, 4)])
 @torch.inference_mode()
-def test_a_cropped_decoder_gives_the_same_where_it_is_kept(make_net, kept, upsampling):
-    net = make_net(upsampling=upsampling, depth=3).double()
+def test_a_cropped_decoder_gives_the_same_where_it_is_kept(make_net, kept, upsampling, depth, downsampling):
+    net = make_net(upsampling=upsampling, depth=depth, downsampling=downsampling).double()
     x = torch.rand(1, 1, 64, 96, dtype=torch.float64)
     (top, bottom), (left, right) = kept
     expected = net(x)[..., top:bottom, left:right]
-    result = net(x, decoder_crops(kept, (64, 96), 3).tolist())
+    result = net(x, decoder_crops(kept, (64, 96), depth, downsampling).tolist())
     assert torch.allclose(result, expected, rtol=0, atol=1e-12)
 
 
@@ -118,6 +119,13 @@ def test_a_decoder_is_cropped_to_a_few_pixels_around_what_is_kept():
     crops = decoder_crops(((112, 912), (0, 1024)), (1024, 1024), 4)
     assert crops[0::2, 0].tolist() == [[110, 914], [52, 460], [23, 233], [8, 120], [2, 802]]
     assert (crops[0::2, 1] == [[0, 1024], [0, 512], [0, 256], [0, 128], [0, 1024]]).all()
+
+
+def test_logits_are_cropped_to_a_pixel_around_what_is_kept_and_upsampled():
+    crops = decoder_crops(((224, 1600), (0, 2048)), (2048, 2048), 4, downsampling=2)
+    same = decoder_crops(((111, 801), (0, 1024)), (1024, 1024), 4)
+    assert np.array_equal(crops[:-1], same)
+    assert crops[-1].tolist() == [[2, 1378], [0, 2048]]
 
 
 @pytest.mark.parametrize(

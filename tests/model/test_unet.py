@@ -139,18 +139,33 @@ def test_any_size_from_one_pixel_up_keeps_its_size(make_net, upsampling, size):
     assert logits.isfinite().all()
 
 
+@pytest.mark.parametrize("downsampling", [1, 2, 4])
 @pytest.mark.parametrize("depth", [1, 2, 3, 5])
 @torch.inference_mode()
-def test_any_depth_has_its_own_grid(make_net, depth):
-    net = make_net(depth=depth, width=2)
-    assert net.config.grid == 2**depth
+def test_grid_follows_depth_and_downsampling(make_net, depth, downsampling):
+    net = make_net(depth=depth, width=2, downsampling=downsampling)
+    assert net.config.grid == net.config.stride == downsampling * 2**depth
     assert net(torch.rand(1, 1, 45, 7)).shape == (1, 1, 45, 7)
 
 
-@pytest.mark.parametrize("upsampling", ["bilinear", "transposed"])
+@pytest.mark.parametrize("downsampling", [2, 4])
+@pytest.mark.parametrize("size", [(64, 128), (1, 1), (65, 127), (33, 2)])
 @torch.inference_mode()
-def test_past_the_right_and_lower_edge_lie_the_edge_pixels_again(make_net, upsampling):
-    net = make_net(upsampling=upsampling)
+def test_downsampling_averages_the_input_and_upsamples_the_logits(make_net, downsampling, size):
+    net = make_net(downsampling=downsampling, classes=2).double()
+    plain = UNet(net.config.model_copy(update={"downsampling": 1})).eval().double()
+    plain.load_state_dict(net.state_dict())
+    x = torch.rand(2, 1, *size, dtype=torch.double)
+    padded = F.pad(x, (0, -size[1] % net.config.grid, 0, -size[0] % net.config.grid), mode="replicate")
+    small = padded.unfold(2, downsampling, downsampling).unfold(3, downsampling, downsampling).mean(dim=(-2, -1))
+    expected = F.interpolate(plain(small), padded.shape[-2:], mode="bilinear", align_corners=False)
+    torch.testing.assert_close(net(x), expected[..., : size[0], : size[1]], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("settings", [{}, {"upsampling": "transposed"}, {"depth": 3, "downsampling": 2}], ids=str)
+@torch.inference_mode()
+def test_past_the_right_and_lower_edge_lie_the_edge_pixels_again(make_net, settings):
+    net = make_net(**settings)
     x = torch.rand(1, 1, 37, 50)
     padded = torch.cat([x, x[..., -1:].expand(-1, -1, -1, 14)], dim=3)
     padded = torch.cat([padded, padded[:, :, -1:].expand(-1, -1, 11, -1)], dim=2)
@@ -187,10 +202,10 @@ def test_every_parameter_is_trained(make_net):
 
 
 @pytest.mark.parametrize("upsampling", ["bilinear", "transposed"])
-@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize(("depth", "downsampling"), [(1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (2, 2), (3, 2), (2, 4)])
 @torch.inference_mode()
-def test_the_halo_is_the_nets_true_reach_rounded_up_to_the_grid(make_net, upsampling, depth):
-    net = make_net(depth=depth, upsampling=upsampling).double()
+def test_the_halo_is_the_nets_true_reach_rounded_up_to_the_grid(make_net, upsampling, depth, downsampling):
+    net = make_net(depth=depth, upsampling=upsampling, downsampling=downsampling).double()
     for parameter in net.parameters():
         parameter.abs_()  # no ReLU dies and nothing cancels, so a change shows wherever it can reach
     grid, halo = net.config.grid, net.config.halo
@@ -227,6 +242,8 @@ def test_aligned_corners_treat_a_pixel_by_where_it_lies(make_net):
         {"depth": 9},
         {"upsampling": "nearest"},
         {"bottleneck": "triple"},
+        {"downsampling": 3},
+        {"downsampling": 0},
         {"bilinear": True},
     ],
 )
@@ -234,6 +251,20 @@ def test_a_net_that_cannot_be_built_is_refused_by_the_name_of_its_setting(settin
     [name] = settings
     with pytest.raises(ValidationError, match=name):
         UNetConfig(**settings)
+
+
+def test_a_net_with_aligned_corners_takes_no_downsampling():
+    with pytest.raises(ValidationError, match="downsampling must be 1 for upsampling 'bilinear_aligned'"):
+        UNetConfig(upsampling="bilinear_aligned", downsampling=2)
+
+
+@pytest.mark.parametrize(("downsampling", "stored"), [(1, {}), (2, {"downsampling": 2})])
+def test_metadata_hold_the_downsampling_only_if_there_is_any(downsampling, stored):
+    config = UNetConfig(downsampling=downsampling)
+    plain = UNetConfig().model_dump(mode="json")
+    assert "downsampling" not in plain
+    assert config.model_dump(mode="json") == plain | stored
+    assert UNetConfig.model_validate_json(config.model_dump_json()) == config
 
 
 def test_a_config_does_not_change():

@@ -55,6 +55,7 @@ def rewrite(path, tensors=None, beside=None, **fields: object) -> None:
         {},
         {"in_channels": 3, "classes": 5, "upsampling": "transposed", "bottleneck": "double"},
         {"width": 8, "depth": 2, "upsampling": "bilinear_aligned", "conv_bias": True, "halve_middle": True},
+        {"downsampling": 4},
     ],
 )
 def test_what_is_saved_is_loaded(make_net, describe, tmp_path, settings):
@@ -431,3 +432,29 @@ def test_weights_can_be_made_without_a_file(make_net, describe):
     weights = Weights(describe(net), net.state_dict(), "ab" * 32)
     assert weights.label == "a-net@abababababab"
     assert torch.equal(weights.build_net().state_dict()[KEY], net.state_dict()[KEY])
+
+
+def test_description_from_before_seed_thresholds_still_counts_regions(make_net, describe):
+    old = json.loads(describe(make_net()).model_dump_json(exclude={"objects", "seed_threshold"}))
+    assert Description.model_validate(old).objects == "regions"
+
+
+@pytest.mark.parametrize(
+    ("net", "fields", "expected"),
+    [
+        ({}, {"objects": "seeds"}, "needs a seed_threshold"),
+        ({}, {"objects": "regions", "seed_threshold": 0.9}, "takes no seed_threshold"),
+        ({}, {"objects": "seeds", "seed_threshold": 1.1}, "less than or equal to 1"),
+        ({"classes": 3}, {"objects": "seeds", "seed_threshold": 0.9}, "is for one class"),
+    ],
+)
+def test_seed_threshold_goes_with_seeds_of_one_class(make_net, describe, net, fields, expected):
+    with pytest.raises(ValidationError, match=expected):
+        describe(make_net(**net), **fields)
+
+
+def test_seed_threshold_is_saved_and_loaded(make_net, describe, tmp_path):
+    net = make_net()
+    description = describe(net, objects="seeds", seed_threshold=0.8)
+    save_weights(tmp_path / "w.safetensors", net.state_dict(), description)
+    assert load_weights(tmp_path / "w.safetensors").description == description

@@ -23,7 +23,7 @@ def test_flips_are_the_four_and_keep_image_and_label_together():
 
 
 def warped_crop(planes: Planes, label: Label, side: int, strength: Augmentation, rng: Random) -> tuple[Planes, Label]:
-    warp = draw_warp(label.shape[0], label.shape[1], side, strength, rng)
+    warp = draw_warp((label.shape[0], label.shape[1]), (side, side), strength, rng)
     return warp.planes(planes[:, warp.rows, warp.columns]), warp.label(label[warp.rows, warp.columns])
 
 
@@ -78,7 +78,7 @@ def test_elastic_deformation_bends_gently():
     """The strain of the U-Net paper's grid, and none of the crops torn or folded."""
     bent = NONE.model_copy(update={"elastic": Augmentation().elastic})
     for seed in range(20):
-        warp = draw_warp(512, 512, 256, bent, np.random.default_rng(seed))
+        warp = draw_warp((512, 512), (256, 256), bent, np.random.default_rng(seed))
         (x_down, x_along), (y_down, y_along) = np.gradient(warp.x), np.gradient(warp.y)
         area = np.abs(x_along * y_down - x_down * y_along)  # 1 where nothing is stretched
         assert 0.02 < area.std() < 0.2
@@ -99,7 +99,7 @@ def test_without_strength_only_turns_and_mirrors_are_left():
 def test_a_crop_is_cut_from_a_window_as_from_the_whole_image():
     planes, _ = _blobs(300, 700)
     for seed in range(20):
-        warp = draw_warp(300, 700, 64, Augmentation(), np.random.default_rng(seed))
+        warp = draw_warp((300, 700), (64, 64), Augmentation(), np.random.default_rng(seed))
         assert warp.rows.stop - warp.rows.start < 200
         x, y = warp.x + warp.columns.start, warp.y + warp.rows.start
         whole = cv2.remap(planes[0], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
@@ -109,7 +109,7 @@ def test_a_crop_is_cut_from_a_window_as_from_the_whole_image():
 
 def test_images_wider_than_opencv_can_warp_are_cropped():
     label = np.zeros((8, 40000), np.uint8)
-    warp = draw_warp(8, 40000, 32, Augmentation(), np.random.default_rng(0))
+    warp = draw_warp((8, 40000), (32, 32), Augmentation(), np.random.default_rng(0))
     assert warp.label(label[warp.rows, warp.columns]).shape == (32, 32)
 
 

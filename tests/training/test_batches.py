@@ -2,7 +2,8 @@ import numpy as np
 import torch
 
 from training.batches import SampleStream, make_loader
-from training.data import load_samples
+from training.data import Sample, load_samples
+from training.planner import GENTLE
 from training.recipe import DEFAULT, TUTORIAL
 
 SMALL = DEFAULT.model_copy(update={"crop": 32, "batch": 2})
@@ -43,3 +44,23 @@ def test_batches_do_not_depend_on_the_workers_and_go_on_where_they_stopped(cells
     assert len(alone) == len(shared) == 4
     for one, other in [*zip(alone, shared, strict=True), *zip(alone[2:], later, strict=True)]:
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_crops_are_no_larger_than_the_images_and_targets_have_the_scale_of_the_net(cells_folder):
+    net = SMALL.net.model_copy(update={"downsampling": 2})
+    recipe = SMALL.model_copy(update={"net": net, "crop": 512})
+    planes, target, weights = SampleStream(load_samples(cells_folder), recipe, seed=0)[0]
+    assert planes.shape == (1, 96, 96)
+    assert target.shape == weights.shape == (1, 48, 48)
+    assert set(target.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_crops_around_the_foreground_contain_it():
+    label = np.zeros((256, 256), np.uint8)
+    label[200:204, 40:44] = 1
+    still = GENTLE.model_copy(update={"scale": 1, "elastic": 0, "rotation": 0})
+    recipe = SMALL.model_copy(update={"augmentation": still, "border_weight": 0, "foreground_crops": 1.0})
+    around = SampleStream([Sample("a", label * 200, label)], recipe, seed=0)
+    anywhere = SampleStream([Sample("a", label * 200, label)], recipe.model_copy(update={"foreground_crops": 0}), 0)
+    assert all(around[position][1].any() for position in range(20))
+    assert sum(bool(anywhere[position][1].any()) for position in range(20)) < 10

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from training import run
-from training.data import DataError, Sample, load_samples, split_samples
+from training.data import DataError, load_samples
 from training.label_scheme import LabelScheme
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)
@@ -83,25 +83,6 @@ def test_a_label_without_image_is_a_problem(tmp_path, write_pair):
 def test_a_missing_folder_is_answered_with_the_layout_and_a_way_to_get_data(tmp_path):
     with pytest.raises(DataError, match=r"DIR/image/0\.png(.|\n)*training\.synthetic"):
         load_samples(tmp_path / "nothing")
-
-
-def _samples(count: int) -> list[Sample]:
-    return [Sample(str(index), GREY, HALF) for index in range(count)]
-
-
-def test_the_last_samples_are_held_out_in_one_piece():
-    training, validation = split_samples(_samples(10), 0.2)
-    assert [sample.name for sample in validation] == ["8", "9"]
-    assert len(training) == 8
-
-
-def test_nothing_is_held_out_if_nothing_is_asked_for():
-    assert split_samples(_samples(3), 0.0)[1] == []
-
-
-def test_one_image_cannot_be_split():
-    with pytest.raises(DataError, match="too few"):
-        split_samples(_samples(1), 0.2)
 
 
 def test_the_file_at_fault_is_named_with_its_folder(tmp_path: Path, write_pair):

@@ -10,11 +10,12 @@ import numpy as np
 import openvino
 import pytest
 
+from model.engines.openvino import resampling
 from model.images import decode_image
 from model.preprocessing import Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig
-from model.weights_file import Description, WeightsError, load_weights, save_weights
+from model.weights_file import Description, Weights, WeightsError, load_weights, save_weights
 from training import export
 from training.data import load_samples
 from training.export import FORMATS, main
@@ -52,6 +53,23 @@ def test_int8_weights_multiply_in_8_bits(int8: Path):
     assert "FakeQuantize" in kinds
     stored = {layer.get("element_type") for layer in ElementTree.parse(int8).iter("data")}  # noqa: S314
     assert "i8" in stored
+
+
+def test_int8_keeps_the_resampling_of_a_net_in_floating_point(tmp_path: Path, cells_folder: Path):
+    net = UNet(UNetConfig(width=4, depth=1, downsampling=2))
+    save_weights(
+        tmp_path / "in.safetensors",
+        net.state_dict(),
+        Description(name="half", architecture=net.config, preprocessing=Preprocessing()),
+    )
+    wanted = ["--to", "openvino", "--precision", "int8", "--calibrate", str(cells_folder)]
+    assert main(["--weights", str(tmp_path / "in.safetensors"), *wanted, "--out", str(tmp_path / "half.xml")]) == 0
+    weights = load_weights(tmp_path / "half.xml")
+    assert weights.description.architecture.downsampling == 2
+    sources = [node.input_value(0).get_node().get_type_name() for node in resampling(weights.graph)]
+    assert sources == ["Parameter", "Add"]
+    image = load_samples(cells_folder)[0].pixels[:61, :83]
+    assert Segmenter.load(tmp_path / "half.xml").mask(image).shape == image.shape
 
 
 def test_int8_weights_carry_the_description_and_their_origin(weights_file: Path, int8: Path, cells_folder: Path):
@@ -172,6 +190,13 @@ def test_windows_for_calibration_come_from_all_over_the_images(weights_file: Pat
     assert all(window.ndim == 4 and max(window.shape) <= WINDOW for window in windows)
     assert len({window.tobytes() for window in windows}) == len(windows)
     assert len(calibration_windows(weights, cells_folder / "image")) == len(windows)
+
+
+def test_windows_for_calibration_are_larger_if_the_halo_needs_it(cells_folder: Path):
+    net = UNet(UNetConfig(width=1, downsampling=4))
+    described = Description(name="coarse", architecture=net.config, preprocessing=Preprocessing())
+    windows = calibration_windows(Weights(described, net.state_dict(), "0" * 64), cells_folder)
+    assert all(side % 64 == 0 for window in windows for side in window.shape[2:])
 
 
 @pytest.mark.parametrize(

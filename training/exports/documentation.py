@@ -54,7 +54,7 @@ def markdown(weights: Weights, text: str, license_id: str) -> str:
 | licence | {license_id} |
 
 The architecture (`unet.py`) is the U-Net of Ronneberger, Fischer and Brox (MICCAI 2015), padded so that the output is
-as large as the input. {_reach(weights)}
+as large as the input. {_scale(weights)}{_reach(weights)}
 
 `{PACKAGED}` is the same net for unet-segmentation-service, which takes images of any size, in 8 or 16 bits:
 `SEGMENT_WEIGHTS=package.zip python -m app`.
@@ -72,8 +72,19 @@ in `DIR`, prints all scores that suit the labels, and the best threshold.
 """
 
 
+def _scale(weights: Weights) -> str:
+    """A sentence on the net's own resampling, or nothing."""
+    side = weights.description.architecture.downsampling
+    if side == 1:
+        return ""
+    return (
+        f"The net averages squares of {side} x {side} pixels before its first layer\n"
+        "and upsamples its logits bilinearly to the size of the image, so it takes the image as it is.\n"
+    )
+
+
 def _reach(weights: Weights) -> str:
-    """What tiles have to know."""
+    """Sentences on the grid and the overlap that tiles need."""
     config = weights.description.architecture
     if config.upsampling == "bilinear_aligned":
         return (

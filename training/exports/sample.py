@@ -40,7 +40,8 @@ def cover(image: Pixels, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     colours = np.array([class_colour(value) for value in range(256)], np.uint8)
     colours[255] = 255
     shown = image[:, :, :3] if image.shape[2] >= 3 else image[:, :, 0]
-    return np.concatenate([draw_overlay(shown, np.zeros_like(mask)), colours[mask]], axis=1)
+    stretched = draw_overlay(shown, np.zeros(mask.shape, np.int32), np.zeros_like(mask))
+    return np.concatenate([stretched, colours[mask]], axis=1)
 
 
 def _read(path: Path) -> Pixels:

@@ -5,20 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.outputs.objects import REGIONS, ObjectRule
 from training.data import Sample
 from training.inspection import background_is_borders, foreground_is_thin
-from training.scores import THRESHOLDS, nearest_segments, rand_and_information, segments, single_out_lines
+from training.scores import THRESHOLDS, nearest_segments, rand_and_information, segments
 from training.scoring.centrelines import Centrelines
 from training.scoring.objective import Objective
 from training.scoring.objects import Matches, find_objects, foreground_of, labelled_objects, match_objects
 from training.scoring.pixels import Probabilities
-
-if TYPE_CHECKING:
-    from model.weights_file import Objects
 
 PIXEL_COLUMNS = ("dice", "image_dice", "iou", "precision", "recall", "pixel_error", "foreground")
 
@@ -111,17 +108,17 @@ class Measures:
         segments: V_rand and V_info.
         matches: F1 scores of objects.
         centrelines: clDice.
-        objects: The kind of objects that the weights file names.
+        rule: How masks become objects.
     """
 
     objective: Objective
     segments: bool = False
     matches: bool = True
     centrelines: bool = False
-    objects: "Objects" = "regions"
+    rule: ObjectRule = REGIONS
 
     @classmethod
-    def suited_to(cls, samples: list[Sample], objective: Objective, objects: "Objects" = "regions") -> "Measures":
+    def suited_to(cls, samples: list[Sample], objective: Objective, rule: ObjectRule = REGIONS) -> "Measures":
         """Returns the objective's scores and those that make sense for the labels."""
         if objective == "mean_dice":
             return cls(objective, matches=False)
@@ -131,7 +128,7 @@ class Measures:
             segments=objective == "v_rand" or background_is_borders(samples),
             matches=objective == "objects" or not thin,
             centrelines=thin,
-            objects=objects,
+            rule=rule,
         )
 
     @property
@@ -143,7 +140,7 @@ class Measures:
     @property
     def in_checks(self) -> "Measures":
         """The scores that a check has time for: objects that a watershed grows only if they are the objective."""
-        return replace(self, matches=self.matches and (self.objective == "objects" or self.objects == "regions"))
+        return replace(self, matches=self.matches and (self.objective == "objects" or self.rule.kind == "regions"))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -158,16 +155,14 @@ def measure_structure(
 ) -> Structure:
     """Scores objects and lines of one image, probabilities H x W, at one threshold."""
     v_rand = v_info = math.nan
-    matches = lines = found = None
-    if measures.matches:
-        found = find_objects(probabilities, threshold, measures.objects)
-        matches = match_objects(found, labelled_objects(sample), sample.counted)
-    if measures.segments:
-        if found is not None and measures.objects == "interiors":
-            proposal = single_out_lines(found)  # the same watershed, not computed twice
-        else:
-            proposal = (nearest_segments if is_quick else segments)(probabilities, threshold)
-        v_rand, v_info = rand_and_information(proposal, labelled_objects(sample))
+    labelled = labelled_objects(sample) if measures.segments or measures.matches else None
+    if measures.segments and labelled is not None:
+        divide = nearest_segments if is_quick else segments
+        v_rand, v_info = rand_and_information(divide(probabilities, threshold), labelled)
+    matches = lines = None
+    if measures.matches and labelled is not None:
+        found = find_objects(probabilities, threshold, measures.rule)
+        matches = match_objects(found, labelled, sample.counted)
     if measures.centrelines:
         lines = Centrelines.of((probabilities >= np.float32(threshold)) & sample.counted, foreground_of(sample))
     return Structure(v_rand, v_info, matches, lines)

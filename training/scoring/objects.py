@@ -4,17 +4,14 @@ Shape letters: H height, W width.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 
-from model.outputs.objects import Ids, find_regions, thin_borders
+from model.outputs import objects
+from model.outputs.objects import Ids, ObjectRule, find_regions
 from training.data import Sample
-
-if TYPE_CHECKING:
-    from model.weights_file import Objects  # loads torch, which the command line does without
 
 IOUS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -44,19 +41,19 @@ class Matches:
         return tuple(2 * matched / total if total else float("nan") for matched in self.matched)
 
 
-def find_objects(probabilities: NDArray[np.float32], threshold: float, objects: "Objects") -> Ids:
+def find_objects(probabilities: NDArray[np.float32], threshold: float, rule: ObjectRule) -> Ids:
     """Finds objects as the service does.
 
     Args:
         probabilities: H x W, 0..1.
         threshold: Lowest probability of the foreground.
-        objects: The kind of objects that the weights file names.
+        rule: How the mask becomes objects.
 
     Returns:
         H x W object ids, 0 is background.
     """
-    ids = find_regions((probabilities >= np.float32(threshold)).view(np.uint8))
-    return thin_borders(ids, -probabilities) if objects == "interiors" else ids
+    mask = (probabilities >= np.float32(threshold)).view(np.uint8)
+    return objects.find_objects(objects.with_levels(mask, probabilities, rule), rule)
 
 
 def labelled_objects(sample: Sample) -> Ids:

@@ -22,6 +22,8 @@ NETS: dict[str, dict[str, Any]] = {
     "several classes and channels": {"classes": 3, "in_channels": 4},
     "double bottleneck": {"bottleneck": "double", "depth": 3},
     "halved middle": {"halve_middle": True, "depth": 2},
+    "half scale": {"downsampling": 2, "depth": 3},
+    "quarter scale, several classes": {"downsampling": 4, "depth": 2, "classes": 3, "upsampling": "transposed"},
 }
 KEPT = [None, ((0, 64), (0, 96)), ((16, 64), (0, 40)), ((20, 23), (31, 70)), ((0, 1), (95, 96))]
 
@@ -79,10 +81,14 @@ def test_threads_may_share_an_engine(make_net):
     assert all(np.array_equal(one, other) for one, other in zip(results, expected, strict=True))
 
 
-@pytest.mark.parametrize("upsampling", ["bilinear", "transposed"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"upsampling": "transposed"}, {"depth": 1, "downsampling": 2}],
+    ids=str,
+)
 @pytest.mark.parametrize("tta", [1, 8])
-def test_tiles_make_no_difference(make_net, make_image, describe, upsampling, tta):
-    net, image = make_net(depth=2, upsampling=upsampling), make_image(131, 170)
+def test_tiles_make_no_difference(make_net, make_image, describe, settings, tta):
+    net, image = make_net(**({"depth": 2} | settings)), make_image(131, 170)
     weights, engine = Weights(describe(net), net.state_dict(), "0" * 64), engine_of(net)
     tiled, whole = (Segmenter(weights, engine, tile=tile, tta=tta) for tile in (64, 1024))
     assert len(tiled.task(image).tiles) > 1

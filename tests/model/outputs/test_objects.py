@@ -1,9 +1,23 @@
+from typing import get_args
+
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.outputs.objects import class_of_each, find_regions, thin_borders
+from model.engines.engine import Array
+from model.outputs.objects import (
+    ObjectRule,
+    Objects,
+    class_of_each,
+    find_objects,
+    find_regions,
+    mask_of,
+    split_regions,
+    thin_borders,
+    with_levels,
+)
+from model.segmenter import to_mask
 
 
 def _mask(rows: str) -> NDArray[np.uint8]:
@@ -67,3 +81,82 @@ def test_each_object_has_the_value_it_was_found_in():
     values = class_of_each(find_regions(mask), mask)
     assert values[0] == 0
     assert np.array_equal(values[find_regions(mask)], mask)
+
+
+def _keep(probabilities: Array, threshold: float, objects: Objects) -> NDArray[np.uint8]:
+    return with_levels(to_mask(probabilities, threshold), probabilities[0], _rule(objects))
+
+
+def _rule(objects: Objects) -> ObjectRule:
+    return ObjectRule(objects, 0.7 if objects == "seeds" else None)
+
+
+# Two blobs that touch where the probability dips, one that reaches no seed, and one pixel of background between.
+_DIP = np.array([[9, 9, 6, 9, 9, 0, 6, 6], [9, 9, 5, 9, 9, 0, 6, 5]], np.float32)[None] / np.float32(10)
+
+
+def test_region_with_two_seeds_is_split_at_the_dip():
+    mask, levels = _keep(_DIP, 0.5, "seeds")
+    ids = split_regions(mask, levels, 0.8)
+    assert (ids > 0).tolist() == (mask > 0).tolist()
+    left, right, unseeded = ids[0, 0], ids[0, 4], ids[0, 6]
+    assert len({left, right, unseeded}) == 3
+    assert (ids[:, :2] == left).all()
+    assert (ids[:, 3:5] == right).all()
+    assert set(ids[:, 2]) <= {left, right}
+    assert (ids[:, 6:] == unseeded).all()
+
+
+def test_seed_threshold_below_the_threshold_leaves_regions_whole():
+    mask, levels = _keep(_DIP, 0.5, "seeds")
+    assert np.array_equal(split_regions(mask, levels, 0.3), find_regions(mask))
+
+
+def test_seed_threshold_is_compared_as_a_level():
+    probabilities = np.array([[[0.8, 0.6, 0.8]]], np.float32)
+    mask, levels = _keep(probabilities, 0.5, "seeds")
+    assert split_regions(mask, levels, 0.8).max() == 2
+    assert split_regions(mask, levels, 0.81).max() == 1, "no seed, one region"
+
+
+@pytest.fixture
+def probabilities() -> Array:
+    """1 x H x W: blobs of several heights that touch."""
+    noise = np.random.default_rng(3).random((120, 100), np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 2.5)
+    scaled: Array = cv2.normalize(smooth, None, 0, 1, cv2.NORM_MINMAX)  # type: ignore[call-overload]
+    return scaled[None]
+
+
+@pytest.mark.parametrize("objects", get_args(Objects))
+@pytest.mark.parametrize("threshold", [0.2, 0.45, 0.69, 0.9, 0.999])
+def test_objects_are_connected_and_numbered_without_gaps(objects: Objects, threshold: float, probabilities: Array):
+    kept = _keep(probabilities, threshold, objects)
+    ids = find_objects(kept, _rule(objects))
+    assert ids.dtype == np.int32
+    assert np.array_equal(np.unique(ids[ids > 0]), np.arange(1, ids.max() + 1))
+    for index in range(1, ids.max() + 1):
+        assert cv2.connectedComponents((ids == index).view(np.uint8), connectivity=4)[0] == 2
+    if objects != "interiors":
+        assert np.array_equal(ids > 0, mask_of(kept) > 0)
+
+
+def test_seeds_split_regions_and_never_join_them(probabilities: Array):
+    kept = _keep(probabilities, 0.55, "seeds")
+    ids, regions = find_objects(kept, _rule("seeds")), find_regions(mask_of(kept))
+    assert ids.max() > regions.max() > 1
+    for index in range(1, ids.max() + 1):
+        assert len(np.unique(regions[ids == index])) == 1
+
+
+@pytest.mark.parametrize("objects", get_args(Objects))
+def test_rendering_in_tiles_gives_the_objects_of_the_whole_image(objects: Objects, probabilities: Array):
+    whole = _keep(probabilities, 0.45, objects)
+    parts = [_keep(tile, 0.45, objects) for tile in np.split(probabilities, 4, axis=2)]
+    assert np.array_equal(np.concatenate(parts, axis=-1), whole)
+
+
+@pytest.mark.parametrize("objects", get_args(Objects))
+def test_an_image_without_foreground_has_no_objects(objects: Objects):
+    kept = _keep(np.zeros((1, 5, 6), np.float32), 0.5, objects)
+    assert not find_objects(kept, _rule(objects)).any()

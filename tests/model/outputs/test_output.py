@@ -1,16 +1,17 @@
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
-from shapely.geometry import shape
+from rasterio.features import rasterize
 
 from model.engines.engine import Array
 from model.images import decode_image, decode_pages
-from model.outputs.objects import find_regions
+from model.outputs.objects import Objects, find_regions
 from model.outputs.output import MOST_OBJECTS, OUTPUTS, File, Output, OutputError, Wanted, renderer, to_file
+from model.outputs.overlay import draw_overlay
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.weights_file import Description
@@ -71,7 +72,7 @@ def test_a_probability_is_that_of_the_class_asked_for(
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize("objects", ["regions", "interiors"])
+@pytest.mark.parametrize("objects", get_args(Objects))
 def test_what_is_kept_is_as_large_as_the_probabilities(output: Output, objects: str, description: Description):
     described = description.model_copy(update={"objects": objects})
     assert renderer(Wanted(output), described)(np.zeros((1, 3, 11), np.float32)).shape[-2:] == (3, 11)
@@ -99,22 +100,39 @@ def test_instances_are_plain_regions_elsewhere(
     assert np.array_equal(ids, find_regions(mask))
 
 
-def test_coco_holds_the_instances_and_geojson_the_mask(segmenter: Segmenter, make_image: Callable[..., Pixels]):
-    image = make_image(60, 80)
+@pytest.mark.parametrize(
+    "fields", [{"objects": "regions"}, {"objects": "interiors"}, {"objects": "seeds", "seed_threshold": 0.6}]
+)
+def test_instances_coco_and_geojson_hold_the_same_objects(
+    fields: dict[str, Any],
+    make_net: Callable[..., Any],
+    make_segmenter: Callable[..., Segmenter],
+    make_image: Callable[..., Pixels],
+):
+    segmenter, image = make_segmenter(make_net(depth=2), threshold=0.45, **fields), make_image(60, 80)
     ids = decode_image(segment(segmenter, [image], Wanted("instances"), "x").data)
     coco = segment(segmenter, [image], Wanted("coco"), "cells")
     geojson = segment(segmenter, [image], Wanted("geojson"), "cells")
     assert (coco.media_type, coco.suffix) == ("application/json", ".json")
     assert (geojson.media_type, geojson.suffix) == ("application/geo+json", ".geojson")
-    drawn = np.zeros(ids.shape, np.uint16)
-    found = json.loads(coco.data)
+    found, features = json.loads(coco.data), json.loads(geojson.data)["features"]
     assert found["images"][0]["file_name"] == "cells"
+    outlined = [(feature["geometry"], feature["properties"]["object_id"]) for feature in features]
+    assert np.array_equal(rasterize(outlined, ids.shape), ids)
+    masks = np.zeros(ids.shape, np.uint16)
     for each in found["annotations"]:
-        drawn[coco_mask.decode(each["segmentation"]) > 0] = each["id"]
-    assert np.array_equal(drawn, ids)
-    areas = [shape(feature["geometry"]).area for feature in json.loads(geojson.data)["features"]]
-    assert len(areas) == ids.max()
-    assert sum(areas) == np.count_nonzero(segmenter.mask(image))
+        masks[coco_mask.decode(each["segmentation"]) > 0] = each["id"]
+    assert np.array_equal(masks, ids)
+    areas = np.bincount(ids.ravel())[1:].tolist()
+    assert [each["area"] for each in found["annotations"]] == areas
+    assert {f["properties"]["object_id"]: f["properties"]["area"] for f in features} == dict(enumerate(areas, 1))
+
+
+def test_overlay_outlines_the_instances(segmenter: Segmenter, make_image: Callable[..., Pixels]):
+    image = make_image(60, 80)
+    ids = decode_image(segment(segmenter, [image], Wanted("instances"), "x").data).astype(np.int32)
+    overlay = decode_image(segment(segmenter, [image], Wanted("overlay"), "x").data)
+    assert np.array_equal(overlay, draw_overlay(image, ids, np.where(ids > 0, 255, 0).astype(np.uint8)))
 
 
 @pytest.mark.parametrize("output", ["mask", "probability", "instances", "overlay"])

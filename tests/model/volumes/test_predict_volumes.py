@@ -35,7 +35,7 @@ def weights(make_net: Callable[..., UNet], describe: Callable[..., Description],
     """`weights(**UNetConfig fields)`: a file of a net that wants z-scores."""
 
     def make(**settings: Any) -> Path:
-        net = make_net(depth=2, **settings)
+        net = make_net(**({"depth": 2} | settings))
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.safetensors"
         save_weights(path, net.state_dict(), describe(net, preprocessing={"normalisation": "zscore"}))
         return path
@@ -107,6 +107,16 @@ def test_each_section_of_a_volume_is_as_it_is_in_memory(weights, command, make_i
     masks = result(tmp_path / "out" / "cells_res.zarr")
     assert masks.dtype == np.uint8
     assert masks.chunks == (1, *(side if side <= TILE else BLOCK for side in size))
+    assert np.array_equal(masks[:], expected(path, array))
+
+
+@pytest.mark.parametrize("size", [(37, 103), (160, 97), (161, 200)])
+def test_sections_keep_their_size_and_seams_vanish_if_the_net_downsamples(weights, command, make_image, tmp_path, size):
+    array, path = stack(make_image, (3, *size)), weights(depth=1, downsampling=2)
+    save_zarr(tmp_path / "cells.ome.zarr", array, "zyx")
+    assert command(path, tmp_path / "cells.ome.zarr") == (0, "1 done, 0 kept from before, 0 failed", [])
+    masks = result(tmp_path / "out" / "cells_res.zarr")
+    assert masks.chunks == (1, *(side if side <= TILE else TILE - 2 * 20 for side in size))
     assert np.array_equal(masks[:], expected(path, array))
 
 

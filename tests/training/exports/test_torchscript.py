@@ -15,6 +15,7 @@ from training.exports import parity, torchscript
 KINDS: dict[str, dict[str, Any]] = {
     "one class": {},
     "three classes": {"preprocessing": {"channels": "rgb"}, "in_channels": 3, "classes": 3, "upsampling": "transposed"},
+    "half scale": {"downsampling": 2},
     "aligned corners": {"preprocessing": {"scaling": "raw"}, "upsampling": "bilinear_aligned", "conv_bias": True},
 }
 

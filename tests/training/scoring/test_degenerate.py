@@ -22,12 +22,14 @@ Draw = Callable[[np.random.Generator], np.ndarray]
 def _blob(rng: np.random.Generator) -> np.ndarray:
     rows, columns = np.mgrid[:SIDE, :SIDE]
     row, column = rng.integers(12, 36, 2)
-    return np.asarray(np.hypot(rows - row, columns - column) < rng.integers(5, 10))
+    blob: np.ndarray = np.hypot(rows - row, columns - column) < rng.integers(5, 10)
+    return blob
 
 
 def _discs(rng: np.random.Generator) -> np.ndarray:
     rows, columns = np.mgrid[:SIDE, :SIDE] % 16 - 8
-    return np.asarray(np.hypot(rows, columns) < rng.integers(4, 7))
+    discs: np.ndarray = np.hypot(rows, columns) < rng.integers(4, 7)
+    return discs
 
 
 def _cells(rng: np.random.Generator) -> np.ndarray:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from model.outputs.objects import ObjectRule
 from training.data import IGNORED, Sample
 from training.scoring.objects import Matches, find_objects, foreground_of, labelled_objects, match_objects
 
@@ -50,11 +51,11 @@ def test_counts_of_images_add_up():
     assert Matches(1, 2, (1, 1, 0, 0, 0)) + Matches(3, 1, (1, 0, 0, 0, 0)) == Matches(4, 3, (2, 1, 0, 0, 0))
 
 
-@pytest.mark.parametrize(("objects", "expected"), [("regions", 20), ("interiors", 47)])
+@pytest.mark.parametrize(("objects", "expected"), [("regions", 20), ("interiors", 47), ("seeds", 20)])
 def test_objects_are_found_as_in_the_service(objects, expected):
     probabilities = np.zeros((5, 10), np.float32)
     probabilities[:, :2] = probabilities[:, 8:] = 1
-    assert np.count_nonzero(find_objects(probabilities, 0.5, objects)) == pytest.approx(expected, abs=3)
+    assert np.count_nonzero(find_objects(probabilities, 0.5, ObjectRule(objects))) == pytest.approx(expected, abs=3)
 
 
 def test_ids_of_a_label_decide_its_objects_and_foreground():

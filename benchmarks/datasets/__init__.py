@@ -1,0 +1,1 @@
+"""Compares the training job with other public trainers on many data sets; `python -m benchmarks.datasets`."""
