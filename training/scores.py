@@ -29,8 +29,15 @@ def segments(probabilities: Probabilities, threshold: float) -> Segments:
     Returns:
         H x W segment numbers. Every pixel of the lines is a segment of its own.
     """
-    grown: Segments = thin_borders(_regions(probabilities, threshold), -probabilities).astype(np.int64)
-    return _singled_out(grown)
+    return _single_out_lines(thin_borders(_regions(probabilities, threshold), -probabilities))
+
+
+def _single_out_lines(objects: Ids) -> Segments:
+    """Makes a segment of every pixel H x W that is in no object."""
+    found: Segments = objects.astype(np.int64)
+    lines = found == 0
+    found[lines] = found.max() + 1 + np.arange(np.count_nonzero(lines))
+    return found
 
 
 def nearest_segments(probabilities: Probabilities, threshold: float) -> Segments:
@@ -41,7 +48,7 @@ def nearest_segments(probabilities: Probabilities, threshold: float) -> Segments
     regions = _regions(probabilities, threshold)
     inside = regions > 0
     if not inside.any():
-        return _singled_out(regions.astype(np.int64))
+        return _single_out_lines(regions)
     outside = (~inside).view(np.uint8)
     _, nearest = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
     region_of = np.zeros(int(nearest.max()) + 1, np.int64)
@@ -82,13 +89,6 @@ def v_rand_of_one_segment(labels: Sequence[Ids]) -> float:
 
 def _regions(probabilities: Probabilities, threshold: float) -> Ids:
     return find_regions((probabilities >= np.float32(threshold)).view(np.uint8))
-
-
-def _singled_out(grown: Segments) -> Segments:
-    """Makes a segment of every pixel that has none."""
-    lines = grown == 0
-    grown[lines] = grown.max() + 1 + np.arange(np.count_nonzero(lines))
-    return grown
 
 
 def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:

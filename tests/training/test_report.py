@@ -383,7 +383,7 @@ def test_of_several_classes_without_held_out_images_it_says_that_nothing_was_mea
     shutil.copytree(trained_classes, tmp_path / "run")
     page = Page(write_report(RunFolder(tmp_path / "run", resume=True), []).read_text())
     assert "Trained, but not measured" in page.text
-    assert "the class that is most probable" in page.text
+    assert "A pixel becomes its most probable class" in page.text
 
 
 def test_classes_are_drawn_in_their_colours_and_only_errors_are_coloured_in_the_image():

@@ -68,7 +68,7 @@ as large as the input. {_scale(weights)}{_reach(weights)}
 {_scores(weights)}
 
 To validate it on your own images: `python -m training.evaluate --weights package.zip --data DIR`, with labelled images
-in `DIR`, scores V_rand, V_info, Dice and IoU, and tells the best threshold.
+in `DIR`, prints all scores that suit the labels, and the best threshold.
 """
 
 
