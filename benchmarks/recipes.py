@@ -118,7 +118,7 @@ def measure(trial: Trial) -> dict[str, Any]:
 
     def keep(sample: Sample, probabilities: Probabilities) -> None:
         if trial.keep:
-            (trial.keep / trial.change / f"{sample.name}.png").write_bytes(
+            (trial.keep / trial.change / f"{sample.name.replace('/', '_')}.png").write_bytes(
                 encode_png(to_probability_image(probabilities))
             )
 

@@ -80,7 +80,12 @@ def _expand(text: str) -> list[Path]:
 
 def images_in(folder: Path) -> list[Path]:
     """What in a folder has an image's suffix and is not hidden, in natural order (2 before 10). Raises OSError."""
-    return sorted(filter(_is_image, folder.iterdir()), key=_place)
+    return in_natural_order(filter(_is_image, folder.iterdir()))
+
+
+def in_natural_order(paths: Iterable[Path]) -> list[Path]:
+    """Paths sorted by name, with numbers by value: 2 before 10."""
+    return sorted(paths, key=_place)
 
 
 def _is_image(path: Path) -> bool:

@@ -49,7 +49,7 @@ class SampleStream(Dataset[Batch]):
 
     A position gives the input C x S x T, the target 1 x S/s x T/s (class indices; of one class 1 = foreground), where
     s is the net's downsampling, and the weights of the target's pixels, of the target's shape or 1 x 1 x 1. All are
-    float32.
+    float32. Pixels that the label ignores have target 0 and weight 0.
     """
 
     def __init__(self, samples: list[Sample], recipe: Recipe, seed: int) -> None:
@@ -62,6 +62,7 @@ class SampleStream(Dataset[Batch]):
         self._weights = [border_weights(sample.foreground, weight) for sample in samples] if weight else None
         self._crop = crop_shape(samples, recipe)
         self._anchors = [_anchors(sample) for sample in samples] if recipe.foreground_crops else None
+        self._ignores = any(not sample.counted.all() for sample in samples)
 
     def __getitem__(self, position: int) -> Batch:
         turn, place = divmod(position, len(self.samples))
@@ -71,6 +72,13 @@ class SampleStream(Dataset[Batch]):
             planes, label, weights = self._cropped(index, self._recipe.augmentation, rng)
         else:
             planes, label, weights = self._whole(index, rng)
+        if self._ignores:
+            # all samples of a batch need weights of one shape, whether or not their labels ignore pixels
+            counted = label != IGNORED
+            weights = weights * counted[None]
+            label = np.where(counted, label, 0)
+        if self._recipe.class_weights:
+            weights = weights * np.array(self._recipe.class_weights, np.float32)[label]
         target = label[None].astype(np.float32)
         return torch.from_numpy(planes), torch.from_numpy(target), torch.from_numpy(weights)
 
@@ -82,14 +90,12 @@ class SampleStream(Dataset[Batch]):
         planes = warp.planes(self._affines[index].apply(self._pixels[index][window]))
         target = warp.label(label[window])
         weights = warp.planes(self._weights[index][window][None]) if self._weights else ALIKE
-        if self._recipe.class_weights:
-            weights = weights * np.array(self._recipe.class_weights, np.float32)[target]
         planes = photometric(planes, strength, rng)
         if (step := self._recipe.net.downsampling) > 1:
             # one pixel of each square, drawn at random: always the same one would shift what is learned
             row, column = rng.integers(step, size=2)
             target = np.ascontiguousarray(target[row::step, column::step])
-            weights = np.ascontiguousarray(weights[:, row::step, column::step]) if weights.size > 1 else weights
+            weights = np.ascontiguousarray(weights[:, row::step, column::step]) if self._weights else weights
         return planes, target, weights
 
     def _draw_anchor(self, index: int, rng: Random) -> tuple[int, int] | None:

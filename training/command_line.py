@@ -11,7 +11,7 @@ from typing import get_args
 
 from model.outputs.objects import Objects
 from training.data import DataError
-from training.label_scheme import LABEL_FORMATS, LabelScheme, name_classes, parse_colour
+from training.label_options import add_label_options, check_labels, scheme_of
 from training.run_folder import RunFolder
 from training.scoring.objective import OBJECTIVES
 
@@ -19,7 +19,7 @@ from training.scoring.objective import OBJECTIVES
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The options; `--resume` with none but `--out` stands for those that the training was begun with.
 
-    `options` is the command line that they came from, `scheme` is how the labels are to be read.
+    `options` is the command line that they came from, `scheme` says how to read the labels.
     """
     parser, given = _parser(), sys.argv[1:] if argv is None else argv
     arguments = parser.parse_args(given)
@@ -47,13 +47,15 @@ def _begun_with(out: Path) -> list[str]:
 
 
 def _check_labels(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Sets the scheme; ends the command if the options contradict each other, before the data are read."""
     try:
-        classes = arguments.classes or max(1, len(arguments.colours))
-        arguments.scheme = LabelScheme(arguments.label_format, classes, tuple(arguments.colours))
-        name_classes(classes, arguments.labels)  # says now, before the data are read, if they are too many or too few
+        arguments.scheme = scheme_of(arguments, arguments.classes)
+        found_later = arguments.scheme.format in ("auto", "classes") and arguments.scheme.classes == 1
+        if not found_later:
+            check_labels(arguments, arguments.scheme)
     except ValueError as error:
         parser.error(str(error))
-    if classes > 1 and arguments.objects in ("interiors", "seeds"):
+    if arguments.scheme.classes > 1 and arguments.objects in ("interiors", "seeds"):
         parser.error(f"--objects {arguments.objects} is for one class; of several classes, objects are regions")
 
 
@@ -135,25 +137,12 @@ def _pattern(text: str) -> str:
 
 
 def _add_labels(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--label-format",
-        choices=LABEL_FORMATS,
-        default="mask",
-        help="how the label files are to be read, see training/README.md (default: mask)",
-    )
+    add_label_options(parser)
     parser.add_argument(
         "--classes",
         type=_positive(int),
         metavar="K",
-        help="labels of 0 to K-1, 0 being the background (default: 1, foreground and background)",
-    )
-    parser.add_argument(
-        "--colours",
-        nargs="+",
-        type=parse_colour,
-        default=(),
-        metavar="COLOUR",
-        help="the colours of classes 0, 1, 2 ... in labels that have them: '#000000' '#ff0000', or names",
+        help="number of classes with the background, of labels 0 to K-1 (default: found)",
     )
     parser.add_argument(
         "--objects",

@@ -19,7 +19,7 @@ from model.preprocessing import FULL_SCALE, Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNetConfig
 from model.weights_file import Description, WeightsError, load_weights, save_weights
-from training.data import DataError, Sample, load_samples, stem_of
+from training.data import DataError, Sample, load_data
 from training.distortions import DISTORTIONS
 from training.evaluation import (
     COLUMNS,
@@ -34,7 +34,8 @@ from training.evaluation import (
     evaluate_predictions,
     picture,
 )
-from training.label_scheme import LABEL_FORMATS, LabelScheme, parse_colour
+from training.label_options import add_label_options, scheme_of
+from training.names import stem_of
 from training.scoring.measures import Measures
 from training.scoring.objective import OBJECTIVE_NAMES, OBJECTIVES, resolve_objective
 from training.scoring.pixels import Probabilities
@@ -56,9 +57,9 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.sheet:
             _check_new_file(arguments.sheet)
         evaluator, description = _evaluator(arguments)
-        scheme = LabelScheme(arguments.label_format, description.architecture.classes, tuple(arguments.colours))
-        samples = _chosen(load_samples(arguments.data, scheme), arguments.only)
-        objective, reason = resolve_objective(arguments.select, samples, scheme.classes)
+        classes = description.architecture.classes
+        samples = _chosen(_load(arguments, classes), arguments.only)
+        objective, reason = resolve_objective(arguments.select, samples, classes)
         print(f"evaluate: scored by {OBJECTIVE_NAMES[objective]}, because {reason}", file=sys.stderr)
         score = partial(evaluator, measures=Measures.suited_to(samples, objective, description.object_rule))
         if arguments.distorted:
@@ -87,10 +88,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="score pictures of probabilities instead, named as the images are, or by model.predict; white = 1",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with image/ and label/")
-    parser.add_argument("--label-format", choices=LABEL_FORMATS, default="mask", help="see training.run --help")
-    parser.add_argument(
-        "--colours", nargs="+", type=parse_colour, default=(), metavar="COLOUR", help="see training.run --help"
-    )
+    add_label_options(parser)
     parser.add_argument("--only", metavar="NAME", nargs="+", help="score these images alone: names without suffix")
     parser.add_argument(
         "--select",
@@ -150,14 +148,26 @@ def _evaluator(arguments: argparse.Namespace) -> tuple[Evaluator, Description]:
     return partial(evaluate_net, segmenter), segmenter.description
 
 
+def _load(arguments: argparse.Namespace, classes: int) -> list[Sample]:
+    """The samples, with labels of as many classes as the weights have. Raises DataError, ValueError."""
+    data = load_data(arguments.data, scheme_of(arguments, classes if classes > 1 else None))
+    if data.scheme.classes != classes:
+        raise DataError(
+            f"the labels in {arguments.data} have {data.scheme.classes} class(es), the weights {classes}; "
+            "--label-format says how the labels are read"
+        )
+    return data.samples
+
+
 def _stored_predictions(folder: Path) -> Predictor:
     """Reads the pictures as they are needed; raises DataError for one that is missing or does not fit."""
 
     def predict(sample: Sample) -> Probabilities:
-        stems = (sample.name, sample.name + RESULT)
+        name = sample.name.replace("/", "_")  # as model.predict names results of images in subfolders
+        stems = (name, name + RESULT)
         found = [path for path in images_in(folder) if stem_of(path) in stems]
         if len(found) != 1:
-            wanted = f"{sample.name}.* or {sample.name}{RESULT}.*"
+            wanted = f"{name}.* or {name}{RESULT}.*"
             raise DataError(f"{folder}: {len(found) or 'no'} pictures named {wanted}; one is expected")
         pixels = decode_image(found[0].read_bytes())
         if pixels.shape != sample.label.shape:

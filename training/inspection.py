@@ -1,66 +1,50 @@
-"""What the images and labels of a training are, in a few plain lines, with warnings for what looks wrong."""
+"""The images and labels of a training in a few plain lines, with warnings for what looks wrong."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
-from skimage.morphology import skeletonize
 
-from training.data import Sample
-from training.label_scheme import name_classes
-from training.labels import BORDER, Encoding
-
-# A foreground is a net if it covers at most half of the label, this share of it is one piece, half as thick as the
-# background, and it parts this many islands. The membranes of a real section part about 100 islands, those of a crop of
-# 128 x 128 about 9; cells would part 5 at most.
-_NET_SHARE = 0.8
-_ISLANDS = 8
-_ISLAND_PIXELS = 64
+from training.data import IGNORED, Sample
+from training.label_scheme import HALF, LabelScheme, name_classes
+from training.labels import BORDER, Encoding, hex_colour
+from training.shapes import is_net, is_thin
 
 # Some labels are inverted if their shares of foreground mirror the others': 20% and 80%, give or take this much.
 _MIRRORED = 0.15
 _CLOSE_TO_HALF = 0.35
 
-# Lines are at most this many pixels wide on average, and at least as long.
-_LINE = 16
-
+_EXAMINED = 12  # labels whose shapes are measured
 _NAMES_SHOWN = 6
 
 
 def inspect(samples: list[Sample], names: Sequence[str] = ()) -> list[str]:
-    """Lines about images and labels, then warnings. Samples whose labels were read from no file are left out.
+    """Lines about images and labels, then warnings.
 
-    `names`: of several classes, see `name_classes`.
+    Args:
+        samples: The samples. Those whose labels were read from no file are left out.
+        names: Names of the classes, see `name_classes`.
     """
     read = [(sample, sample.encoding) for sample in samples if sample.encoding]
     if not read:
         return []
     samples, encodings = [sample for sample, _ in read], [encoding for _, encoding in read]
-    classes = encodings[0].scheme.classes
-    if classes == 1:
-        return [_images(samples), *_labels(samples, encodings), *_warnings(samples, encodings)]
-    return [_images(samples), *_classes(samples, encodings, name_classes(classes, names))]
+    scheme = encodings[0].scheme
+    if scheme.classes > 1:
+        return [_images(samples), *_classes(samples, encodings, name_classes(scheme.classes, names))]
+    return [_images(samples), _labels(samples, encodings), *_warnings(samples, encodings)]
 
 
 def background_is_borders(samples: list[Sample]) -> bool:
-    """Whether most labels' background is a thin net between their objects, such as membranes."""
-    return 2 * sum(is_net(~sample.foreground) for sample in samples) > len(samples)
+    """True if most labels' background is a thin net between their objects, such as membranes."""
+    return 2 * sum(is_net(~sample.foreground & sample.counted) for sample in samples) > len(samples)
 
 
-def foreground_is_thin(samples: list[Sample]) -> bool:
-    """Reports whether most labels' foreground is thin lines, such as vessels or cracks."""
-    labelled = [sample.foreground for sample in samples if sample.foreground.any()]
-    return 2 * sum(_is_thin(foreground) for foreground in labelled) > len(labelled)
-
-
-def _is_thin(foreground: NDArray[np.bool_]) -> bool:
-    """Reports whether the foreground H x W, not empty, is at most `_LINE` wide and much longer than wide."""
-    length = np.count_nonzero(skeletonize(foreground))
-    width = np.count_nonzero(foreground) / length
-    lines = _areas(foreground.view(np.uint8), 8).size
-    return bool(width <= _LINE and length >= _LINE * lines)
+def foreground_is_thin(samples: Sequence[Sample]) -> bool:
+    """True if most labels' foreground is long narrow lines, such as vessels or cracks; empty labels do not count."""
+    filled = [sample for sample in samples if sample.foreground.any()]
+    chosen = np.linspace(0, len(filled) - 1, min(_EXAMINED, len(filled))).round().astype(int)
+    return 2 * sum(is_thin(filled[place].foreground) for place in chosen) > len(chosen)
 
 
 def _images(samples: list[Sample]) -> str:
@@ -73,53 +57,95 @@ def _images(samples: list[Sample]) -> str:
     return f"images: {_count(samples)}, {stored}, {bits}, {colours}"
 
 
-def _labels(samples: list[Sample], encodings: list[Encoding]) -> list[str]:
-    first = encodings[0]
-    if first.scheme.format == "instances":
-        bits = " and ".join(str(bits) for bits in sorted({encoding.bits for encoding in encodings}))
-        objects = _range([encoding.objects for encoding in encodings])
-        stored = f"instance ids ({bits} bits), {objects} objects each"
-        stored += f", borders of {BORDER} pixels between those that touch"
-    else:
-        stored = _tally([_values(encoding) for encoding in encodings if encoding.highest] or ["0 alone"])
-        stored += ", inverted (0 is foreground)" if first.scheme.format == "inverted" else ""
-    shares = [round(100 * float(sample.label.mean())) for sample in samples]
-    lowest_to_highest = f" ({min(shares)}% to {max(shares)}%)" if min(shares) < max(shares) else ""
-    lines = [f"labels: {_count(samples)}, {stored}, {np.mean(shares):.0f}% foreground{lowest_to_highest}"]
-    return lines + _palettes(samples, encodings, "foreground" if first.scheme.format == "inverted" else "background")
+def _labels(samples: list[Sample], encodings: list[Encoding]) -> str:
+    """The line about labels of one class: their kind, the share of foreground, what was left out."""
+    scheme = encodings[0].scheme
+    kind = _instances(encodings) if scheme.format == "instances" else _mask(encodings)
+    shares = [sample.foreground.sum() / max(1, sample.counted.sum()) for sample in samples]
+    pooled = sum(sample.foreground.sum() for sample in samples) / max(
+        1, sum(sample.counted.sum() for sample in samples)
+    )
+    ends = (_percent(min(shares)), _percent(max(shares)))
+    spread = f" ({ends[0]} to {ends[1]})" if ends[0] != ends[1] else ""
+    parts = [f"labels: {_count(samples)}", kind, f"{_percent(pooled)} foreground{spread}"]
+    if scheme.format != "instances" and foreground_is_thin(samples):
+        parts.append("thin structures")
+    return "; ".join(parts + _left_out(samples, scheme))
 
 
-def _palettes(samples: list[Sample], encodings: list[Encoding], first: str) -> list[str]:
-    palettes = [sample for sample, encoding in zip(samples, encodings, strict=True) if encoding.palette]
-    return [f"labels: {_count(palettes)} with a palette: index 0 is {first}"] if palettes else []
+def _instances(encodings: list[Encoding]) -> str:
+    bits = " and ".join(str(bits) for bits in sorted({encoding.bits for encoding in encodings}))
+    objects = _range([encoding.objects for encoding in encodings])
+    overlap = sum(encoding.overlap for encoding in encodings)
+    shared = f", the smaller object on top in {overlap} pixels that several claim" if overlap else ""
+    return (
+        f"instance ids ({bits} bits), {objects} objects each{shared}; "
+        f"borders of {BORDER} pixels between objects that touch"
+    )
+
+
+def _mask(encodings: list[Encoding]) -> str:
+    """The values of foreground and background: "foreground = 2, background = 1"."""
+    scheme = encodings[0].scheme
+    sides = ("background", "foreground") if scheme.format == "mask" else ("foreground", "background")
+    if scheme.threshold is not None and scheme.threshold != HALF:
+        ends = [value for encoding in encodings for value in encoding.values]
+        return (
+            f"{sides[1]} = values above {scheme.threshold:g}, {sides[0]} = values up to {scheme.threshold:g} "
+            f"(grey levels {min(ends)} to {max(ends)})"
+        )
+    low, high = "0", _tally(f"{encoding.values[1]}" for encoding in encodings if encoding.values[1])
+    if scheme.colours:
+        low, high = map(hex_colour, scheme.colours)
+    elif scheme.values:
+        low, high = map(str, scheme.values)
+    palettes = sum(encoding.palette for encoding in encodings)
+    indices = f" (palette indices in {palettes})" if palettes and not scheme.colours else ""
+    return ", ".join(sorted((f"{sides[1]} = {high}", f"{sides[0]} = {low}"), reverse=True)) + indices
+
+
+def _left_out(samples: list[Sample], scheme: LabelScheme) -> list[str]:
+    """The share of ignored pixels, if there are any."""
+    ignored = sum(int(np.count_nonzero(sample.label == IGNORED)) for sample in samples)
+    if not ignored:
+        return []
+    share = _percent(ignored / sum(sample.label.size for sample in samples))
+    values = f" ({', '.join(map(str, scheme.ignore))})" if scheme.ignore else ""
+    return [f"{share} ignored{values}"]
 
 
 def _classes(samples: list[Sample], encodings: list[Encoding], names: dict[int, str]) -> list[str]:
-    """Lines, then warnings, about labels of several classes."""
-    counts = {sample.label_file: np.bincount(sample.label.ravel(), minlength=len(names)) for sample in samples}
+    """The line about labels of several classes, then warnings."""
+    scheme = encodings[0].scheme
+    counts = {sample.label_file: np.bincount(sample.label[sample.counted], minlength=len(names)) for sample in samples}
     total = np.sum([*counts.values()], axis=0)
-    listed = ", ".join(f"{name} {_percent(total[index] / total.sum())}" for index, name in names.items())
-    by_colour = " by colour" if encodings[0].scheme.colours else ""
-    lines = [f"labels: {_count(samples)}, {len(names)} classes{by_colour}: {listed}"]
-    lines += _palettes(samples, encodings, names[0])
+    stored = [f" = {hex_colour(colour)}" for colour in scheme.colours] or [f" = {value}" for value in scheme.values]
+    listed = ", ".join(
+        f"{name}{stored[index] if stored else ''} {_percent(total[index] / total.sum())}"
+        for index, name in names.items()
+    )
+    by_colour = " by colour" if scheme.colours else ""
+    palettes = sum(encoding.palette for encoding in encodings)
+    indices = f" (palette indices in {palettes})" if palettes and not scheme.colours else ""
+    parts = [f"labels: {_count(samples)}; {len(names)} classes{by_colour}{indices}: {listed}"]
+    lines = ["; ".join(parts + _left_out(samples, scheme))]
     if missing := [name for index, name in names.items() if not total[index]]:
         lines.append(f"warning: no label has any {_names(missing)}")
-    if alone := [name for name, count in counts.items() if np.count_nonzero(count) == 1]:
-        lines.append(f"warning: {_names(alone)} {'is' if len(alone) == 1 else 'are'} of one class alone")
+    if single := [name for name, count in counts.items() if np.count_nonzero(count) == 1]:
+        lines.append(f"warning: {_names(single)} {'has' if len(single) == 1 else 'have'} one class only")
     return lines
 
 
 def _percent(share: float) -> str:
-    return "under 1%" if 0 < share < 0.01 else f"{share:.0%}"
-
-
-def _values(encoding: Encoding) -> str:
-    return "palette indices" if encoding.palette else f"0/{encoding.highest}"
+    """A share of pixels: "14%", below 10% with one decimal."""
+    if 0 < share < 0.001:
+        return "under 0.1%"
+    return f"{100 * share:.1f}".removesuffix(".0") + "%" if share < 0.1 else f"{share:.0%}"
 
 
 def _warnings(samples: list[Sample], encodings: list[Encoding]) -> list[str]:
-    empty = [sample.label_file for sample in samples if not sample.label.any()]
-    full = [sample.label_file for sample in samples if sample.label.all()]
+    empty = [sample.label_file for sample in samples if not sample.foreground.any()]
+    full = [sample.label_file for sample in samples if (sample.foreground == sample.counted).all()]
     warnings = [
         f"warning: {_names(names)} {'has' if len(names) == 1 else 'have'} no {side}"
         for names, side in ((empty, "foreground"), (full, "background"))
@@ -143,42 +169,26 @@ def _instance_warnings(samples: list[Sample], encodings: list[Encoding]) -> list
 
 
 def _inversion_warnings(samples: list[Sample], *, inverted: bool) -> list[str]:
-    """For labels that look inverted, all of them or a few."""
+    """Questions about labels that may be inverted, all of them or a few."""
     nets = [sample for sample in samples if is_net(sample.foreground)]
     warnings = []
     if 2 * len(nets) > len(samples):
         warnings.append(
-            f"warning: in {len(nets)} of {len(samples)} labels the foreground is a thin net around islands of "
-            f"background; if the islands are the objects: --label-format {'mask' if inverted else 'inverted'}"
+            f"warning: in {len(nets)} of {len(samples)} labels the foreground is a thin net that encloses islands of "
+            f"background. Are the islands the objects? Then use --label-format {'mask' if inverted else 'inverted'}"
         )
     if odd := _mirrored(samples):
         warnings.append(
-            f"warning: the foreground looks like the background of the other labels: {_names(odd)}; inverted?"
+            f"warning: the foreground of {_names(odd)} looks like the background of the other labels. "
+            f"{'Is this label' if len(odd) == 1 else 'Are these labels'} inverted?"
         )
     return warnings
 
 
-def is_net(label: NDArray[np.bool_]) -> bool:
-    """Whether the foreground of a label H x W is one thin connected net around many islands of background."""
-    foreground = np.ascontiguousarray(label).view(np.uint8)
-    if not 0 < 2 * np.count_nonzero(label) <= label.size:
-        return False
-    parts, islands = _areas(foreground, 8), _areas(1 - foreground, 4)
-    if parts.max() < _NET_SHARE * parts.sum() or np.count_nonzero(islands >= _ISLAND_PIXELS) < _ISLANDS:
-        return False
-    thickness, width = (cv2.distanceTransform(side, cv2.DIST_L2, 3) for side in (foreground, 1 - foreground))
-    return bool(2 * thickness[label].mean() < width[~label].mean())
-
-
-def _areas(side: NDArray[np.uint8], connectivity: int) -> NDArray[np.int32]:
-    _, _, stats, _ = cv2.connectedComponentsWithStats(side, connectivity=connectivity)
-    areas: NDArray[np.int32] = stats[1:, cv2.CC_STAT_AREA].astype(np.int32)
-    return areas
-
-
 def _mirrored(samples: list[Sample]) -> list[str]:
     """The fewer labels, if all have about the same share of foreground or one minus it, and that is far from half."""
-    shares = {sample.label_file: float(sample.label.mean()) for sample in samples if 0 < sample.label.mean() < 1}
+    shares = {sample.label_file: float(sample.foreground.mean()) for sample in samples}
+    shares = {name: share for name, share in shares.items() if 0 < share < 1}
     smaller = [min(share, 1 - share) for share in shares.values()]
     if not smaller or max(smaller) > _CLOSE_TO_HALF or max(smaller) - min(smaller) > _MIRRORED:
         return []
@@ -195,6 +205,8 @@ def _count(samples: list[Sample]) -> str:
 def _tally(kinds: Iterable[str]) -> str:
     """The one kind there is, or each with its number: "8 bits (20) and 16 bits (4)"."""
     counts = Counter(kinds).most_common()
+    if not counts:
+        return "none"
     return counts[0][0] if len(counts) == 1 else " and ".join(f"{kind} ({count})" for kind, count in counts)
 
 

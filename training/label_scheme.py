@@ -1,50 +1,109 @@
-"""How labels are to be read, and what their values, and those of the mask, are called."""
+"""Label schemes: how label values become classes, and the names of these classes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
 
 from PIL import ImageColor
 
-LabelFormat = Literal["mask", "inverted", "instances"]
+LabelFormat = Literal["auto", "mask", "inverted", "instances", "classes"]
 
 LABEL_FORMATS: tuple[LabelFormat, ...] = get_args(LabelFormat)
 
 Colour = tuple[int, int, int]  # RGB, 0..255
 
-# As many as the values of a mask tell apart; 255 is the foreground of one class.
+# The class index of pixels that the label says nothing about. They count in no loss and in no score.
+IGNORED = 255
+
+# Class indices are uint8, and 255 is `IGNORED`.
 MOST_CLASSES = 255
+
+# A threshold halfway between the lowest and the highest value of a folder's labels.
+HALF = -1.0
 
 
 @dataclass(frozen=True)
 class LabelScheme:
-    """How labels are to be read.
+    """The rule by which label values become classes. A found scheme can be stored and used again.
 
-    `classes`: 1 for foreground and background, which `format` tells apart; of K > 1, values are the indices 0..K-1, or
-    `colours` are those of the classes, one each. Raises ValueError for what does not go together.
+    Attributes:
+        format: The kind of label; "auto" finds the kind from all labels of a folder.
+        classes: Number of classes K. 1 means foreground and background, or, with "auto" and "classes", not yet known.
+        colours: One RGB colour per class; for a mask, background and foreground. Empty: labels are read by value.
+        values: One label value per class, from class 0 on; for a mask, background and foreground. Empty: the value is
+            the class index; for a mask, the folder's two values.
+        ignore: Label values of pixels that count in no loss and no score.
+        threshold: Mask values above it are foreground; `HALF` for halfway between the two ends; None for exact values.
+        names: Names of the classes found in the label files; empty if the files name no classes.
+
+    Raises:
+        ValueError: The attributes contradict each other.
     """
 
-    format: LabelFormat = "mask"
+    format: LabelFormat = "auto"
     classes: int = 1
     colours: tuple[Colour, ...] = ()
+    values: tuple[int, ...] = ()
+    ignore: tuple[int, ...] = ()
+    threshold: float | None = None
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.classes <= MOST_CLASSES:
             raise ValueError(f"{self.classes} classes; 1 to {MOST_CLASSES} are possible")
-        if self.classes > 1 and self.format != "mask":
-            raise ValueError(f"the label format {self.format} is for one class")
-        if self.colours and (self.classes == 1 or len(set(self.colours)) != self.classes):
-            found = f"{len(set(self.colours))} different colours for {self.classes} classes"
-            raise ValueError(f"{found}; one a class, of two or more, are expected")
+        if self.classes > 1 and self.format not in ("auto", "classes"):
+            raise ValueError(f"the label format {self.format} is for one class, not for {self.classes}")
+        if self.colours and self.values:
+            raise ValueError("labels are read by colour or by value: give --colours or --values, not both")
+        if self.colours and self.ignore:
+            raise ValueError("--ignore names label values; it does not fit labels in colours")
+        for kind, members in (("colours", self.colours), ("values", self.values)):
+            if members and not (len(set(members)) == len(members) == self._expected):
+                raise ValueError(
+                    f"{len(set(members))} different {kind} for {self._expected} classes; "
+                    "one for each class is expected, and at least two"
+                )
+        if both := set(self.values) & set(self.ignore):
+            raise ValueError(f"--ignore {min(both)} names a value that --values makes a class")
+        if self.threshold is not None and (self.classes > 1 or self.format in ("instances", "classes")):
+            raise ValueError("--threshold-labels is for masks; objects and classes are told apart by exact values")
+
+    @property
+    def _expected(self) -> int:
+        """The number of colours or values that fits the scheme: a mask has two, background and foreground."""
+        return max(2, self.classes)
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """The scheme that `to_json` stored. Raises ValueError for contradictions."""
+        known = {field.name for field in fields(cls)}
+        kept = {name: _as_tuples(value) for name, value in stored.items() if name in known}
+        return cls(**kept)
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes as JSON types, for `config.json`."""
+        return asdict(self)
 
 
-MASKS = LabelScheme()  # of one class: foreground and background
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+AUTO = LabelScheme()
 
 
 def name_classes(classes: int, names: Sequence[str] = ()) -> dict[int, str]:
-    """What a mask's values mean: 0 and 255 of one class, 0..K-1 of K; `names`, one a value, or plain ones.
+    """The names of a mask's values: 0 and 255 for one class, 0 to K-1 for K classes.
 
-    Raises ValueError if there are too many or too few.
+    Args:
+        classes: Number of classes K.
+        names: One name per value, the background first; empty for "background", "foreground", "class 1" ...
+
+    Returns:
+        Value -> name, in the order of the values.
+
+    Raises:
+        ValueError: The number of names differs from the number of values.
     """
     values = (0, 255) if classes == 1 else range(classes)
     if names and len(names) != len(values):
@@ -54,7 +113,7 @@ def name_classes(classes: int, names: Sequence[str] = ()) -> dict[int, str]:
 
 
 def parse_colour(text: str) -> Colour:
-    """From `#rrggbb` or a name that CSS has. Raises ValueError."""
+    """RGB from `#rrggbb` or a CSS colour name. Raises ValueError."""
     red, green, blue = ImageColor.getrgb(text)[:3]
     return red, green, blue
 

@@ -1,7 +1,8 @@
 """Losses on logits N x K x H x W and targets N x 1 x H x W: 0 or 1 for one class (K = 1), else class indices; float.
 
-`weights`, N x 1 x H x W or what broadcasts to it, is how much each pixel counts in the cross-entropy. Of a `Share` of a
-batch, N may be 0, and each loss is that of the whole batch.
+`weights`, N x 1 x H x W or broadcastable to this shape, says how much each pixel counts in the cross-entropy. Pixels of
+weight 0 are ignored: they add nothing to the cross-entropy's sum nor to Dice. A `Share` of a batch may be empty
+(N = 0); each loss is that of the whole batch.
 """
 
 from collections.abc import Callable
@@ -40,12 +41,14 @@ def bce_dice(logits: Tensor, targets: Tensor, weights: Tensor, share: Share = WH
     """
     p = logits.sigmoid()
     cross = bce(logits, targets, weights, share)
-    return cross + (_dice_loss(p, targets, share) + _dice_loss(1 - p, 1 - targets, share)) / 2
+    counted = _counted(weights)
+    return cross + (_dice_loss(p, targets, counted, share) + _dice_loss(1 - p, 1 - targets, counted, share)) / 2
 
 
 def bce_background_dice(logits: Tensor, targets: Tensor, weights: Tensor, share: Share = WHOLE) -> Tensor:
     """Cross-entropy plus the soft Dice loss of the background alone: the membranes, where the foreground is cells."""
-    return bce(logits, targets, weights, share) + _dice_loss(1 - logits.sigmoid(), 1 - targets, share)
+    background = _dice_loss(1 - logits.sigmoid(), 1 - targets, _counted(weights), share)
+    return bce(logits, targets, weights, share) + background
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, share: Share = WHOLE) -> Tensor:
@@ -57,11 +60,19 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, share: Share
 def cross_entropy_dice(logits: Tensor, targets: Tensor, weights: Tensor, share: Share = WHOLE) -> Tensor:
     """Cross-entropy plus the mean soft Dice loss of all classes, the background among them, as `bce_dice`."""
     p = logits.softmax(dim=1).unbind(dim=1)
-    dice = [_dice_loss(of_class, (targets[:, 0] == index).float(), share) for index, of_class in enumerate(p)]
+    counted = _counted(weights)[:, 0]
+    dice = [_dice_loss(of_class, (targets[:, 0] == index).float(), counted, share) for index, of_class in enumerate(p)]
     return cross_entropy(logits, targets, weights, share) + torch.stack(dice).mean()
 
 
-def _dice_loss(p: Tensor, targets: Tensor, share: Share) -> Tensor:
+def _counted(weights: Tensor) -> Tensor:
+    """1 for pixels that count, 0 for ignored pixels, in the shape of the weights."""
+    return (weights > 0).to(weights.dtype)
+
+
+def _dice_loss(p: Tensor, targets: Tensor, counted: Tensor, share: Share) -> Tensor:
+    """1 - soft Dice over the pixels where `counted` is 1."""
+    p, targets = p * counted, targets * counted
     # sums over all shares, since the Dice of a batch is not the mean of its images'
     sums = torch.stack((2 * (p * targets).sum(), (p * p).sum() + (targets * targets).sum()))
     overlap, total = share.total(sums).unbind()

@@ -207,9 +207,7 @@ def _held_out(data: Path, config: dict[str, Any]) -> list[Sample]:
     names = config.get("validation_images")
     if not names:
         return []
-    colours = tuple((red, green, blue) for red, green, blue in config.get("colours", ()))
-    scheme = LabelScheme(config.get("label_format", "mask"), config["recipe"]["net"]["classes"], colours)
-    found = {sample.name: sample for sample in load_samples(data, scheme)}
+    found = {sample.name: sample for sample in load_samples(data, _scheme(config))}
     missing = [name for name in names if name not in found]
     if missing:
         raise DataError(f"{data} lacks held-out images of this training: {', '.join(missing)}")
@@ -217,6 +215,15 @@ def _held_out(data: Path, config: dict[str, Any]) -> list[Sample]:
     if config.get("validation_sha256", known := fingerprint(samples)) != known:
         raise DataError(f"{data}: the images {', '.join(names)}, or their labels, are not those of this training")
     return samples
+
+
+def _scheme(config: dict[str, Any]) -> LabelScheme:
+    """The scheme that the training read its labels with. Earlier versions stored `label_format` and `colours`."""
+    if stored := config.get("label_scheme"):
+        return LabelScheme.from_json(stored)
+    classes = config["recipe"]["net"]["classes"]
+    colours = tuple((red, green, blue) for red, green, blue in config.get("colours", ()))
+    return LabelScheme("classes" if classes > 1 else config.get("label_format", "mask"), classes, colours)
 
 
 if __name__ == "__main__":

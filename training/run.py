@@ -30,17 +30,20 @@ def _ended(why: str, code: int) -> int:
 def _run(argv: list[str] | None, processes: Processes) -> int:
     # imported here, so that Ctrl-C is answered while they load
     from training.command_line import parse
-    from training.data import DataError, load_samples
+    from training.data import DataError, load_data
     from training.inspection import inspect
+    from training.label_options import check_labels
 
     arguments = processes.on_main(lambda: parse(argv))
     try:
-        samples = processes.each(lambda: load_samples(arguments.data, arguments.scheme))
-        processes.say(*processes.on_main(lambda: inspect(samples, arguments.labels)))
+        data = processes.each(lambda: load_data(arguments.data, arguments.scheme))
+        arguments.scheme, arguments.labels = data.scheme, arguments.labels or data.scheme.names
+        check_labels(arguments, data.scheme)
+        processes.say(*processes.on_main(lambda: [*inspect(data.samples, arguments.labels), *data.notes]))
         # only now, since torch takes seconds to import and bad data should not
         from training import folds, job
 
-        return job.run(arguments, samples, processes, folds.train if arguments.folds else job.train)
+        return job.run(arguments, data.samples, processes, folds.train if arguments.folds else job.train)
     except (DataError, OSError) as error:
         processes.say(f"training: {error}", file=sys.stderr)
         return 2

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
 from training.batches import SampleStream, make_loader
-from training.data import Sample, load_samples
+from training.data import IGNORED, Sample, load_samples
 from training.planner import GENTLE
 from training.recipe import DEFAULT, TUTORIAL
 
@@ -64,3 +67,17 @@ def test_crops_around_the_foreground_contain_it():
     anywhere = SampleStream([Sample("a", label * 200, label)], recipe.model_copy(update={"foreground_crops": 0}), 0)
     assert all(around[position][1].any() for position in range(20))
     assert sum(bool(anywhere[position][1].any()) for position in range(20)) < 10
+
+
+@pytest.mark.parametrize("recipe", [SMALL, SMALL.model_copy(update={"border_weight": 0}), TUTORIAL])
+def test_ignored_pixels_have_weight_0_and_target_0(cells_folder, recipe):
+    samples = load_samples(cells_folder)
+    ignored = samples[0].label.copy()
+    ignored[:, :48] = IGNORED
+    samples[0] = replace(samples[0], label=ignored)
+    drawn = [SampleStream(samples, recipe, seed=0)[position] for position in range(6)]
+    assert len({weights.shape for _, _, weights in drawn}) == 1
+    targets, weights = (torch.stack([each[part] for each in drawn]) for part in (1, 2))
+    assert targets.unique().tolist() == [0, 1]
+    assert (weights == 0).any()
+    assert (targets[weights == 0] == 0).all()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from model.images import encode_png
 from model.weights_file import BUNDLED, load_weights
-from training import report, run
+from training import evaluate, report, run
 from training.batches import Batch
 from training.data import load_samples
 from training.label_scheme import LabelScheme
@@ -97,6 +98,42 @@ def test_training_goes_on_from_weights_of_as_many_classes(trained_classes, class
     assert not (tmp_path / "no").exists()
 
 
+def test_classes_are_found_without_options(classes_folder, tmp_path, capsys):
+    options = ["--data", str(classes_folder), "--out", str(tmp_path / "out"), *SHORT, "--labels", "sky", "sea", "land"]
+    assert run.main(options) == 0
+    assert "3 classes: sky" in capsys.readouterr().out
+    weights = tmp_path / "out/weights.safetensors"
+    description = load_weights(weights).description
+    assert (description.architecture.classes, description.labels) == (3, {0: "sky", 1: "sea", 2: "land"})
+    assert json.loads((tmp_path / "out/config.json").read_text())["label_scheme"]["classes"] == 3
+    assert report.main(["--out", str(tmp_path / "out")]) == 0
+    assert evaluate.main(["--weights", str(weights), "--data", str(classes_folder), "--json"]) == 0
+
+
+def test_names_that_do_not_fit_the_found_classes_are_refused(classes_folder, tmp_path, capsys):
+    options = ["--data", str(classes_folder), "--out", str(tmp_path / "out"), "--labels", "a", "b"]
+    assert run.main(options) == 2
+    assert "--labels: 2 names; one each for 0, 1, 2" in capsys.readouterr().err
+
+
+def test_labels_of_another_number_of_classes_are_not_scored(classes_folder, capsys):
+    assert evaluate.main(["--data", str(classes_folder)]) == 2
+    assert "3 class(es), the weights 1; --label-format" in capsys.readouterr().err
+
+
+def test_scattered_values_and_an_ignored_one_train(classes_folder, tmp_path, capsys):
+    values = np.array([0, 7, 38], np.uint8)
+    for sample in load_samples(classes_folder):
+        label = values[sample.label]
+        label[:5] = 99
+        for part, grid in (("image", sample.pixels), ("label", label)):
+            (tmp_path / "data" / part).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "data" / part / f"{sample.name}.png").write_bytes(encode_png(grid))
+    options = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), *SHORT, "--val-fraction", "0"]
+    assert run.main([*options, "--ignore", "99"]) == 0
+    assert re.search(r"class 1 = 7 .*, class 2 = 38 .*; 7\.8% ignored \(99\)", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -106,7 +143,10 @@ def test_training_goes_on_from_weights_of_as_many_classes(trained_classes, class
         (["--colours", "red", "reddish"], "argument --colours: invalid colour value: 'reddish'"),
         (["--classes", "3", "--label-format", "instances"], "instances is for one class"),
         (["--classes", "3", "--labels", "a", "b"], "2 names; one each for 0, 1, 2"),
-        (["--labels", "a", "b", "c"], "3 names; one each for 0, 255"),
+        (["--label-format", "mask", "--labels", "a", "b", "c"], "3 names; one each for 0, 255"),
+        (["--values", "0", "7", "--ignore", "7"], "--ignore 7 names a value that --values makes a class"),
+        (["--values", "0", "7", "9", "--classes", "2"], "3 different values for 2 classes"),
+        (["--classes", "3", "--threshold-labels"], "--threshold-labels is for masks"),
         (["--classes", "3", "--objects", "interiors"], "--objects interiors is for one class"),
     ],
 )

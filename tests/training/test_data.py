@@ -86,7 +86,7 @@ def test_a_missing_folder_is_answered_with_the_layout_and_a_way_to_get_data(tmp_
 
 
 def test_the_file_at_fault_is_named_with_its_folder(tmp_path: Path, write_pair):
-    write_pair(tmp_path, "0", GREY, np.dstack([HALF, HALF[::-1], HALF]))
+    write_pair(tmp_path, "0", GREY, np.dstack([GREY, GREY[::-1], GREY]))
     with pytest.raises(DataError, match=r"label/0\.png: a label in colours"):
         load_samples(tmp_path)
 
@@ -94,7 +94,7 @@ def test_the_file_at_fault_is_named_with_its_folder(tmp_path: Path, write_pair):
 def test_two_files_of_one_name_are_a_problem(tmp_path: Path, write_pair):
     write_pair(tmp_path, "0", GREY, HALF)
     assert cv2.imwrite(str(tmp_path / "image/0.bmp"), GREY)
-    with pytest.raises(DataError, match=r"0\.bmp: 0\.png has the same name"):
+    with pytest.raises(DataError, match=r"0\.png: 0\.bmp has the same name"):
         load_samples(tmp_path)
 
 
@@ -102,7 +102,7 @@ def test_an_image_called_like_a_page_of_a_stack_is_a_problem(tmp_path: Path, wri
     write_pair(tmp_path, "v[1]", GREY, HALF)
     for part, page in (("image", GREY), ("label", HALF)):
         assert cv2.imwritemulti(str(tmp_path / part / "v.tif"), [page, page])
-    with pytest.raises(DataError, match=r"v\[1\]: an image and a page of a stack have this name"):
+    with pytest.raises(DataError, match=r"v\[1\]: 2 images have this name"):
         load_samples(tmp_path)
 
 
@@ -167,7 +167,8 @@ def test_files_that_are_no_images_are_named_all_at_once(tmp_path, write_pair, pa
         ("nothing.png", "The file is empty"),
         ("cut.png", "The PNG file is broken or truncated"),
     ):
-        assert f"{folder / name}: {said}" in message
+        (line,) = [line for line in message.splitlines() if f"{folder / name}: " in line]
+        assert said in line
 
 
 def test_empty_folders_are_answered_with_the_layout(tmp_path):
@@ -237,7 +238,7 @@ def test_the_command_says_what_it_found_before_anything_else(tmp_path, write_pai
     # one image cannot be split: the training stops before it starts
     assert run.main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), *options]) == 2
     said = capsys.readouterr()
-    assert said.out.startswith("images: 1 file, 8 x 8, 8 bits, grey\nlabels: 1 file, instance ids (16 bits), 2 objects")
+    assert said.out.startswith("images: 1 file, 8 x 8, 8 bits, grey\nlabels: 1 file; instance ids (16 bits), 2 objects")
     assert "too few" in said.err
 
 

@@ -129,11 +129,11 @@ def test_what_is_wrong_is_said_once_and_ends_all_with_2(options, tmp_path, wrong
 
 
 def _train_on_a_node_of_its_own(data_of_process_1: Path, argv: list[str]) -> int:
-    def load(folder: Path, scheme: LabelScheme) -> list[data.Sample]:
-        return load_samples(data_of_process_1 if os.environ["RANK"] == "1" else folder, scheme)
+    def load(folder: Path, scheme: LabelScheme) -> data.LabelledData:
+        return load_data(data_of_process_1 if os.environ["RANK"] == "1" else folder, scheme)
 
-    load_samples = data.load_samples
-    with mock.patch.object(data, "load_samples", load):
+    load_data = data.load_data
+    with mock.patch.object(data, "load_data", load):
         return often_checked.main(argv)
 
 

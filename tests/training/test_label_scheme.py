@@ -1,5 +1,7 @@
 """What goes together, and what things are called."""
 
+import json
+
 import pytest
 
 from training.label_scheme import LabelScheme, name_classes, parse_colour
@@ -14,12 +16,27 @@ RED, LIME = (255, 0, 0), (0, 255, 0)
         ({"classes": 3, "format": "instances"}, "instances is for one class"),
         ({"classes": 3, "colours": (RED, LIME)}, "2 different colours for 3 classes"),
         ({"classes": 2, "colours": (RED, RED)}, "1 different colours for 2 classes"),
-        ({"colours": (RED,)}, "one a class, of two or more"),
+        ({"values": (0, 7, 7), "classes": 3}, "2 different values for 3 classes"),
+        ({"values": (0, 7), "colours": (RED, LIME)}, "give --colours or --values, not both"),
+        ({"values": (0, 7), "ignore": (7,)}, "--ignore 7 names a value that --values makes a class"),
+        ({"colours": (RED, LIME), "ignore": (7,)}, "--ignore names label values"),
+        ({"format": "instances", "threshold": 127.5}, "--threshold-labels is for masks"),
+        ({"colours": (RED,)}, "1 different colours for 2 classes; one for each class"),
     ],
 )
 def test_what_does_not_go_together_is_said(options, said):
     with pytest.raises(ValueError, match=said):
         LabelScheme(**options)
+
+
+def test_a_scheme_survives_json():
+    for scheme in (
+        LabelScheme(),
+        LabelScheme("classes", 2, colours=(RED, LIME), names=("a", "b")),
+        LabelScheme("mask", values=(1, 2), ignore=(255,)),
+        LabelScheme("inverted", threshold=127.5),
+    ):
+        assert LabelScheme.from_json(json.loads(json.dumps(scheme.to_json()))) == scheme
 
 
 def test_values_have_names():

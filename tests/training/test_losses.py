@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 
 from training.losses import bce, bce_background_dice, bce_dice, cross_entropy, cross_entropy_dice
@@ -51,3 +52,28 @@ def test_of_several_classes_weights_count_pixel_by_pixel():
     logits, targets = torch.zeros(1, 3, 1, 2), torch.tensor([[[[2.0, 1.0]]]])
     loss = cross_entropy(logits, targets, torch.tensor([[[[3.0, 0.0]]]]))
     assert math.isclose(loss.item(), 3 * math.log(3) / 2, rel_tol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [bce_dice, bce_background_dice, cross_entropy_dice])
+def test_pixels_of_weight_0_change_neither_loss_nor_gradient(loss):
+    generator = torch.Generator().manual_seed(0)
+    channels = 3 if loss is cross_entropy_dice else 1
+    logits = torch.randn(2, channels, 4, 6, generator=generator)
+    targets = torch.randint(0, max(2, channels), (2, 1, 4, 6), generator=generator).float()
+    weights = torch.ones(2, 1, 4, 6)
+    weights[:, :, :, 4:] = 0
+    other_logits, other_targets = logits.clone(), targets.clone()
+    other_logits[..., 4:], other_targets[..., 4:] = 9, 1 - other_targets[..., 4:].clamp(max=1)
+    logits.requires_grad_()
+    assert torch.equal(loss(logits, targets, weights), loss(other_logits, other_targets, weights))
+    loss(logits, targets, weights).backward()
+    assert logits.grad is not None
+    assert (logits.grad[..., 4:] == 0).all()
+    assert (logits.grad[..., :4] != 0).any()
+
+
+def test_ignored_pixels_leave_the_dice_of_the_others():
+    targets = torch.tensor([[[[1.0, 0.0, 1.0, 1.0]]]])
+    weights = torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]])
+    logits = torch.tensor([[[[40.0, -40.0, -40.0, -40.0]]]])
+    assert bce_dice(logits, targets, weights).item() < 1e-6
