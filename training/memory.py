@@ -110,7 +110,8 @@ def _kept_bytes(learner: Learner, images: int, side: int) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        inputs, target = (torch.zeros(images, channels, side, side) for channels in (learner.recipe.net.in_channels, 1))
+        inputs = torch.zeros(images, learner.recipe.net.in_channels, side, side)
+        target = torch.zeros(images, 1, *(2 * (side // learner.recipe.net.downsampling,)))
         learner.gradients(inputs, target, torch.ones_like(target))
     return sum(kept.values())
 
