@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.datasets.truth import Kind, Task, Truth
+from model.outputs.objects import find_regions
 from training.class_scores import Confusion
-from training.scores import THRESHOLDS, score
+from training.scores import THRESHOLDS, rand_and_information, segments
 
 OVERLAPS = tuple(round(0.5 + 0.05 * step, 2) for step in range(9))
 """IoUs from which on a found object counts as a labelled one: 0.5, 0.55 ... 0.9."""
@@ -149,8 +150,11 @@ def _dice_at(task: Task, truths: Sequence[Truth], found: Sequence[Found], thresh
 
 def _v_rand(truths: Sequence[Truth], found: Sequence[Found], threshold: float) -> float:
     """Mean V_rand over the images at one threshold."""
-    pairs = zip(truths, found, strict=True)
-    return _mean([score(_probabilities(result), truth.label == 1, threshold).v_rand for truth, result in pairs])
+    scores = []
+    for truth, result in zip(truths, found, strict=True):
+        labelled = find_regions((truth.label == 1).view(np.uint8))
+        scores.append(rand_and_information(segments(_probabilities(result), threshold), labelled)[0])
+    return _mean([score for score in scores if not np.isnan(score)])
 
 
 def _probabilities(found: Found) -> NDArray[np.float32]:

@@ -39,7 +39,7 @@ def test_out_of_fold_scores_are_those_of_weights_that_have_not_seen_the_image(fo
     by_name = {name: Segmenter.load(part.weights) for part, names in zip(parts, held, strict=True) for name in names}
     everything = list(samples.values())
     objective, _ = choose_objective(everything, classes=1)
-    measures = Measures.suited_to(everything, objective, load_weights(parts[0].weights).description.objects)
+    measures = Measures.suited_to(everything, objective, load_weights(parts[0].weights).description.object_rule)
     expected = evaluate_predictions(
         lambda sample: by_name[sample.name].probabilities(sample.pixels)[0], 0.5, everything, measures
     )
