@@ -4,6 +4,7 @@ What is drawn at a position of the stream depends on the seed and the position a
 does not matter, and a resumed training goes on with exactly the samples it would have seen.
 """
 
+import itertools
 import signal
 from collections.abc import Sequence
 from functools import lru_cache, partial
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from model.preprocessing import Affine, Preprocessing
 from training.augment import Augmentation, Label, Planes, Random, draw_warp, flips, photometric
-from training.borders import border_weights
+from training.borders import border_closeness, border_weights
 from training.data import IGNORED, Sample
 from training.recipe import Recipe
 
@@ -56,13 +58,13 @@ class SampleStream(Dataset[Batch]):
         self.samples = samples
         self._recipe = recipe
         self._seed = seed
-        self._pixels = [recipe.preprocessing.arrange(sample.pixels) for sample in samples]
-        self._affines = [recipe.preprocessing.affine(pixels) for pixels in self._pixels]
-        weight = recipe.border_weight
-        self._weights = [border_weights(sample.foreground, weight) for sample in samples] if weight else None
+        # here, before workers are forked, and once for all streams of a sample
+        self._affines = [sample.once(_affine, recipe.preprocessing) for sample in samples]
+        for sample in samples if recipe.border_weight else ():
+            sample.once(_closeness)
         self._crop = crop_shape(samples, recipe)
-        self._anchors = [_anchors(sample) for sample in samples] if recipe.foreground_crops else None
-        self._ignores = any(not sample.counted.all() for sample in samples)
+        self._anchors = [sample.once(_anchors) for sample in samples] if recipe.foreground_crops else None
+        self._ignores = any(sample.once(_has_ignored) for sample in samples)
 
     def __getitem__(self, position: int) -> Batch:
         turn, place = divmod(position, len(self.samples))
@@ -83,19 +85,23 @@ class SampleStream(Dataset[Batch]):
         return torch.from_numpy(planes), torch.from_numpy(target), torch.from_numpy(weights)
 
     def _cropped(self, index: int, strength: Augmentation, rng: Random) -> tuple[Planes, Label, Planes]:
-        label = self.samples[index].label
+        sample, arrange = self.samples[index], self._recipe.preprocessing.arrange
+        label = sample.label
         height, width = label.shape
         warp = draw_warp((height, width), self._crop, strength, rng, self._draw_anchor(index, rng))
         window = warp.rows, warp.columns
-        planes = warp.planes(self._affines[index].apply(self._pixels[index][window]))
+        planes = warp.planes(self._affines[index].apply(arrange(sample.pixels[window])))
+        weights = ALIKE
+        if self._recipe.border_weight:
+            closeness = sample.once(_closeness)[window]
+            weights = warp.planes(border_weights(closeness, self._recipe.border_weight)[None])
         target = warp.label(label[window])
-        weights = warp.planes(self._weights[index][window][None]) if self._weights else ALIKE
         planes = photometric(planes, strength, rng)
         if (step := self._recipe.net.downsampling) > 1:
             # one pixel of each square, drawn at random: always the same one would shift what is learned
             row, column = rng.integers(step, size=2)
             target = np.ascontiguousarray(target[row::step, column::step])
-            weights = np.ascontiguousarray(weights[:, row::step, column::step]) if self._weights else weights
+            weights = np.ascontiguousarray(weights[:, row::step, column::step]) if weights is not ALIKE else weights
         return planes, target, weights
 
     def _draw_anchor(self, index: int, rng: Random) -> tuple[int, int] | None:
@@ -107,7 +113,21 @@ class SampleStream(Dataset[Batch]):
         return int(row), int(column)
 
     def _whole(self, index: int, rng: Random) -> tuple[Planes, Label, Planes]:
-        return *flips(self._affines[index].apply(self._pixels[index]), self.samples[index].label, rng), ALIKE
+        sample = self.samples[index]
+        planes = self._affines[index].apply(self._recipe.preprocessing.arrange(sample.pixels))
+        return *flips(planes, sample.label, rng), ALIKE
+
+
+def _affine(sample: Sample, preprocessing: Preprocessing) -> Affine:
+    return preprocessing.affine(preprocessing.arrange(sample.pixels))
+
+
+def _has_ignored(sample: Sample) -> bool:
+    return not sample.counted.all()
+
+
+def _closeness(sample: Sample) -> NDArray[np.uint8]:
+    return border_closeness(sample.foreground)
 
 
 def _anchors(sample: Sample) -> list[NDArray[np.int32]]:
@@ -120,18 +140,29 @@ def make_loader(
     stream: SampleStream,
     recipe: Recipe,
     first: int,
-    steps: int,
+    steps: int | None,
     workers: int,
     *,
     pin: bool,
     share: Sequence[int] | None = None,
 ) -> DataLoader[Batch]:
-    """The batches of the steps `first` to `steps`; of each the images of these numbers alone, if a `share` is given."""
+    """Returns the batches from step `first` on.
+
+    Args:
+        stream: Where the samples come from.
+        recipe: Gives the size of a batch.
+        first: The number of the first step.
+        steps: The number after the last step; None for endless batches.
+        workers: Processes that draw; 0 for this one.
+        pin: True to put batches into pinned memory.
+        share: The images of each batch to draw, by their numbers; None for all.
+    """
     numbers = range(recipe.batch) if share is None else share
-    drawn = numbers or [0]  # one image, of which none is kept, has the shape of none
+    drawn = numbers or [0]  # an empty share still needs tensors of the right shape: draw one image and drop it
+    numbered = itertools.count(first) if steps is None else range(first, steps)
     return DataLoader(
         stream,
-        batch_sampler=[[step * recipe.batch + number for number in drawn] for step in range(first, steps)],
+        batch_sampler=([step * recipe.batch + number for number in drawn] for step in numbered),
         collate_fn=partial(_collate, count=len(numbers)),
         num_workers=workers,
         worker_init_fn=_prepare_worker,

@@ -165,7 +165,9 @@ def _add_length(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--epochs", type=_positive(int), help="passes over the images")
     length.add_argument("--steps", type=_positive(int), help="steps of the optimizer")
     length.add_argument(
-        "--minutes", type=_positive(float), help="as many steps as fit, of a narrow net if the time is short"
+        "--minutes",
+        type=_positive(float),
+        help="time from the start of the command to weights and report; a short time takes a narrow net",
     )
     parser.add_argument(
         "--patience",
@@ -212,6 +214,12 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=min(4, (os.cpu_count() or 2) - 1),
         help="processes that load and augment (under torchrun: of each; default here: %(default)s)",
+    )
+    parser.add_argument(
+        "--image-memory",
+        type=_positive(float),
+        metavar="GIB",
+        help="memory for decoded images; a scratch file beside --out takes the rest (default: a quarter of the free)",
     )
     parser.add_argument(
         "--compile", action="store_true", help="compile the net first (slower on CPUs, see training/README.md)"

@@ -6,8 +6,10 @@ decides what the labels are, and `training.labels` turns them into class indices
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +19,14 @@ from model.preprocessing import Pixels
 from training.data_error import DataError as DataError
 from training.label_scheme import AUTO, LabelScheme
 from training.label_scheme import IGNORED as IGNORED
-from training.labels import Encoding, read_label
+from training.labels import Encoding, Label, read_label
 from training.names import files_below, is_text
 from training.pair_files import StoredPair, read_image, read_pairs
 from training.pairing import LAYOUT, find_pairs, image_folder
 from training.recognition import resolve
-from training.stored_label import LabelError
+from training.stored_label import LabelError, StoredLabel
+
+Made = TypeVar("Made")
 
 _PROBLEMS_SHOWN = 40
 
@@ -47,6 +51,15 @@ class Sample:
     label_file: str = ""
     encoding: Encoding | None = None
     ids: NDArray[np.int32] | None = None
+    _made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def once(self, make: Callable[..., Made], *arguments: Hashable) -> Made:
+        """Returns `make(self, *arguments)`, computed at the first call and kept with the sample."""
+        key = (make, *arguments)
+        if key not in self._made:
+            self._made[key] = make(self, *arguments)
+        made: Made = self._made[key]
+        return made
 
     @property
     def foreground(self) -> NDArray[np.bool_]:
@@ -59,6 +72,25 @@ class Sample:
         """H x W bool, True where the label says what the pixel is, False where it is `IGNORED`."""
         counted: NDArray[np.bool_] = self.label != IGNORED
         return counted
+
+
+class SampleStore:
+    """Makes samples, and keeps their arrays in memory; `ImageCache` limits the memory."""
+
+    def put(self, array: Pixels) -> Any:
+        """Returns the array, or what `sample` takes in its place."""
+        return array
+
+    def pack(self, label: StoredLabel) -> StoredLabel:
+        """Returns the label, or a label of the same values that takes less memory until it is read."""
+        return label
+
+    def sample(self, name: str, pixels: Any, label: Label, label_file: str) -> Sample:
+        """Returns a sample with pixels from `put`."""
+        return Sample(name, pixels, label.classes, label_file, label.encoding, label.ids)
+
+
+IN_MEMORY = SampleStore()
 
 
 @dataclass(frozen=True)
@@ -76,23 +108,24 @@ class LabelledData:
     notes: tuple[str, ...] = ()
 
 
-def load_data(folder: Path, scheme: LabelScheme = AUTO) -> LabelledData:
+def load_data(folder: Path, scheme: LabelScheme = AUTO, store: SampleStore = IN_MEMORY) -> LabelledData:
     """All images of a folder with their labels.
 
     Args:
         folder: A folder in any layout that `training.pairing` knows.
         scheme: How to read the labels; what it leaves open is found from all labels together.
+        store: Where the arrays are kept.
 
     Raises:
         DataError: Some files do not fit; the message names each of them.
     """
     layout = find_pairs(folder)
     problems = list(layout.problems)
-    stored = read_pairs(layout, problems)
+    stored = read_pairs(layout, problems, store)
     samples: list[Sample] = []
     try:
         scheme = resolve([pair.label for pair in stored], scheme)
-        samples = _samples(stored, scheme, problems)
+        samples = _samples(stored, scheme, problems, store)
     except LabelError as error:
         problems.append(f"{layout.labels}: {error}")
     problems += _same_names(samples)
@@ -104,9 +137,9 @@ def load_data(folder: Path, scheme: LabelScheme = AUTO) -> LabelledData:
     return LabelledData(samples, scheme, tuple(layout.notes))
 
 
-def load_samples(folder: Path, scheme: LabelScheme = AUTO) -> list[Sample]:
+def load_samples(folder: Path, scheme: LabelScheme = AUTO, store: SampleStore = IN_MEMORY) -> list[Sample]:
     """The samples of `load_data`. Raises DataError."""
-    return load_data(folder, scheme).samples
+    return load_data(folder, scheme, store).samples
 
 
 def load_images(folder: Path, at_most: int) -> list[Pixels]:
@@ -144,7 +177,7 @@ def fingerprint(samples: list[Sample]) -> str:
     return digest.hexdigest()
 
 
-def _samples(stored: list[StoredPair], scheme: LabelScheme, problems: list[str]) -> list[Sample]:
+def _samples(stored: list[StoredPair], scheme: LabelScheme, problems: list[str], store: SampleStore) -> list[Sample]:
     """The samples of one scheme; labels that do not fit the scheme are added to the problems."""
     samples = []
     faulty: set[Path] = set()
@@ -156,7 +189,7 @@ def _samples(stored: list[StoredPair], scheme: LabelScheme, problems: list[str])
                 problems.append(f"{pair.label_path}{pair.page}: {error}")
             faulty.add(pair.label_path)
             continue
-        samples.append(Sample(pair.name, pair.pixels, label.classes, pair.label_name, label.encoding, label.ids))
+        samples.append(store.sample(pair.name, pair.pixels, label, pair.label_name))
     return samples
 
 

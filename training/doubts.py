@@ -15,7 +15,6 @@ def find_warnings(facts: Facts) -> list[str]:
     first, last = facts.history[0], facts.history[-1]
     if facts.last < facts.steps:
         why = {
-            "out of time": "its time was up. More --minutes give better weights.",
             "no longer better": "the score was no longer getting better.",
         }.get(facts.config.get("ended", ""), "The same command with --resume continues the training.")
         found.append(f"The training was stopped, its last check was at step {facts.last} of {facts.steps}: {why}")

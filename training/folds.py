@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from model.segmenter import Segmenter
 from model.whole_file import write_whole
 from training import job
+from training.clock import Clock
 from training.data import DataError, Sample
 from training.evaluation import AnyEvaluation, ClassEvaluation, defined, evaluate_classes, evaluate_predictions
 from training.holdout import HoldOut, make_folds
@@ -41,7 +42,7 @@ class Fold:
     samples: list[Sample]
 
 
-def train(arguments: argparse.Namespace, samples: list[Sample], processes: Processes) -> int:
+def train(arguments: argparse.Namespace, samples: list[Sample], processes: Processes, clock: Clock) -> int:
     """Trains all folds, scores them together, and trains the final weights; returns the exit code.
 
     With `--resume`, finished folds are kept, and the interrupted training continues. Raises DataError, EngineError,
@@ -49,6 +50,9 @@ def train(arguments: argparse.Namespace, samples: list[Sample], processes: Proce
     """
     splits = processes.each(lambda: make_folds(samples, arguments.folds, arguments.group))
     folder = processes.on_main(lambda: _open(arguments))
+    arguments = copy.copy(arguments)
+    if arguments.minutes:  # loading is inside
+        arguments.minutes = max(0.01, arguments.minutes - processes.from_main(clock.seconds) / 60)
     try:
         return _train_all(arguments, samples, splits, folder, processes)
     except KeyboardInterrupt:  # between two trainings
@@ -67,8 +71,8 @@ def _train_all(
     for number, split in enumerate(splits, start=1):
         mine = _options_of(arguments, folder.path / FOLDS / str(number))
         notes: dict[str, JsonValue] = {"fold": f"{number} of {len(splits)}"}
-        trainer = job.prepare(mine, samples, processes, job.Part(split, notes, like=first))
-        if code := job.complete(mine, trainer, arguments.out):
+        trainer = job.prepare(mine, samples, processes, part=job.Part(split, notes, like=first))
+        if code := job.complete(trainer, arguments.out):
             return code
         folds.append(Fold(trainer.folder.weights, split.validation))
         first = first or trainer
@@ -78,8 +82,8 @@ def _train_all(
     final = _options_of(arguments, arguments.out)
     final.threshold, final.select = record.get("threshold"), None
     everything = HoldOut("nothing", "held out: no images, the folds are scored already", samples, [], {})
-    trainer = job.prepare(final, samples, processes, job.Part(everything, {"folds": record}, folder, first))
-    return job.complete(final, trainer, arguments.out)
+    trainer = job.prepare(final, samples, processes, part=job.Part(everything, {"folds": record}, folder, first))
+    return job.complete(trainer, arguments.out)
 
 
 def _options_of(arguments: argparse.Namespace, out: Path) -> argparse.Namespace:

@@ -18,6 +18,7 @@ from model.weights_file import Weights, WeightsError
 from training import init_trial, memory, pace
 from training.batches import crop_shape
 from training.checkpoints import Checkpoints, State
+from training.clock import Clock
 from training.data import DataError, Sample, fingerprint, load_samples
 from training.fingerprint import Fingerprint, take_fingerprint
 from training.holdout import HoldOut, hold_out, hold_out_folder, out_of_fold, suggested_folds
@@ -35,7 +36,7 @@ from training.scoring.objective import OBJECTIVE_NAMES, Objective, resolve_objec
 from training.seed_threshold import DEFAULT as DEFAULT_SEED_THRESHOLD
 from training.trainer import Limits, Trainer, TrainingError
 
-Train = Callable[[argparse.Namespace, list[Sample], Processes], int]
+Train = Callable[[argparse.Namespace, list[Sample], Processes, Clock], int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,26 +56,26 @@ class Part:
     like: Trainer | None = None
 
 
-def run(arguments: argparse.Namespace, samples: list[Sample], processes: Processes, train: Train) -> int:
+def run(arguments: argparse.Namespace, samples: list[Sample], processes: Processes, clock: Clock, train: Train) -> int:
     """Runs one training or several, as `train` does; returns the exit code, the same in all processes.
 
-    Raises DataError, KeyboardInterrupt before the first step.
+    `clock`: started with the command. Raises DataError, KeyboardInterrupt before the first step.
     """
     memory.keep_freed()
     try:
-        return train(arguments, samples, processes)
+        return train(arguments, samples, processes, clock)
     except (EngineError, WeightsError, TooLittleMemory) as error:
         raise DataError(str(error)) from error
     except OSError as error:
         raise DataError(_cannot_write(arguments.out, error)) from error
 
 
-def train(arguments: argparse.Namespace, samples: list[Sample], processes: Processes) -> int:
+def train(arguments: argparse.Namespace, samples: list[Sample], processes: Processes, clock: Clock) -> int:
     """Trains once; returns the exit code."""
-    return complete(arguments, prepare(arguments, samples, processes), arguments.out)
+    return complete(prepare(arguments, samples, processes, clock), arguments.out)
 
 
-def complete(arguments: argparse.Namespace, trainer: Trainer, out: Path) -> int:
+def complete(trainer: Trainer, out: Path) -> int:
     """Does everything after the first checkpoint; returns the exit code.
 
     Whatever happens here, `--resume` with the folder `out` continues from the last checkpoint.
@@ -82,7 +83,7 @@ def complete(arguments: argparse.Namespace, trainer: Trainer, out: Path) -> int:
     processes = trainer.machine.processes
     try:
         trainer.run()
-        processes.say(*processes.on_main(lambda: [finish(arguments, trainer), f"report: {report(trainer)}"]))
+        processes.say(*processes.on_main(lambda: [finish(trainer), f"report: {report(trainer)}"]))
         _warn(trainer)
     except TrainingError as error:
         processes.say(f"training: {error}", file=sys.stderr)
@@ -108,7 +109,11 @@ def _cannot_write(folder: Path, error: OSError) -> str:
 
 
 def prepare(
-    arguments: argparse.Namespace, samples: list[Sample], processes: Processes = ALONE, part: Part | None = None
+    arguments: argparse.Namespace,
+    samples: list[Sample],
+    processes: Processes = ALONE,
+    clock: Clock | None = None,
+    part: Part | None = None,
 ) -> Trainer:
     """Does everything before the first step; the folder is touched last.
 
@@ -116,12 +121,14 @@ def prepare(
         arguments: The command line's options.
         samples: All samples of `--data`.
         processes: The processes that train together.
+        clock: The clock of `--minutes`; None to start one now.
         part: Properties of this training, if the command trains several times.
 
     Raises:
         DataError, EngineError, WeightsError, TooLittleMemory, OSError: The same in all processes, because they have the
             same data and options, and only the main process reads and writes files.
     """
+    clock = clock or Clock()
     processes.same("images or labels", lambda: fingerprint(samples))
     device = processes.each(lambda: choose_device(processes.device(arguments.device)))
     found = processes.on_main(lambda: initial_weights(arguments, samples))
@@ -134,9 +141,9 @@ def prepare(
     recipe = plan.recipe
     split = part.split if part else processes.each(lambda: _hold_out(arguments, samples, recipe.validation_fraction))
     check_options(arguments, recipe, split.validation)
-    start = _plan(arguments, recipe, init, split, device, processes, state, part)
+    start = _plan(arguments, recipe, init, split, device, processes, clock, state, part)
     if init and not state and not (part and part.like):
-        start, record = _try_init(arguments, samples, init, facts, objective, start, split, device, processes)
+        start, record = _try_init(arguments, samples, init, facts, objective, start, split, device, processes, clock)
     if init and not start.init:
         plan = make_plan(arguments, samples, None, facts, objective)
     recipe, machine, init = start.recipe, start.machine, start.init
@@ -144,7 +151,7 @@ def prepare(
     begun = state["trained"] if state else today()
     notes = {**(part.notes if part else {}), **({"init": record} if record else {})}
     description = describe(arguments, recipe, images, _object_rule(arguments, samples, init, notes), init, begun, notes)
-    seconds = 60 * arguments.minutes * init_trial.share_left(record) if arguments.minutes else math.inf
+    seconds = 60 * arguments.minutes if arguments.minutes else math.inf
     opened = part.folder if part else None
     trainer = Trainer(
         recipe,
@@ -156,6 +163,7 @@ def prepare(
         seed=arguments.seed,
         init=init.tensors if init else None,
         limits=Limits(seconds, arguments.patience),
+        clock=clock,
     )
     if state:
         trainer.resume(state)
@@ -204,6 +212,7 @@ def _plan(
     split: HoldOut,
     device: torch.device,
     processes: Processes,
+    clock: Clock,
     state: State | None = None,
     part: Part | None = None,
 ) -> Start:
@@ -218,8 +227,8 @@ def _plan(
         if state:
             recipe = _as_planned(recipe, state, may_narrow)
         else:
-            minutes = arguments.minutes
-            recipe = pace.fit(recipe, machine, minutes, split.training, split.validation, may_narrow=may_narrow)
+            minutes = arguments.minutes - processes.from_main(clock.seconds) / 60
+            recipe = pace.fit(recipe, machine, minutes, split.training, may_narrow=may_narrow)
     return Start(recipe, machine, init)
 
 
@@ -233,12 +242,13 @@ def _try_init(
     split: HoldOut,
     device: torch.device,
     processes: Processes,
+    clock: Clock,
 ) -> tuple[Start, init_trial.Record]:
     """Compares `--init` with training from nothing; returns the better start and the record of the trial."""
     if not init_trial.trial_steps(start.recipe, len(split.training)):
         return start, init_trial.untried(init)
     recipe = make_plan(arguments, samples, None, facts, objective).recipe
-    from_nothing = _plan(arguments, recipe, None, split, device, processes)
+    from_nothing = _plan(arguments, recipe, None, split, device, processes, clock)
     starts = start, from_nothing
     record = init_trial.try_both(init, starts, split.training, split.validation, arguments.seed)
     chosen = start if record["kept"] else from_nothing
@@ -247,18 +257,15 @@ def _try_init(
     return replace(chosen, recipe=init_trial.shortened(chosen.recipe, init_trial.share_left(record))), record
 
 
-def finish(arguments: argparse.Namespace, trainer: Trainer) -> str:
+def finish(trainer: Trainer) -> str:
     """Returns what to print at the end, and notes it in the folder."""
     best, lines = trainer.best, []
     if trainer.ended != "finished":
         lines.append(f"stopped at step {trainer.step} of {trainer.steps}: {trainer.ended}")
-    if trainer.ended == "out of time" and not arguments.resume:
-        lines.append("this machine was slower than when its pace was measured; the next --minutes measures it anew")
-        pace.forget(trainer.recipe, trainer.machine, trainer.stream.samples)
     threshold = "" if trainer.recipe.net.classes > 1 else f"; threshold {best.threshold:.3g}"
     lines.append(f"kept: the weights of step {best.step}, {_reached(trainer)}{threshold}")
     weights = trainer.folder.weights
-    trainer.folder.write_config(trainer.folder.read_config() | {"ended": trainer.ended})
+    trainer.folder.write_config(trainer.folder.read_config() | {"steps": trainer.steps, "ended": trainer.ended})
     return "\n".join([*lines, f"weights: {weights}", f"serve them: SEGMENT_WEIGHTS={weights} python -m app"])
 
 
@@ -314,7 +321,7 @@ def _as_planned(recipe: Recipe, state: State, may_narrow: bool) -> Recipe:
         raise DataError(
             "the checkpoint is of another version, and its plan cannot be read; train afresh, without --resume"
         ) from error
-    length = {"steps": planned.steps, "epochs": None, "check_every": planned.check_every}
+    length = {"steps": planned.steps, "epochs": None, "check_every": None}
     width = planned.net.width if may_narrow else recipe.net.width
     return recipe.model_copy(update=length | {"net": recipe.net.model_copy(update={"width": width})})
 
@@ -379,7 +386,7 @@ def _introduction(trainer: Trainer, split: HoldOut, init: Weights | None) -> str
     shared = f", shared by {count} processes" if count > 1 else ""
     lines = [
         f"{len(trainer.stream.samples)} images to train on, {len(trainer.validation)} held out; "
-        f"{trainer.steps} steps of {recipe.batch} on {machine.device}{shared}; width {recipe.net.width}{begin}; "
+        f"{_length(trainer)} of {recipe.batch} on {machine.device}{shared}; width {recipe.net.width}{begin}; "
         f"into {trainer.folder.path}",
         split.said,
     ]
@@ -388,3 +395,8 @@ def _introduction(trainer: Trainer, split: HoldOut, init: Weights | None) -> str
     if count > recipe.batch:
         lines.append(f"warning: {count - recipe.batch} of {count} processes have nothing to do; a larger --batch?")
     return "\n".join(lines)
+
+
+def _length(trainer: Trainer) -> str:
+    steps, seconds = f"{trainer.steps} steps", trainer.limits.seconds
+    return steps if seconds == math.inf else f"{seconds / 60:.3g} minutes, about {steps}"

@@ -1,5 +1,6 @@
 """A net that learns: its optimizer, schedule and averaged weights, a step at a time. Knows no files and no scores."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -28,8 +29,18 @@ class Learner:
         seed: int,
         init: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """`init`: weights to start from."""
+        """Makes the net.
+
+        Args:
+            recipe: The recipe.
+            steps: The planned number of steps, which the schedule of the learning rate is as long as.
+            machine: Where the net is trained.
+            seed: The seed of the first weights.
+            init: Weights to start from.
+        """
         self.recipe, self.machine = recipe, machine
+        self.position = 0.0  # in the schedule, 0 to `steps`
+        self._advance = 0.0  # by the present step
         device = machine.device
         torch.manual_seed(seed)
         net = UNet(recipe.net)
@@ -41,9 +52,12 @@ class Learner:
         self._layout = memory_format(net)
         self.net: UNet = net.to(memory_format=self._layout)  # type: ignore[call-overload]  # torch's stubs
         self._forward = cast(nn.Module, torch.compile(self.net)) if machine.compiled else self.net
-        self._average = _average(self.net, recipe.ema_decay)
+        averaged = swa_utils.AveragedModel(self.net, multi_avg_fn=self._blend, use_buffers=True)
+        self._average = averaged if recipe.ema_decay else None
         self.optimizer = _optimizer(self.net, recipe)
-        self._schedule = _schedule(self.optimizer, recipe, steps)
+        # one position more than a training reaches, and at least as many as a cycle needs to rise
+        self._cycle = max(10, steps + 1)
+        self._set_rate()
         self._criterion = losses.LOSSES[recipe.loss]
         precision = choose_precision(device, "auto") if recipe.name != "tutorial" else "fp32"
         self._autocast = torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
@@ -93,43 +107,58 @@ class Learner:
         self.machine.processes.add_gradients(self.net.parameters())
         return total.item()
 
-    def update(self) -> None:
-        """One step of the optimizer, the schedule and the average."""
+    def update(self, position: float | None = None) -> None:
+        """Takes one step of the optimizer and updates rate and average.
+
+        Args:
+            position: The position in the schedule after the step, in planned steps; None for one more than before.
+        """
         if self.recipe.clip_norm:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
-        self._schedule.step()
+        position = self.position + 1 if position is None else position
+        self._advance = position - self.position
         if self._average:
             self._average.update_parameters(self.net)
+        self.position = position
+        self._set_rate()
+
+    def _blend(self, averaged: Tensors, current: Tensors, updates: Tensor | int) -> None:
+        """Moves the averaged weights towards the current ones; a step that advanced farther counts for more."""
+        done = self.position  # before the step
+        # reaches back a ninth of the training so far, at most: a short training does not average in what it began with
+        decay = min(self.recipe.ema_decay or 0.0, (1 + done) / (10 + done)) ** self._advance
+        update = swa_utils.get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        update(averaged, current, updates)
+
+    def _set_rate(self) -> None:
+        """Sets learning rate and momentum for the next step."""
+        if self.recipe.schedule == "constant":
+            return
+        rate, momentum = one_cycle(self.position, self._cycle, self.recipe.learning_rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+            if "betas" in group:
+                group["betas"] = (momentum, *group["betas"][1:])
+            else:
+                group["momentum"] = momentum
 
     def state(self) -> dict[str, Any]:
-        """All that `load_state` needs to go on exactly."""
+        """Returns everything that `load_state` needs to continue exactly."""
         return {
             "net": self.net.state_dict(),
             "average": self._average.state_dict() if self._average else None,
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
+            "position": self.position,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
+        """Restores what `state` returned."""
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
+        self.position = state["position"]
         if self._average:
             self._average.load_state_dict(state["average"])
-
-
-def _average(net: UNet, decay: float | None) -> swa_utils.AveragedModel | None:
-    if decay is None:
-        return None
-
-    def average(averaged: Tensors, current: Tensors, updates: Tensor | int) -> None:
-        n = int(updates)
-        # reaches back a ninth of the steps so far, at most: a short training does not average in what it began with
-        update = swa_utils.get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))  # type: ignore[no-untyped-call]
-        update(averaged, current, n)
-
-    return swa_utils.AveragedModel(net, multi_avg_fn=average, use_buffers=True)
 
 
 def _optimizer(net: UNet, recipe: Recipe) -> torch.optim.Optimizer:
@@ -139,9 +168,21 @@ def _optimizer(net: UNet, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
 
 
-def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    if recipe.schedule == "constant":
-        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    # one step more than is taken, since it is asked once after the last; it cannot rise in fewer than ten
-    total = max(10, steps + 1)
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=total, pct_start=0.2)
+def one_cycle(position: float, length: float, highest: float) -> tuple[float, float]:
+    """Returns learning rate and momentum at a position, 0 to `length` - 1, of a one-cycle schedule.
+
+    The same values as torch's `OneCycleLR` with a fifth of the schedule rising, whose positions must be whole numbers.
+    The rate rises from a 25th of the highest and falls to a 250,000th; the momentum falls from 0.95 to 0.85 and rises
+    again (Smith and Topin 2017).
+    """
+    lowest, peak = highest / 25, 0.2 * length - 1
+    if position <= peak:
+        share = position / peak
+        return _between(lowest, highest, share), _between(0.95, 0.85, share)
+    share = (position - peak) / (length - 1 - peak)
+    return _between(highest, lowest / 1e4, share), _between(0.85, 0.95, share)
+
+
+def _between(start: float, end: float, share: float) -> float:
+    """Returns the value at a share of the way, along half a cosine."""
+    return end + (start - end) / 2.0 * (math.cos(math.pi * share) + 1)

@@ -2,12 +2,11 @@
 
 import contextlib
 import ctypes
-from pathlib import Path
 
-import psutil
 import torch
 
 from model.unet import UNet
+from training.free_memory import free_memory
 from training.learner import Learner
 from training.machine import Machine
 from training.processes import ALONE, Processes
@@ -23,9 +22,6 @@ SHARE = 0.8
 
 # Parameters of glibc's mallopt, from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-
-CGROUP_LIMIT, CGROUP_USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-CGROUP_STAT = Path("/sys/fs/cgroup/memory.stat")
 
 
 def keep_freed() -> None:
@@ -117,20 +113,8 @@ def _kept_bytes(learner: Learner, images: int, side: int) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Free memory of a GPU, else of the machine or the container."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    free = psutil.virtual_memory().available
-    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit ("max")
-        used = int(CGROUP_USED.read_text()) - _cached_files()
-        free = min(free, int(CGROUP_LIMIT.read_text()) - used)
-    return max(0, free)
-
-
-def _cached_files() -> int:
-    """Bytes that count as the container's, and that the kernel takes back when they are wanted: files read before."""
-    rows = dict(line.split() for line in CGROUP_STAT.read_text().splitlines())
-    return int(rows.get("inactive_file", 0))
+    """Returns the free memory of a GPU, else of the machine or the container."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
 
 
 def _gigabytes(size: float) -> str:

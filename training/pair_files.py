@@ -6,7 +6,7 @@ Every problem becomes one line in a list, so that a message can name all files a
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from model.image_errors import ImageError
 from model.images import decode_pages
@@ -15,6 +15,9 @@ from training.label_files import POLYGON_SUFFIXES, read_label_file
 from training.matching import Layout, Pair
 from training.polygons import Mask, class_names, paint, read_geojson
 from training.stored_label import LabelError, StoredLabel
+
+if TYPE_CHECKING:
+    from training.data import SampleStore
 
 Page = TypeVar("Page")
 
@@ -25,7 +28,7 @@ class StoredPair:
 
     Attributes:
         name: The image's name, with the page of a stack: "volume[2]".
-        pixels: H x W or H x W x C, uint8 or uint16.
+        pixels: H x W or H x W x C, uint8 or uint16, or what the store returned for them.
         label: The values, H x W like the image.
         label_path: The label's file, or the folder with the files of its objects.
         label_name: A name of the label for people, unlike that of any other label.
@@ -33,14 +36,14 @@ class StoredPair:
     """
 
     name: str
-    pixels: Pixels
+    pixels: Any
     label: StoredLabel
     label_path: Path
     label_name: str
     page: str
 
 
-def read_pairs(layout: Layout, problems: list[str]) -> list[StoredPair]:
+def read_pairs(layout: Layout, problems: list[str], store: "SampleStore") -> list[StoredPair]:
     """The pages of all pairs whose files can be read; the others are added to the problems."""
     names = _class_names(layout.pairs)
     found: list[StoredPair] = []
@@ -56,7 +59,8 @@ def read_pairs(layout: Layout, problems: list[str]) -> list[StoredPair]:
         for page, (pixels, stored) in enumerate(zip(images, labels, strict=True)):
             suffix = f"[{page}]" if len(images) > 1 else ""
             problems += _misfit(pixels, stored, f"{pair.image}{suffix}", f"{path.name}{suffix}")
-            found.append(StoredPair(pair.name + suffix, pixels, stored, path, _label_name(pair) + suffix, suffix))
+            kept, label = store.put(pixels), store.pack(stored)
+            found.append(StoredPair(pair.name + suffix, kept, label, path, _label_name(pair) + suffix, suffix))
     return found
 
 

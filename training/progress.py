@@ -42,7 +42,12 @@ class Progress:
 
     Attributes:
         step: Steps done.
-        seconds: Seconds of training, of all parts together if it was resumed.
+        position: Position in the schedule, 0 to the planned number of steps; see `training.schedule`.
+        seconds: Seconds since the start of the command, of all parts together if the training was resumed.
+        next_check: Position of the next check.
+        check_seconds: Seconds of the last check with its checkpoint.
+        save_seconds: Seconds of the last checkpoint.
+        final_seconds: Seconds by which the last check's slower scores take longer, estimated at the start.
         checked: The step of the last check.
         losses: Training losses since the last check.
         best: The weights kept so far, described.
@@ -53,7 +58,12 @@ class Progress:
     """
 
     step: int = 0
+    position: float = 0.0
     seconds: float = 0.0
+    next_check: float = 0.0
+    check_seconds: float = 0.0
+    save_seconds: float = 0.0
+    final_seconds: float = 0.0
     checked: int = 0
     losses: list[float] = field(default_factory=list)
     best: Best = field(default_factory=Best)

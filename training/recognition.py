@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 from skimage.measure import label as connected_components
@@ -40,6 +40,26 @@ _EXAMINED = 24  # labels whose pieces are counted
 
 # 255 marks ignored pixels if the other values are at most this, and at least half of the values 0..highest appear.
 _HIGHEST_BESIDE_VOID = 127
+
+
+@dataclass(frozen=True)
+class _Grids(Sequence[Values]):
+    """The values of labels, H x W integers each; they are read one label at a time."""
+
+    labels: Sequence[StoredLabel]
+    coloured: bool
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @overload
+    def __getitem__(self, place: int) -> Values: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Values]: ...
+    def __getitem__(self, place: int | slice) -> Values | Sequence[Values]:
+        if isinstance(place, slice):
+            return replace(self, labels=self.labels[place])
+        return pack(self.labels[place]) if self.coloured else self.labels[place].values
 
 
 @dataclass(frozen=True)
@@ -95,8 +115,7 @@ def resolve(labels: Sequence[StoredLabel], scheme: LabelScheme) -> LabelScheme:
     if any(label.objects for label in labels):
         return _objects(scheme)
     coloured = any(label.in_colours for label in labels)
-    grids = [pack(label) if coloured else label.values for label in labels]
-    values = _Values(grids, coloured, any(label.lossy for label in labels), scheme.ignore)
+    values = _Values(_Grids(labels, coloured), coloured, any(label.lossy for label in labels), scheme.ignore)
     if _has_void(values, scheme):
         scheme = replace(scheme, ignore=(*scheme.ignore, IGNORED))
         values = replace(values, ignore=scheme.ignore)

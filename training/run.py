@@ -3,16 +3,18 @@
 import signal
 import sys
 
+from training.clock import Clock
 from training.processes import Processes, ProcessLost, joined, speaks
 from training.stopping import sigterm_interrupts
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code: 0, 1 if training failed, 2 for bad input, 130 after Ctrl-C or SIGTERM."""
+    clock = Clock()  # the time of --minutes includes loading
     with sigterm_interrupts():
         try:
             with joined() as processes:
-                return _run(argv, processes)
+                return _run(argv, processes, clock)
         except KeyboardInterrupt:
             return _ended("stopped before its first step; nothing is lost", 130)
         except ProcessLost as error:
@@ -27,23 +29,26 @@ def _ended(why: str, code: int) -> int:
     return code
 
 
-def _run(argv: list[str] | None, processes: Processes) -> int:
+def _run(argv: list[str] | None, processes: Processes, clock: Clock) -> int:
     # imported here, so that Ctrl-C is answered while they load
     from training.command_line import parse
     from training.data import DataError, load_data
+    from training.image_cache import image_cache
     from training.inspection import inspect
     from training.label_options import check_labels
 
     arguments = processes.on_main(lambda: parse(argv))
     try:
-        data = processes.each(lambda: load_data(arguments.data, arguments.scheme))
+        cache = image_cache(arguments.out, arguments.image_memory, arguments.workers, processes)
+        data = processes.each(lambda: load_data(arguments.data, arguments.scheme, cache))
         arguments.scheme, arguments.labels = data.scheme, arguments.labels or data.scheme.names
         check_labels(arguments, data.scheme)
         processes.say(*processes.on_main(lambda: [*inspect(data.samples, arguments.labels), *data.notes]))
         # only now, since torch takes seconds to import and bad data should not
         from training import folds, job
 
-        return job.run(arguments, data.samples, processes, folds.train if arguments.folds else job.train)
+        train = folds.train if arguments.folds else job.train
+        return job.run(arguments, data.samples, processes, clock, train)
     except (DataError, OSError) as error:
         processes.say(f"training: {error}", file=sys.stderr)
         return 2

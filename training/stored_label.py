@@ -3,6 +3,7 @@
 Shape letters: H height, W width.
 """
 
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,21 @@ class StoredLabel:
         if self.values.dtype != np.uint8:
             raise LabelError(f"a label of {self.bits} bits; colours have 8 bits per channel")
         return self.values if self.in_colours else np.dstack([self.values] * 3)  # type: ignore[return-value]
+
+
+class PackedLabel(StoredLabel):
+    """A stored label whose values are compressed while they are not in use."""
+
+    def __init__(self, label: StoredLabel) -> None:
+        values = np.ascontiguousarray(label.values)
+        vars(self).update({name: value for name, value in vars(label).items() if name != "values"})
+        vars(self).update(_packed=zlib.compress(values.data, level=1), _like=(values.shape, values.dtype))
+
+    @property
+    def values(self) -> Values:
+        """H x W integers, or H x W x 3 uint8 (RGB)."""
+        shape, dtype = vars(self)["_like"]
+        return np.frombuffer(bytearray(zlib.decompress(vars(self)["_packed"])), dtype).reshape(shape)
 
 
 def whole_numbers(array: NDArray[Any]) -> Values:

@@ -4,11 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from model.engines.pytorch import TorchEngine
 from model.segmenter import Segmenter
@@ -18,12 +17,14 @@ from training.checkpoints import Checkpoints, State
 from training.clock import Clock
 from training.curves import Curves
 from training.data import DataError, Sample, fingerprint
+from training.display import Display, where
 from training.evaluation import AnyEvaluation, Evaluation, PredictionCache, defined, evaluate_net, picture, predictor
 from training.learner import Learner
 from training.machine import Machine
 from training.progress import Best, Progress
 from training.recipe import Recipe
 from training.run_folder import CURVES, RunFolder
+from training.schedule import Schedule, StepSchedule, TimeSchedule
 from training.scoring.findings import first_check_finding
 from training.scoring.measures import BOUNDED, OBJECT_PIXELS, Effort, Measures, quick, spread
 from training.scoring.objective import choose_objective
@@ -44,7 +45,12 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop before the last step: after so many seconds, or so many checks without a better score."""
+    """When to end.
+
+    Attributes:
+        seconds: Seconds of the clock until weights and report must be written; the schedule then follows the clock.
+        patience: Checks without a better score after which the training ends early; None for any number.
+    """
 
     seconds: float = math.inf
     patience: int | None = None
@@ -65,17 +71,32 @@ class Trainer:
         seed: int,
         init: Mapping[str, Tensor] | None = None,
         limits: Limits = Limits(),
+        clock: Clock | None = None,
     ) -> None:
-        """`init`: weights to start from."""
+        """Makes the net; nothing is written yet.
+
+        Args:
+            recipe: The recipe.
+            description: What the weights file says of itself.
+            training: The samples to train on.
+            validation: The held-out samples.
+            folder: Where to write.
+            machine: Where the net is trained.
+            seed: The seed of weights and samples.
+            init: Weights to start from.
+            limits: When to end.
+            clock: What the time of `limits` is measured by; None to start one now.
+        """
         self.recipe, self.description, self.validation, self.folder = recipe, description, validation, folder
         self.machine, self.seed, self.limits = machine, seed, limits
         self._processes = machine.processes
         self.stream = SampleStream(training, recipe, seed)
-        self.steps = recipe.total_steps(len(training))
-        self.check_every = recipe.check_every or recipe.steps_per_epoch(len(training))
-        self.learner = Learner(recipe, self.steps, machine, seed=seed, init=init)
+        self.clock = clock or Clock()
+        self.schedule = _schedule(recipe, limits, len(training))
+        self.steps = self.schedule.steps  # of the plan; at the end the number of steps made
+        self.learner = Learner(recipe, self.schedule.steps, machine, seed=seed, init=init)
         self.progress = Progress(best=Best(threshold=recipe.threshold))
-        self.ended: Literal["finished", "out of time", "no longer better"] = "finished"
+        self.ended: Literal["finished", "no longer better"] = "finished"
         self.saved_step: int | None = None  # of the last checkpoint, written after `_saved` seconds of training
         self._saved = 0.0
         self._checkpoints, self._curves = Checkpoints(folder.path), Curves(folder.path / CURVES)
@@ -97,17 +118,20 @@ class Trainer:
         Raises TrainingError if the loss is no number, OSError if the folder cannot be written to, KeyboardInterrupt
         after SIGINT or SIGTERM, with the checkpoint written: then `resume` goes on exactly where this stopped.
         """
-        loader = self._loader()
-        with self._bar() as bar, asked_to_stop(patiently=not self._processes.main) as self._asked:
-            clock = Clock(self.progress.seconds)
-            self._between_steps(bar, clock)  # a check that was interrupted comes first
+        loader, clock = self._loader(), self.clock
+        with (
+            Display(self.schedule, self.progress, shown=self._processes.main) as display,
+            asked_to_stop(patiently=not self._processes.main) as self._asked,
+        ):
+            self._read_clock()
+            if not self.progress.next_check:
+                self._plan_checks()
+            self._between_steps(display)  # a check that was interrupted comes first
             for batch in () if self._is_over() else loader:
                 clock.arrived()
                 self._train_step(batch)
-                self.progress.seconds = self._processes.from_main(clock.stepped())
-                bar.update()
-                bar.set_postfix(loss=f"{self.progress.losses[-1]:.4f}", best=f"{self.best.score:.4f}", refresh=False)
-                self._between_steps(bar, clock)
+                display.step(self.progress, self.learner.rate)
+                self._between_steps(display)
                 if self._is_over():
                     break
         return self.best
@@ -125,14 +149,17 @@ class Trainer:
             self.progress = Progress.of(state)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise DataError("the checkpoint is of another version; train afresh, without --resume") from error
+        self.clock.resume(self.progress.seconds)
+        self._note_end()
         self._curves.go_on_from(self.progress.checked + 1)
 
     def save(self) -> None:
-        """Writes the checkpoint, then what is made from it. Raises OSError; the checkpoint before is whole then."""
+        """Writes the checkpoint, then the files made from it. Raises OSError; the previous checkpoint is whole then."""
         self._processes.on_main(self._save)
         self._saved, self.saved_step = self.progress.seconds, self.step
 
     def _save(self) -> None:
+        before = self.clock.seconds
         # no generators of random numbers: what is drawn depends on seed and step alone
         state = self.made_of | self.progress.state() | self.machine.facts | {"learner": self.learner.state()}
         self._checkpoints.save(state | {"trained": self.description.provenance.get("trained")})
@@ -146,6 +173,7 @@ class Trainer:
                 update["seed_threshold"] = self.best.seed_threshold
             save_weights(self.folder.weights, self.progress.best_weights, self.description.model_copy(update=update))
             self._written = self.best
+        self.progress.save_seconds = self.clock.seconds - before
 
     def _reached(self) -> dict[str, Any]:
         """Returns what the weights file says of the kept weights."""
@@ -166,7 +194,7 @@ class Trainer:
         return {
             "recipe": self.recipe.model_dump_json(),
             "seed": self.seed,
-            "steps": self.steps,
+            "schedule": f"{type(self.schedule).__name__} of {self.schedule.steps} steps",
             "training images": fingerprint(self.stream.samples),
             "held-out images": fingerprint(self.validation),
             "--init": self.description.provenance.get("init"),
@@ -174,26 +202,51 @@ class Trainer:
 
     def _loader(self) -> DataLoader[Batch]:
         workers, pin, share = self.machine.workers, self.machine.pins, self.machine.share(self.recipe.batch)
-        return make_loader(self.stream, self.recipe, self.step, self.steps, workers, pin=pin, share=share)
+        end = self.schedule.steps if isinstance(self.schedule, StepSchedule) else None
+        return make_loader(self.stream, self.recipe, self.step, end, workers, pin=pin, share=share)
 
-    def _bar(self) -> "tqdm[NoReturn]":
-        hidden = None if self._processes.main else True
-        return tqdm(total=self.steps, initial=self.step, unit="step", disable=hidden)
+    def _read_clock(self) -> float:
+        """Notes the main process's time in all processes; returns the seconds since the start."""
+        self.progress.seconds = self._processes.from_main(self.clock.seconds)
+        return self.progress.seconds
 
-    def _between_steps(self, bar: "tqdm[NoReturn]", clock: Clock) -> None:
-        """Checks and saves what is due. Raises KeyboardInterrupt, with all saved, if it was asked to stop."""
+    def _plan_checks(self) -> None:
+        """Decides when the first check is due; under a time budget by scoring one image twice."""
+        progress, samples = self.progress, self.validation or self.stream.samples[:1]
+        if isinstance(self.schedule, TimeSchedule):
+            pixels = [sample.label.size for sample in samples]
+            quickly = self._rehearse(samples[0], quick(around=self.best.threshold))
+            fully = self._rehearse(samples[0], BOUNDED)
+            quickly = min(quickly, fully)  # the first one includes setting up the engine
+            progress.check_seconds = quickly * sum(pixels) / pixels[0] + self._saving()
+            slow = min(sum(pixels), BOUNDED.grid_pixels(self._measures.objective))
+            progress.final_seconds = max(0.0, fully - quickly) * slow / pixels[0]
+        progress.next_check = self.schedule.next_check(progress)
+
+    def _rehearse(self, sample: Sample, effort: Effort) -> float:
+        """Returns the seconds of scoring one image with the weights so far."""
+        before, weights = self._read_clock(), self.learner.averaged.state_dict()
+        self._processes.on_main(lambda: bool(self._evaluate([sample], effort, PredictionCache(), weights).broken))
+        return self._read_clock() - before
+
+    def _saving(self) -> float:
+        """Returns the seconds of the main process's last checkpoint."""
+        return self._processes.from_main(self.progress.save_seconds)
+
+    def _between_steps(self, display: Display) -> None:
+        """Checks and saves what is due. Raises KeyboardInterrupt, with all saved, if asked to stop."""
         self._stop_if_asked()
         if self.progress.seconds - self._saved >= SAVE_EVERY:
-            self.save()  # before a check, too, for that may take long
+            self.save()  # before a check, because a check may take long
+            self._read_clock()
         if self._is_check_due():
-            line = self._check(clock)
-            if self._processes.main:
-                bar.write(line)
+            display.say(self._check(self.clock), self.progress)
+            self._read_clock()
             self._stop_if_asked()
-        clock.wrote()
+        self.clock.wrote()
 
     def _is_check_due(self) -> bool:
-        regular = self.step % self.check_every == 0 or self.step == self.steps
+        regular = self.progress.position >= self.progress.next_check
         return self.progress.checked < self.step and (regular or self._is_over())
 
     def _stop_if_asked(self) -> None:
@@ -210,26 +263,42 @@ class Trainer:
             # before the update: these weights, and no later ones, gave this loss
             self.progress.keep(Best(-loss, self.step, self.recipe.threshold), self.learner.net.state_dict())
             self.progress.checks_since_best = 0
-        self.learner.update()
-        self.progress.step += 1
+        self._advance()
+        self.learner.update(self.progress.position)
         self.progress.losses.append(loss)
 
+    def _advance(self) -> None:
+        """Counts a step and moves on in the schedule."""
+        progress, before = self.progress, self.progress.seconds
+        progress.step += 1
+        progress.seconds = self._processes.from_main(self.clock.stepped())
+        progress.position = self.schedule.advanced(progress, progress.seconds - before)
+        self._note_end()
+
+    def _note_end(self) -> None:
+        if self._is_done and self.steps != self.step:
+            # the weights file names the number of steps, which the clock has decided now
+            self.steps, self._written = self.step, None
+
+    @property
+    def _is_done(self) -> bool:
+        return self.progress.position >= self.schedule.steps
+
     def _is_over(self) -> bool:
-        """Whether a limit is reached, and `ended` says which."""
-        if self.step < self.steps:
-            if self.progress.seconds >= self.limits.seconds:
-                self.ended = "out of time"
-            elif self.limits.patience and self.progress.checks_since_best >= self.limits.patience:
-                self.ended = "no longer better"
-        return self.ended != "finished"
+        """Returns True at the end of the schedule, or if patience is at an end; `ended` tells which."""
+        if not self._is_done and self.limits.patience and self.progress.checks_since_best >= self.limits.patience:
+            self.ended = "no longer better"
+        return self._is_done or self.ended != "finished"
 
     def _check(self, clock: Clock) -> str:
-        """Scores, keeps the weights if they are the best, writes everything; returns a line on how it stands."""
-        progress = self.progress
+        """Scores, keeps the weights if they are the best, and writes everything; returns a line for the log."""
+        progress, before = self.progress, self._read_clock()
         # the others need no scores and no history, but must stop when the main process does
         line, progress.checks_since_best = self._processes.on_main(lambda: self._score(clock))
         progress.losses.clear()
         progress.checked = self.step
+        progress.check_seconds = self._read_clock() - before + self._saving()
+        progress.next_check = self.schedule.next_check(progress)
         self.save()
         return line
 
@@ -255,7 +324,7 @@ class Trainer:
         self._curves.write(self.step, row)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
         warnings = "".join(f"\nwarning: {failure}" for failure in evaluation.failures())
-        return f"step {self.step}/{self.steps}  {shown}{warnings}", progress.checks_since_best
+        return f"{where(self.schedule, progress)}  {shown}{warnings}", progress.checks_since_best
 
     def _keep_if_best(self, evaluation: AnyEvaluation, cache: PredictionCache) -> None:
         """Keeps the averaged weights if they are as good as the best; `cache` has their predictions."""
@@ -361,3 +430,10 @@ class Trainer:
     def _no_numbers(self, what: str) -> str:
         kept = self.folder.weights if self.folder.weights.exists() else "nothing yet"
         return f"{what} at step {self.step}; try a lower --learning-rate. Kept: {kept}"
+
+
+def _schedule(recipe: Recipe, limits: Limits, images: int) -> Schedule:
+    steps = recipe.total_steps(images)
+    if math.isfinite(limits.seconds):
+        return TimeSchedule(steps, limits.seconds)
+    return StepSchedule(steps, recipe.check_every or recipe.steps_per_epoch(images))

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from training import memory
+from training import free_memory, memory
 from training.memory import TooLittleMemory, choose_parts, drawn_bytes, image_bytes, net_bytes
 from training.recipe import DEFAULT, TUTORIAL
 
@@ -70,9 +70,9 @@ def test_free_memory_is_that_of_the_container_if_less(monkeypatch, tmp_path):
     limit.write_text("1000000\n")
     used.write_text("400000\n")
     stat.write_text("anon 150000\nfile 250000\ninactive_file 200000\n")
-    monkeypatch.setattr(memory, "CGROUP_LIMIT", limit)
-    monkeypatch.setattr(memory, "CGROUP_USED", used)
-    monkeypatch.setattr(memory, "CGROUP_STAT", stat)
+    monkeypatch.setattr(free_memory, "CGROUP_LIMIT", limit)
+    monkeypatch.setattr(free_memory, "CGROUP_USED", used)
+    monkeypatch.setattr(free_memory, "CGROUP_STAT", stat)
     assert memory.free_bytes(CPU) == 800000
     limit.write_text("max\n")
     assert memory.free_bytes(CPU) > 2**27
