@@ -29,7 +29,7 @@ from training.scoring.findings import first_check_finding
 from training.scoring.measures import BOUNDED, OBJECT_PIXELS, Effort, Measures, quick, spread
 from training.scoring.objective import choose_objective
 from training.scoring.selection import Peak, Verdict
-from training.seed_threshold import choose_seed_threshold
+from training.seed_depth import choose_seed_depth
 from training.stopping import asked_to_stop
 
 # Pictures of the first held-out images go to TensorBoard, no more: they show what the curves mean.
@@ -169,8 +169,8 @@ class Trainer:
         if self.progress.best_weights and self._written is not self.best:
             provenance = self.description.provenance | {"reached": self._reached()}
             update = {"threshold": self.best.threshold, "provenance": provenance}
-            if self.best.seed_threshold is not None:
-                update["seed_threshold"] = self.best.seed_threshold
+            if self.best.seed_depth is not None:
+                update["seed_depth"] = self.best.seed_depth
             save_weights(self.folder.weights, self.progress.best_weights, self.description.model_copy(update=update))
             self._written = self.best
         self.progress.save_seconds = self.clock.seconds - before
@@ -357,15 +357,15 @@ class Trainer:
             progress.peak = Peak.of(verdict)
 
     def _score_in_full(self, best: Best, cache: PredictionCache, tensors: dict[str, Tensor]) -> Best:
-        """Scores weights of one class on all held-out images; chooses the seed threshold first, if there is one."""
+        """Scores weights of one class on all held-out images; chooses the seed depth first, if objects have one."""
         rule = self.description.object_rule
         if rule.kind == "seeds":
             samples, predict = spread(self.validation, OBJECT_PIXELS), predictor(self._segmenter(tensors))
             probabilities = [cache.get(predict, sample) for sample in samples]
-            rule = replace(rule, seed_threshold=choose_seed_threshold(probabilities, samples, best.threshold))
+            rule = choose_seed_depth(rule, probabilities, samples, best.threshold)
         measures = replace(self._measures, rule=rule)
         described = self._describe(self._evaluate(self.validation, BOUNDED, cache, tensors, measures), best.step)
-        described.seed_threshold = rule.seed_threshold
+        described.seed_depth = rule.seed_depth
         return described
 
     def _describe(self, evaluation: AnyEvaluation, step: int) -> Best:
