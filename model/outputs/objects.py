@@ -124,7 +124,7 @@ def _distance(mask: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """Return the blurred distance to the background, H x W, in steps of 1/16 pixel."""
     distance = cv2.distanceTransform((mask > 0).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     steps = np.minimum(np.rint(distance * np.float32(_STEPS)), np.iinfo(np.uint16).max).astype(np.uint16)
-    blurred: NDArray[np.uint16] = cv2.GaussianBlur(steps, (0, 0), _BLUR)  # type: ignore[assignment]
+    blurred: NDArray[np.uint16] = cv2.GaussianBlur(steps, (0, 0), _BLUR)
     return blurred
 
 
