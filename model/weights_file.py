@@ -50,7 +50,9 @@ class Description(BaseModel):
     Attributes:
         threshold: Probability from which a pixel is foreground (nets of one class).
         objects: How a mask becomes objects, see `ObjectRule`. "interiors" suits nets whose background is borders.
-        seed_threshold: Probability from which a pixel belongs to a seed; only with "seeds", which needs it.
+        seed_depth: Pixels by which a region must narrow to be split, see `ObjectRule`; only with "seeds", which needs
+            the field.
+        min_area: Objects with fewer pixels are dropped.
         labels: The meaning of the mask's values.
         provenance: Data, recipe, command, commit and scores, for people to read.
     """
@@ -63,7 +65,8 @@ class Description(BaseModel):
     preprocessing: Preprocessing
     threshold: float = Field(0.5, gt=0, lt=1)
     objects: Objects = "regions"
-    seed_threshold: float | None = Field(None, gt=0, le=1)
+    seed_depth: float | None = Field(None, gt=0, le=1000)
+    min_area: int = Field(0, ge=0)
     labels: dict[int, str] = Field(default_factory=lambda: {0: "background", 255: "foreground"})
     provenance: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -76,12 +79,12 @@ class Description(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _seeds_have_a_threshold(self) -> "Description":
+    def _seeds_have_a_depth(self) -> "Description":
         if self.objects != "seeds":
-            if self.seed_threshold is not None:
-                raise ValueError(f'objects "{self.objects}" takes no seed_threshold; only objects "seeds" does')
-        elif self.seed_threshold is None:
-            raise ValueError('objects "seeds" needs a seed_threshold above 0, at most 1')
+            if self.seed_depth is not None:
+                raise ValueError(f'objects "{self.objects}" takes no seed_depth; only objects "seeds" does')
+        elif self.seed_depth is None:
+            raise ValueError('objects "seeds" needs a seed_depth above 0, in pixels')
         elif self.architecture.classes > 1:
             raise ValueError(f'objects "seeds" is for one class; the net has {self.architecture.classes}')
         return self
@@ -89,7 +92,7 @@ class Description(BaseModel):
     @property
     def object_rule(self) -> ObjectRule:
         """How the mask becomes objects."""
-        return ObjectRule(self.objects, self.seed_threshold)
+        return ObjectRule(self.objects, self.seed_depth, self.min_area)
 
     def to_metadata(self) -> dict[str, str]:
         """One entry, for safetensors writes several in random order, and the same weights are to be the same file."""

@@ -148,7 +148,7 @@ def _add_labels(parser: argparse.ArgumentParser) -> None:
         "--objects",
         choices=get_args(Objects),
         help="how a mask becomes objects: its regions, regions grown until lines separate them (interiors), or regions "
-        "split between seeds of high probability (default: interiors if the labels' background is a thin net, seeds "
+        "split at necks (seeds; default: interiors if the labels' background is a thin net, seeds "
         "for instance labels, else regions)",
     )
     parser.add_argument(

@@ -33,7 +33,7 @@ from training.provenance import configuration, describe, today
 from training.recipe import Recipe
 from training.run_folder import RunFolder
 from training.scoring.objective import OBJECTIVE_NAMES, Objective, resolve_objective
-from training.seed_threshold import DEFAULT as DEFAULT_SEED_THRESHOLD
+from training.seed_depth import DEFAULT_SEED_DEPTH, smallest_area
 from training.trainer import Limits, Trainer, TrainingError
 
 Train = Callable[[argparse.Namespace, list[Sample], Processes, Clock], int]
@@ -354,8 +354,8 @@ def _object_rule(
 ) -> ObjectRule:
     """Returns how masks become objects: as `--objects` or the weights to start from say, or as suits the labels.
 
-    The seed threshold is the one that folds have found, that of the weights to start from, or a default, until
-    held-out images choose a better one.
+    The seed depth is the one that folds have found, that of the weights to start from, or a default, until held-out
+    images choose a better one.
     """
     asked: Objects | None = arguments.objects
     started = init.description.object_rule if init else None
@@ -366,9 +366,9 @@ def _object_rule(
     if rule.kind != "seeds":
         return rule
     folds = notes.get("folds")
-    found = folds.get("seed_threshold") if isinstance(folds, dict) else None
-    known = found if isinstance(found, float) else rule.seed_threshold
-    return replace(rule, seed_threshold=known or DEFAULT_SEED_THRESHOLD)
+    found = folds.get("seed_depth") if isinstance(folds, dict) else None
+    known = found if isinstance(found, float) else rule.seed_depth
+    return replace(rule, seed_depth=known or DEFAULT_SEED_DEPTH, min_area=smallest_area(samples) or rule.min_area)
 
 
 def _suitable_objects(samples: list[Sample], classes: int) -> Objects:

@@ -19,7 +19,7 @@ class Best:
         score: The objective's score, minus the loss for the tutorial's recipe, or the step without held-out images.
         step: The step that the weights are of.
         threshold: The threshold to store with the weights.
-        seed_threshold: The seed threshold to store with the weights; None to keep the description's own.
+        seed_depth: The seed depth to store with the weights; None to keep the description's own.
         scores: All scores at the threshold; None if no images are held out.
         plateau: The thresholds that score as well; None for several classes and without scores.
         failures: Why the weights must not be trusted.
@@ -29,7 +29,7 @@ class Best:
     score: float = -math.inf
     step: int = 0
     threshold: float = 0.5
-    seed_threshold: float | None = None
+    seed_depth: float | None = None
     scores: dict[str, JsonValue] | None = None
     plateau: list[float] | None = None
     failures: list[str] = field(default_factory=list)

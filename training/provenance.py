@@ -64,7 +64,8 @@ def describe(
             preprocessing=recipe.preprocessing,
             threshold=recipe.threshold,
             objects=rule.kind,
-            seed_threshold=rule.seed_threshold,
+            seed_depth=rule.seed_depth,
+            min_area=rule.min_area,
             labels=known or name_classes(recipe.net.classes, arguments.labels),
             provenance={**provenance, **notes},
         )

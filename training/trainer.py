@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from model.engines.pytorch import TorchEngine
+from model.outputs.objects import ObjectRule
 from model.segmenter import Segmenter
 from model.weights_file import Description, Weights, save_weights
 from training.batches import Batch, SampleStream, make_loader
@@ -18,7 +20,16 @@ from training.clock import Clock
 from training.curves import Curves
 from training.data import DataError, Sample, fingerprint
 from training.display import Display, where
-from training.evaluation import AnyEvaluation, Evaluation, PredictionCache, defined, evaluate_net, picture, predictor
+from training.evaluation import (
+    AnyEvaluation,
+    Evaluation,
+    PredictionCache,
+    Predictor,
+    defined,
+    evaluate_net,
+    picture,
+    predictor,
+)
 from training.learner import Learner
 from training.machine import Machine
 from training.progress import Best, Progress
@@ -29,7 +40,7 @@ from training.scoring.findings import first_check_finding
 from training.scoring.measures import BOUNDED, OBJECT_PIXELS, Effort, Measures, quick, spread
 from training.scoring.objective import choose_objective
 from training.scoring.selection import Peak, Verdict
-from training.seed_threshold import choose_seed_threshold
+from training.seed_depth import choose_seed_depth
 from training.stopping import asked_to_stop
 
 # Pictures of the first held-out images go to TensorBoard, no more: they show what the curves mean.
@@ -169,8 +180,8 @@ class Trainer:
         if self.progress.best_weights and self._written is not self.best:
             provenance = self.description.provenance | {"reached": self._reached()}
             update = {"threshold": self.best.threshold, "provenance": provenance}
-            if self.best.seed_threshold is not None:
-                update["seed_threshold"] = self.best.seed_threshold
+            if self.best.seed_depth is not None:
+                update["seed_depth"] = self.best.seed_depth
             save_weights(self.folder.weights, self.progress.best_weights, self.description.model_copy(update=update))
             self._written = self.best
         self.progress.save_seconds = self.clock.seconds - before
@@ -315,8 +326,7 @@ class Trainer:
         progress, cache = self.progress, PredictionCache()
         # without held-out images, one to train on still shows whether anything is found
         samples, effort = self.validation or self.stream.samples[:1], quick(around=self.best.threshold)
-        measures = self._measures.in_checks
-        evaluation = self._evaluate(samples, effort, cache, self.learner.averaged.state_dict(), measures)
+        evaluation = self._evaluate(samples, effort, cache, self.learner.averaged.state_dict())
         loss = sum(progress.losses) / len(progress.losses)
         row = {"loss": loss, "learning_rate": self.learner.rate, **clock.row()}
         if self.validation:
@@ -350,25 +360,14 @@ class Trainer:
         weights = self.learner.averaged.state_dict() if is_kept or not progress.best_weights else progress.best_weights
         if is_last or checks_since_best == self.limits.patience:
             if self.recipe.net.classes == 1:  # a check has all scores of several classes
-                best = self._score_in_full(best, cache if is_kept else PredictionCache(), weights)
+                final = self._evaluate(self.validation, BOUNDED, cache if is_kept else PredictionCache(), weights)
+                best = self._describe(final, best.step)
             best.failures += self._first_check_findings(best.step)
         if is_kept:
             progress.keep(best, weights)
         progress.best, progress.checks_since_best = best, checks_since_best
         if is_better:
             progress.peak = Peak.of(verdict)
-
-    def _score_in_full(self, best: Best, cache: PredictionCache, tensors: dict[str, Tensor]) -> Best:
-        """Scores weights of one class on all held-out images; chooses the seed threshold first, if there is one."""
-        rule = self.description.object_rule
-        if rule.kind == "seeds":
-            samples, predict = spread(self.validation, OBJECT_PIXELS), predictor(self._segmenter(tensors))
-            probabilities = [cache.get(predict, sample) for sample in samples]
-            rule = replace(rule, seed_threshold=choose_seed_threshold(probabilities, samples, best.threshold))
-        measures = replace(self._measures, rule=rule)
-        described = self._describe(self._evaluate(self.validation, BOUNDED, cache, tensors, measures), best.step)
-        described.seed_threshold = rule.seed_threshold
-        return described
 
     def _describe(self, evaluation: AnyEvaluation, step: int) -> Best:
         """Returns what to store of weights: their scores, threshold and findings."""
@@ -382,6 +381,7 @@ class Trainer:
         )
         if isinstance(evaluation, Evaluation):
             best.threshold = evaluation.threshold
+            best.seed_depth = evaluation.measures.rule.seed_depth
             best.plateau = [evaluation.plateau.low, evaluation.plateau.high]
         return best
 
@@ -404,19 +404,19 @@ class Trainer:
         return Segmenter(weights, engine)
 
     def _evaluate(
-        self,
-        samples: list[Sample],
-        effort: Effort,
-        cache: PredictionCache,
-        tensors: dict[str, Tensor],
-        measures: Measures,
+        self, samples: list[Sample], effort: Effort, cache: PredictionCache, tensors: dict[str, Tensor]
     ) -> AnyEvaluation:
-        """Scores weights on samples.
+        """Scores weights on samples; in full, with the seed depth that suits them best.
 
         Raises:
             TrainingError: Weights or probabilities are not finite.
             KeyboardInterrupt: The training was asked to stop, between two images.
         """
+        segmenter, measures = self._segmenter(tensors), self._measures
+        if effort.quick:
+            measures = measures.in_checks
+        elif measures.rule.kind == "seeds":
+            measures = replace(measures, rule=self._choose_rule(samples, cache, predictor(segmenter)))
 
         def show(sample: Sample, found: Any) -> None:
             self._stop_if_asked()
@@ -424,10 +424,16 @@ class Trainer:
                 shown = picture(sample, found, self.recipe.net.classes)
                 self._curves.show(self.step, f"image, label, found/{sample.name}", shown)
 
-        evaluation = evaluate_net(self._segmenter(tensors), samples, measures, show, effort, cache)
+        evaluation = evaluate_net(segmenter, samples, measures, show, effort, cache)
         if evaluation.broken or not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise TrainingError(self._no_numbers("the net's weights or predictions are not numbers"))
         return evaluation
+
+    def _choose_rule(self, samples: list[Sample], cache: PredictionCache, predict: Predictor) -> ObjectRule:
+        """Returns how masks become objects, with the seed depth that suits the samples best."""
+        chosen = spread(samples, OBJECT_PIXELS)
+        probabilities = [np.nan_to_num(cache.get(predict, sample)) for sample in chosen]
+        return choose_seed_depth(self._measures.rule, probabilities, chosen, self.best.threshold)
 
     def _no_numbers(self, what: str) -> str:
         kept = self.folder.weights if self.folder.weights.exists() else "nothing yet"

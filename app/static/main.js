@@ -46,7 +46,7 @@ function introduce(described) {
   const { name, engine, device, precision, sha256, labels, architecture } = described;
   const isOneClass = architecture.classes === 1;
   $("model").textContent = `${name} (${sha256.slice(0, 12)}), ${engine} on ${device}, ${precision}`;
-  const rule = { objects: described.objects, seed_threshold: described.seed_threshold };
+  const rule = { objects: described.objects, min_area: described.min_area };
   scene = new Scene(viewer, { threshold: isOneClass ? described.threshold : null, rule, onPage, onAreas });
   $("threshold-field").hidden = !isOneClass;
   $("legend").hidden = isOneClass;

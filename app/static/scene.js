@@ -1,7 +1,9 @@
 // The chosen image: its pages, the mask at the threshold, and the objects in it.
 
+import { segment } from "./api.js";
 import { ask } from "./decoder.js";
 import { levelOf, Mask } from "./mask.js";
+import { isCountedHere } from "./objects.js";
 import { loadPicture, loadValues } from "./picture.js";
 
 const REST_MS = 150; // after the slider's last move, before objects are looked for
@@ -11,6 +13,7 @@ export class Scene {
   #loads = 0; // the last one's number, to drop what comes too late of others
   #counts = 0;
   #timer = 0;
+  #threshold;
 
   /**
    * `threshold`: null for a net of several classes. `rule`: how a mask becomes objects, see objects.js. `onPage` and
@@ -18,6 +21,7 @@ export class Scene {
    */
   constructor(viewer, { threshold, rule, onPage, onAreas }) {
     Object.assign(this, { viewer, rule, onPage, onAreas });
+    this.#threshold = threshold;
     this.level = threshold === null ? null : levelOf(threshold);
   }
 
@@ -46,6 +50,7 @@ export class Scene {
   }
 
   set threshold(threshold) {
+    this.#threshold = threshold;
     this.level = levelOf(threshold);
     if (!this.#shown) return;
     const { values, mask } = this.#shown;
@@ -58,9 +63,21 @@ export class Scene {
   async #count() {
     const count = ++this.#counts;
     const { entry, index } = this.#shown;
-    const counted = { key: resultKey(entry), blob: entry.result.blob, index, level: this.level, rule: this.rule };
-    const { areas, pixels } = await ask("areas", counted);
+    const asked = this.level === null || isCountedHere(this.rule) ? this.#result(entry) : await this.#instances(entry);
+    if (!asked || count !== this.#counts) return;
+    const { areas, pixels } = await ask("areas", { ...asked, index, rule: this.rule });
     if (count === this.#counts) this.onAreas(areas, pixels);
+  }
+
+  #result(entry) {
+    return { key: resultKey(entry), blob: entry.result.blob, level: this.level };
+  }
+
+  /** Ids that the service finds, for rules that this page does not know; null if it finds none that it can send. */
+  async #instances(entry) {
+    const parameters = { output: "instances", threshold: this.#threshold };
+    const found = await segment(entry.file, parameters).catch(() => null);
+    return found && { key: `${entry.id}-instances-${this.#threshold}`, blob: found.blob, level: null };
   }
 }
 

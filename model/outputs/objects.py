@@ -3,8 +3,8 @@
 Shape letters: H height, W width.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil
 from typing import Any, Literal, TypeAlias
 
 import cv2
@@ -19,6 +19,12 @@ Objects: TypeAlias = Literal["regions", "interiors", "seeds"]
 FULL_LEVEL = 255
 """The level of probability 1.0."""
 
+_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
+# Distances are compared in whole steps of 1/16 pixel, because the last bits of OpenCV's depend on memory addresses.
+_STEPS = 16
+# Standard deviation in pixels of the blur that removes the maxima of ragged outlines.
+_BLUR = 1.0
+
 
 @dataclass(frozen=True)
 class ObjectRule:
@@ -26,14 +32,15 @@ class ObjectRule:
 
     Attributes:
         kind: "regions": connected components of the mask. "interiors": connected components of the mask, grown until
-            lines of one pixel separate them. "seeds": connected components of the mask, split where they hold several
-            seeds.
-        seed_threshold: Probability from which a pixel belongs to a seed; used by "seeds", which splits nothing if it
-            is None.
+            lines of one pixel separate them. "seeds": connected components of the mask, split at necks.
+        seed_depth: Pixels by which the distance to the background must fall between two seeds, see `split_regions`;
+            used by "seeds", which splits nothing if it is None.
+        min_area: Objects with fewer pixels are dropped.
     """
 
     kind: Objects = "regions"
-    seed_threshold: float | None = None
+    seed_depth: float | None = None
+    min_area: int = 0
 
 
 REGIONS = ObjectRule()
@@ -48,10 +55,9 @@ def with_levels(mask: NDArray[np.uint8], probabilities: NDArray[np.float32], rul
         rule: How the mask becomes objects.
 
     Returns:
-        The mask if objects are regions of the mask. Otherwise 2 x H x W: the mask, and the probabilities in levels of
-        1/255.
+        2 x H x W if objects are interiors: the mask, and the probabilities in levels of 1/255. Otherwise the mask.
     """
-    if rule.kind == "regions":
+    if rule.kind != "interiors":
         return mask
     return np.stack([mask, np.rint(probabilities * np.float32(FULL_LEVEL)).astype(np.uint8)])
 
@@ -64,11 +70,11 @@ def mask_of(kept: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def find_objects(kept: NDArray[np.uint8], rule: ObjectRule) -> Ids:
     """Turn a whole image, as `with_levels` kept it, into objects."""
     mask = mask_of(kept)
-    if rule.kind == "interiors":
-        return thin_borders(find_regions(mask), FULL_LEVEL - kept[1])
-    if rule.kind == "seeds" and rule.seed_threshold is not None:
-        return split_regions(mask, kept[1], rule.seed_threshold)
-    return find_regions(mask)
+    regions = find_regions(mask)
+    if rule.kind == "seeds" and rule.seed_depth is not None:
+        regions = split_regions(mask, regions, rule.seed_depth)
+    objects = drop_small(regions, rule.min_area)
+    return thin_borders(objects, FULL_LEVEL - kept[1]) if rule.kind == "interiors" else objects
 
 
 def find_regions(mask: NDArray[np.uint8]) -> Ids:
@@ -82,30 +88,77 @@ def find_regions(mask: NDArray[np.uint8]) -> Ids:
     return ids
 
 
-def split_regions(mask: NDArray[np.uint8], levels: NDArray[np.uint8], seed_threshold: float) -> Ids:
-    """Split each region of the mask that holds several seeds, by a watershed from the seeds.
+def split_regions(mask: NDArray[np.uint8], regions: Ids, seed_depth: float) -> Ids:
+    """Split regions at their necks, by a watershed on the distance to the background.
 
-    A seed is a 4-connected component of the pixels in the mask whose probability reaches `seed_threshold`. A region
-    with one seed or none is one object, so the objects cover exactly the mask.
+    The seeds are the maxima of the blurred distance that are at least `seed_depth` higher than the highest pass to a
+    higher maximum. A region with one seed or none is one object, so the objects cover exactly the mask.
 
     Args:
-        mask: H x W uint8, 0 = background.
-        levels: H x W uint8, the foreground's probability in levels of 1/255.
-        seed_threshold: Probability, 0..1; compared after rounding to a level.
+        mask: H x W, 0 = background.
+        regions: H x W, the 4-connected components of the mask.
+        seed_depth: Pixels.
     """
-    from skimage.segmentation import watershed  # imported on first use because the import takes a second
+    height = _distance(mask)
+    parts, count = regions.copy(), int(regions.max(initial=0))
+    for index, window in _regions_with_several_maxima(regions, height):
+        inside = regions[window] == index
+        pieces = _split_one(np.where(inside, height[window], 0), inside, max(1, round(seed_depth * _STEPS)))
+        new = pieces > 1  # the first piece keeps the region's id
+        parts[window][new] = pieces[new] - 1 + count
+        count += max(0, int(pieces.max()) - 1)
+    return parts
 
-    regions = find_regions(mask)
-    seeds = find_regions(np.where(levels >= ceil(seed_threshold * FULL_LEVEL - 0.5), mask, np.uint8(0)))
-    region_of_seed = np.zeros(int(seeds.max(initial=0)) + 1, np.int32)
-    region_of_seed[seeds] = regions
-    count = int(regions.max(initial=0)) + 1
-    several = np.bincount(region_of_seed[1:], minlength=count) > 1
-    if not several.any():
-        return regions
-    contested = several[regions]
-    parts = watershed(FULL_LEVEL - levels, np.where(contested, seeds, 0), connectivity=1, mask=contested)
-    return _without_gaps(np.where(contested, parts + np.int32(count), regions))
+
+def drop_small(ids: Ids, min_area: int) -> Ids:
+    """Remove objects with fewer than `min_area` pixels and renumber the others without gaps."""
+    if min_area <= 1:
+        return ids
+    kept = np.bincount(ids.ravel()) >= min_area
+    kept[0] = False
+    numbers = np.cumsum(kept, dtype=np.int32)
+    return np.where(kept, numbers, np.int32(0))[ids]
+
+
+def _distance(mask: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Return the blurred distance to the background, H x W, in steps of 1/16 pixel."""
+    distance = cv2.distanceTransform((mask > 0).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    steps = np.minimum(np.rint(distance * np.float32(_STEPS)), np.iinfo(np.uint16).max).astype(np.uint16)
+    blurred: NDArray[np.uint16] = cv2.GaussianBlur(steps, (0, 0), _BLUR)
+    return blurred
+
+
+def _regions_with_several_maxima(regions: Ids, height: NDArray[np.uint16]) -> Iterator[tuple[int, tuple[slice, slice]]]:
+    """Yield the index and the window of each region that a split is possible in; most regions have one maximum."""
+    from scipy.ndimage import find_objects as find_windows  # imported on first use because the import takes long
+
+    highest = (cv2.dilate(height, _CROSS) == height) & (regions > 0)
+    count, maxima = cv2.connectedComponents(highest.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+    region_of_maximum = np.zeros(count, np.int32)
+    region_of_maximum[maxima[highest]] = regions[highest]
+    maxima_of_region = np.bincount(region_of_maximum[1:])
+    several = np.flatnonzero(maxima_of_region > 1)
+    if len(several):
+        windows = find_windows(regions)
+        yield from ((int(index), windows[index - 1]) for index in several)
+
+
+def _split_one(height: NDArray[np.uint16], inside: NDArray[np.bool_], depth: int) -> Ids:
+    """Split one region, `inside`: 1, 2, ... for its parts, 0 outside."""
+    from skimage.morphology import reconstruction
+    from skimage.segmentation import watershed
+
+    heights = height.astype(np.int32)
+    filled = reconstruction(np.maximum(heights - depth, 0), heights, footprint=_CROSS).astype(np.int32)
+    domes = find_regions((heights > filled).view(np.uint8))
+    is_seed = np.zeros(int(domes.max(initial=0)) + 1, np.bool_)
+    is_seed[domes[heights - filled == depth]] = True
+    is_seed[0] = False
+    if np.count_nonzero(is_seed) < 2:
+        return inside.astype(np.int32)
+    seeds = np.where(is_seed, np.cumsum(is_seed), 0)[domes]
+    parts: Ids = watershed(-heights, seeds, connectivity=1, mask=inside).astype(np.int32)
+    return parts
 
 
 def thin_borders(ids: Ids, relief: NDArray[Any]) -> Ids:
@@ -130,11 +183,3 @@ def class_of_each(ids: Ids, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     values[ids[found]] = mask[found]
     values[0] = 0
     return values
-
-
-def _without_gaps(ids: NDArray[np.int32]) -> Ids:
-    """Renumber ids so that 1, 2, ... are all used; 0 stays 0."""
-    used = np.bincount(ids.ravel()) > 0
-    used[0] = False
-    numbers: Ids = np.cumsum(used, dtype=np.int32)
-    return numbers[ids]

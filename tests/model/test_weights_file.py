@@ -434,27 +434,27 @@ def test_weights_can_be_made_without_a_file(make_net, describe):
     assert torch.equal(weights.build_net().state_dict()[KEY], net.state_dict()[KEY])
 
 
-def test_description_from_before_seed_thresholds_still_counts_regions(make_net, describe):
-    old = json.loads(describe(make_net()).model_dump_json(exclude={"objects", "seed_threshold"}))
+def test_description_from_before_seeds_still_counts_regions(make_net, describe):
+    old = json.loads(describe(make_net()).model_dump_json(exclude={"objects", "seed_depth", "min_area"}))
     assert Description.model_validate(old).objects == "regions"
 
 
 @pytest.mark.parametrize(
     ("net", "fields", "expected"),
     [
-        ({}, {"objects": "seeds"}, "needs a seed_threshold"),
-        ({}, {"objects": "regions", "seed_threshold": 0.9}, "takes no seed_threshold"),
-        ({}, {"objects": "seeds", "seed_threshold": 1.1}, "less than or equal to 1"),
-        ({"classes": 3}, {"objects": "seeds", "seed_threshold": 0.9}, "is for one class"),
+        ({}, {"objects": "seeds"}, "needs a seed_depth"),
+        ({}, {"objects": "regions", "seed_depth": 0.9}, "takes no seed_depth"),
+        ({}, {"objects": "seeds", "seed_depth": 0}, "greater than 0"),
+        ({"classes": 3}, {"objects": "seeds", "seed_depth": 0.9}, "is for one class"),
     ],
 )
-def test_seed_threshold_goes_with_seeds_of_one_class(make_net, describe, net, fields, expected):
+def test_seed_depth_goes_with_seeds_of_one_class(make_net, describe, net, fields, expected):
     with pytest.raises(ValidationError, match=expected):
         describe(make_net(**net), **fields)
 
 
-def test_seed_threshold_is_saved_and_loaded(make_net, describe, tmp_path):
+def test_rule_of_objects_is_saved_and_loaded(make_net, describe, tmp_path):
     net = make_net()
-    description = describe(net, objects="seeds", seed_threshold=0.8)
+    description = describe(net, objects="seeds", seed_depth=0.8, min_area=12)
     save_weights(tmp_path / "w.safetensors", net.state_dict(), description)
     assert load_weights(tmp_path / "w.safetensors").description == description

@@ -10,6 +10,7 @@ from model.outputs.objects import (
     ObjectRule,
     Objects,
     class_of_each,
+    drop_small,
     find_objects,
     find_regions,
     mask_of,
@@ -88,35 +89,57 @@ def _keep(probabilities: Array, threshold: float, objects: Objects) -> NDArray[n
 
 
 def _rule(objects: Objects) -> ObjectRule:
-    return ObjectRule(objects, 0.7 if objects == "seeds" else None)
+    return ObjectRule(objects, 0.75 if objects == "seeds" else None)
 
 
-# Two blobs that touch where the probability dips, one that reaches no seed, and one pixel of background between.
-_DIP = np.array([[9, 9, 6, 9, 9, 0, 6, 6], [9, 9, 5, 9, 9, 0, 6, 5]], np.float32)[None] / np.float32(10)
+def _discs(*centres: tuple[int, int], radius: int = 10) -> NDArray[np.uint8]:
+    mask = np.zeros((60, 90), np.uint8)
+    for x, y in centres:
+        cv2.circle(mask, (x, y), radius, 255, -1)
+    return mask
 
 
-def test_region_with_two_seeds_is_split_at_the_dip():
-    mask, levels = _keep(_DIP, 0.5, "seeds")
-    ids = split_regions(mask, levels, 0.8)
-    assert (ids > 0).tolist() == (mask > 0).tolist()
-    left, right, unseeded = ids[0, 0], ids[0, 4], ids[0, 6]
-    assert len({left, right, unseeded}) == 3
-    assert (ids[:, :2] == left).all()
-    assert (ids[:, 3:5] == right).all()
-    assert set(ids[:, 2]) <= {left, right}
-    assert (ids[:, 6:] == unseeded).all()
+def test_discs_that_overlap_are_split_at_their_neck():
+    mask = _discs((20, 20), (37, 20), (70, 40))
+    ids = split_regions(mask, find_regions(mask), 0.75)
+    assert ids.max() == 3
+    assert np.array_equal(ids > 0, mask > 0)
+    left, right = ids[20, 20], ids[20, 37]
+    assert left != right
+    assert set(ids[mask > 0]) == {1, 2, 3}
+    columns = np.nonzero(ids == left)[1]
+    assert columns.max() in (28, 29)
 
 
-def test_seed_threshold_below_the_threshold_leaves_regions_whole():
-    mask, levels = _keep(_DIP, 0.5, "seeds")
-    assert np.array_equal(split_regions(mask, levels, 0.3), find_regions(mask))
+def test_deep_necks_only_are_split():
+    mask = _discs((20, 20), (30, 20))
+    regions = find_regions(mask)
+    assert split_regions(mask, regions, 0.5).max() == 2
+    assert split_regions(mask, regions, 4).max() == 1
 
 
-def test_seed_threshold_is_compared_as_a_level():
-    probabilities = np.array([[[0.8, 0.6, 0.8]]], np.float32)
-    mask, levels = _keep(probabilities, 0.5, "seeds")
-    assert split_regions(mask, levels, 0.8).max() == 2
-    assert split_regions(mask, levels, 0.81).max() == 1, "no seed, one region"
+def test_ragged_outlines_split_nothing():
+    mask = _discs((40, 30), radius=20)
+    edge = mask != cv2.erode(mask, np.ones((3, 3), np.uint8))
+    mask[edge & (np.random.default_rng(0).random(mask.shape) < 0.5)] = 0
+    mask = np.where(find_regions(mask) == find_regions(mask)[30, 40], 255, 0).astype(np.uint8)
+    assert split_regions(mask, find_regions(mask), 0.75).max() == 1
+
+
+def test_small_objects_are_dropped_and_the_others_renumbered():
+    ids = np.array([[1, 0, 2, 2, 0, 3, 3, 3]], np.int32)
+    assert drop_small(ids, 2).tolist() == [[0, 0, 1, 1, 0, 2, 2, 2]]
+    assert drop_small(ids, 4).max() == 0
+    assert drop_small(ids, 0).tolist() == ids.tolist()
+
+
+@pytest.mark.parametrize("objects", get_args(Objects))
+def test_objects_below_the_least_area_are_in_no_output(objects: Objects):
+    mask = _discs((20, 20), (70, 40))
+    mask[5, 50] = 255
+    kept = with_levels(mask, (mask / np.float32(300)).astype(np.float32), ObjectRule(objects, None))
+    assert find_objects(kept, ObjectRule(objects, None, min_area=2)).max() == 2
+    assert find_objects(kept, ObjectRule(objects, None)).max() == 3
 
 
 @pytest.fixture
@@ -142,8 +165,8 @@ def test_objects_are_connected_and_numbered_without_gaps(objects: Objects, thres
 
 
 def test_seeds_split_regions_and_never_join_them(probabilities: Array):
-    kept = _keep(probabilities, 0.55, "seeds")
-    ids, regions = find_objects(kept, _rule("seeds")), find_regions(mask_of(kept))
+    mask = _keep(probabilities, 0.55, "seeds")
+    ids, regions = find_objects(mask, _rule("seeds")), find_regions(mask)
     assert ids.max() > regions.max() > 1
     for index in range(1, ids.max() + 1):
         assert len(np.unique(regions[ids == index])) == 1

@@ -101,7 +101,7 @@ def test_instances_are_plain_regions_elsewhere(
 
 
 @pytest.mark.parametrize(
-    "fields", [{"objects": "regions"}, {"objects": "interiors"}, {"objects": "seeds", "seed_threshold": 0.6}]
+    "fields", [{"objects": "regions"}, {"objects": "interiors"}, {"objects": "seeds", "seed_depth": 0.5, "min_area": 4}]
 )
 def test_instances_coco_and_geojson_hold_the_same_objects(
     fields: dict[str, Any],
