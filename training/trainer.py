@@ -226,20 +226,18 @@ class Trainer:
         progress, samples = self.progress, self.validation or self.stream.samples[:1]
         if isinstance(self.schedule, TimeSchedule):
             pixels = [sample.label.size for sample in samples]
-            quickly = self._rehearse(samples[0], quick(around=self.best.threshold), self._measures.in_checks)
-            fully = self._rehearse(samples[0], BOUNDED, self._measures)
+            quickly = self._rehearse(samples[0], quick(around=self.best.threshold))
+            fully = self._rehearse(samples[0], BOUNDED)
             quickly = min(quickly, fully)  # the first one includes setting up the engine
             progress.check_seconds = quickly * sum(pixels) / pixels[0] + self._saving()
             slow = min(sum(pixels), BOUNDED.grid_pixels(self._measures.objective))
             progress.final_seconds = max(0.0, fully - quickly) * slow / pixels[0]
         progress.next_check = self.schedule.next_check(progress)
 
-    def _rehearse(self, sample: Sample, effort: Effort, measures: Measures) -> float:
+    def _rehearse(self, sample: Sample, effort: Effort) -> float:
         """Returns the seconds of scoring one image with the weights so far."""
         before, tensors = self._read_clock(), self.learner.averaged.state_dict()
-        self._processes.on_main(
-            lambda: bool(self._evaluate([sample], effort, PredictionCache(), tensors, measures).broken)
-        )
+        self._processes.on_main(lambda: bool(self._evaluate([sample], effort, PredictionCache(), tensors).broken))
         return self._read_clock() - before
 
     def _saving(self) -> float:

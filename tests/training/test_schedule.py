@@ -64,10 +64,10 @@ class TimedTrainer(Trainer):
         self.checks.append(self.progress.position / self.schedule.steps)
         return super()._check(clock)
 
-    def _evaluate(self, samples, effort, cache, tensors, measures):
+    def _evaluate(self, samples, effort, cache, tensors):
         if effort.quick or len(samples) == 1:  # the last check has the predictions for its slower scores
             self.fake.seconds += self.fake.check
-        return super()._evaluate(samples, effort, cache, tensors, measures)
+        return super()._evaluate(samples, effort, cache, tensors)
 
 
 @pytest.mark.parametrize("slow_from", [1000, 20])
