@@ -50,7 +50,7 @@ def make_plan(
     """
     plan = Plan(RECIPES[arguments.recipe])
     if arguments.recipe == DEFAULT.name:
-        plan = plan_recipe(fingerprint, init.description.architecture if init else None)
+        plan = plan_recipe(fingerprint, plan.recipe, init.description.architecture if init else None)
     changed = plan.recipe.model_dump()
     if changed["select"] != "training_loss" or arguments.select:
         changed["select"] = objective

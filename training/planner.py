@@ -53,16 +53,17 @@ class Plan:
     decisions: tuple[Decision, ...] = ()
 
 
-def plan_recipe(fingerprint: Fingerprint, net: UNetConfig | None = None) -> Plan:
-    """Configures the default recipe for a data set.
+def plan_recipe(fingerprint: Fingerprint, base: Recipe = DEFAULT, net: UNetConfig | None = None) -> Plan:
+    """Configures a recipe for a data set.
 
-    Membranes in electron micrographs keep the default recipe: it was tuned for them.
+    Membranes in electron micrographs keep the recipe: it was tuned for them.
 
     Args:
         fingerprint: Facts about the data set.
+        base: The recipe to configure.
         net: The architecture of weights that the training starts from; None to decide it.
     """
-    recipe = DEFAULT.model_copy(update={"net": net}) if net else DEFAULT
+    recipe = base.model_copy(update={"net": net}) if net else base
     if fingerprint.membranes:
         return Plan(recipe, (Decision("recipe", "for membranes", "the background is a thin net between objects"),))
     decisions = []

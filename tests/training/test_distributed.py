@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -21,7 +22,6 @@ from tests.training import often_checked
 from tests.training.together import together
 from training import data, losses
 from training.checkpoints import read_checkpoint
-from training.label_scheme import LabelScheme
 from training.machine import Machine
 from training.processes import Processes, joined
 from training.run_folder import read_history
@@ -129,8 +129,8 @@ def test_what_is_wrong_is_said_once_and_ends_all_with_2(options, tmp_path, wrong
 
 
 def _train_on_a_node_of_its_own(data_of_process_1: Path, argv: list[str]) -> int:
-    def load(folder: Path, scheme: LabelScheme) -> data.LabelledData:
-        return load_data(data_of_process_1 if os.environ["RANK"] == "1" else folder, scheme)
+    def load(folder: Path, *rest: Any) -> data.LabelledData:
+        return load_data(data_of_process_1 if os.environ["RANK"] == "1" else folder, *rest)
 
     load_data = data.load_data
     with mock.patch.object(data, "load_data", load):
@@ -186,8 +186,9 @@ def test_one_that_is_killed_ends_all_and_leaves_the_checkpoint(options, tmp_path
     killing.write_text(
         "import os, signal, sys, time\nfrom tests.training import often_checked\nfrom training import learner, run\n"
         "update = learner.Learner.update\nsteps = []\n"
-        "def killed_in_the_seventh(self):\n    steps.append(1)\n"
-        "    if len(steps) == 7 and os.environ['RANK'] == '1': os.kill(os.getpid(), signal.SIGKILL)\n    update(self)\n"
+        "def killed_in_the_seventh(self, position):\n    steps.append(1)\n"
+        "    if len(steps) == 7 and os.environ['RANK'] == '1': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    update(self, position)\n"
         "learner.Learner.update = killed_in_the_seventh\n"
         # so late that torchrun's SIGTERM has come before
         "ended = run._ended\nrun._ended = lambda why, code: (time.sleep(1), ended(why, code))[1]\n"

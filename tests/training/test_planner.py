@@ -38,7 +38,7 @@ def test_wider_objects_are_learned_at_a_lower_resolution(width: float, factor: i
 
 
 def test_weights_to_start_from_decide_the_resolution():
-    recipe = plan_recipe(replace(BLOBS, object_width=200.0), UNetConfig(downsampling=2)).recipe
+    recipe = plan_recipe(replace(BLOBS, object_width=200.0), net=UNetConfig(downsampling=2)).recipe
     assert recipe.net.downsampling == 2
     assert recipe.crop == 512
 
