@@ -27,12 +27,10 @@ if TYPE_CHECKING:
     import openvino
 
 METADATA_KEY = "description"
-
 SUFFIXES = (".safetensors", ".xml", ".zip")
 
 # What the weights file is called in a package for other programs (a .zip).
 PACKAGED = "weights.safetensors"
-
 # Weights hardly shrink when they are zipped. What grows more than this is no weights, and may be larger than memory.
 MOST_GROWTH = 10
 
@@ -50,8 +48,7 @@ class Description(BaseModel):
     Attributes:
         threshold: Probability from which a pixel is foreground (nets of one class).
         objects: How a mask becomes objects, see `ObjectRule`. "interiors" suits nets whose background is borders.
-        seed_depth: Pixels by which a region must narrow to be split, see `ObjectRule`; only with "seeds", which needs
-            the field.
+        seed_depth: Pixels by which a region must narrow to be split, see `ObjectRule`; required by "seeds" only.
         min_area: Objects with fewer pixels are dropped.
         labels: The meaning of the mask's values.
         provenance: Data, recipe, command, commit and scores, for people to read.

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import JsonValue, ValidationError
@@ -14,7 +15,7 @@ from model.engines.engine import EngineError
 from model.engines.pytorch import choose_device
 from model.outputs.objects import ObjectRule, Objects
 from model.segmenter import Segmenter
-from model.weights_file import Weights, WeightsError
+from model.weights_file import Description, Weights, WeightsError
 from training import init_trial, memory, pace
 from training.batches import crop_shape
 from training.checkpoints import Checkpoints, State
@@ -28,6 +29,7 @@ from training.inspection import background_is_borders
 from training.machine import Machine
 from training.memory import TooLittleMemory
 from training.options import check_options, make_plan
+from training.planner import Plan
 from training.processes import ALONE, Processes
 from training.provenance import configuration, describe, today
 from training.recipe import Recipe
@@ -117,16 +119,9 @@ def prepare(
 ) -> Trainer:
     """Does everything before the first step; the folder is touched last.
 
-    Args:
-        arguments: The command line's options.
-        samples: All samples of `--data`.
-        processes: The processes that train together.
-        clock: The clock of `--minutes`; None to start one now.
-        part: Properties of this training, if the command trains several times.
-
-    Raises:
-        DataError, EngineError, WeightsError, TooLittleMemory, OSError: The same in all processes, because they have the
-            same data and options, and only the main process reads and writes files.
+    `clock` is that of `--minutes`, None to start one now; `part` is set if the command trains several times. Raises
+    DataError, EngineError, WeightsError, TooLittleMemory, OSError: the same in all processes, because they have the
+    same data and options, and only the main process reads and writes files.
     """
     clock = clock or Clock()
     processes.same("images or labels", lambda: fingerprint(samples))
@@ -147,22 +142,18 @@ def prepare(
     if init and not start.init:
         plan = make_plan(arguments, samples, None, facts, objective)
     recipe, machine, init = start.recipe, start.machine, start.init
-    images = {"training": len(split.training), "validation": len(split.validation)}
-    begun = state["trained"] if state else today()
     notes = {**(part.notes if part else {}), **({"init": record} if record else {})}
-    description = describe(arguments, recipe, images, _object_rule(arguments, samples, init, notes), init, begun, notes)
-    seconds = 60 * arguments.minutes if arguments.minutes else math.inf
-    opened = part.folder if part else None
+    description = _describe(arguments, samples, split, start, state["trained"] if state else today(), notes)
     trainer = Trainer(
         recipe,
         description,
         split.training,
         split.validation,
-        processes.on_main(lambda: opened or RunFolder(arguments.out, resume=state is not None)),
+        processes.on_main(lambda: (part and part.folder) or RunFolder(arguments.out, resume=state is not None)),
         machine,
         seed=arguments.seed,
         init=init.tensors if init else None,
-        limits=Limits(seconds, arguments.patience),
+        limits=Limits(60 * (arguments.minutes or math.inf), arguments.patience),
         clock=clock,
     )
     if state:
@@ -170,9 +161,7 @@ def prepare(
         processes.on_main(trainer.folder.occupy)
     # before anything else is in the folder: whatever is there has a checkpoint, and a disk that is full is known of now
     trainer.save()
-    decisions = {each.setting: f"{each.value} ({each.reason})" for each in plan.decisions}
-    why = {"holdout": split.record(), "decisions": decisions}
-    processes.on_main(lambda: trainer.folder.write_config(configuration(arguments, trainer) | why))
+    processes.on_main(lambda: trainer.folder.write_config(configuration(arguments, trainer) | _reasons(split, plan)))
     processes.say(_introduction(trainer, split, init), *(f"recipe: {decision}" for decision in plan.decisions))
     if split.validation and recipe.select != "training_loss":
         processes.say(f"weights and threshold are chosen by {OBJECTIVE_NAMES[objective]}, because {reason}")
@@ -181,6 +170,26 @@ def prepare(
     if not part and not state and (hint := suggested_folds(split)):
         processes.say(hint)
     return trainer
+
+
+def _describe(
+    arguments: argparse.Namespace,
+    samples: list[Sample],
+    split: HoldOut,
+    start: Start,
+    begun: str,
+    notes: Mapping[str, JsonValue],
+) -> Description:
+    """Describes the weights file of a training that began on the day `begun`. Raises DataError."""
+    images = {"training": len(split.training), "validation": len(split.validation)}
+    rule = _object_rule(arguments, samples, start.init, notes)
+    return describe(arguments, start.recipe, images, rule, start.init, begun, notes)
+
+
+def _reasons(split: HoldOut, plan: Plan) -> dict[str, Any]:
+    """Returns what config.json keeps of the decisions: which images are held out, and how the recipe was configured."""
+    decisions = {each.setting: f"{each.value} ({each.reason})" for each in plan.decisions}
+    return {"holdout": split.record(), "decisions": decisions}
 
 
 def _known_record(found: Init | None, state: State | None, part: Part | None) -> init_trial.Record | None:

@@ -74,8 +74,10 @@ class Attack:
             time.sleep(0.005)
 
     def written(self) -> int:
-        path = self.out / run_folder.CHECKPOINT
-        return path.stat().st_mtime_ns if path.exists() else 0
+        try:
+            return (self.out / run_folder.CHECKPOINT).stat().st_mtime_ns
+        except FileNotFoundError:  # not yet, or just now renamed
+            return 0
 
     def kill(self, share: float, *options: str, works: bool) -> str:
         """After a share of the time that it starts or works; returns what it had reached, "" if it ended before."""
