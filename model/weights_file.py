@@ -28,12 +28,10 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "description"
 SUFFIXES = (".safetensors", ".xml", ".zip")
-
 # What the weights file is called in a package for other programs (a .zip).
 PACKAGED = "weights.safetensors"
 # Weights hardly shrink when they are zipped. What grows more than this is no weights, and may be larger than memory.
 MOST_GROWTH = 10
-
 BUNDLED = Path(__file__).parent / "weights" / "em-membranes.safetensors"
 BUNDLED_INT8 = BUNDLED.with_name("em-membranes-int8.xml")
 

@@ -12,7 +12,7 @@ from training.command_line import parse
 from training.data import load_samples
 from training.recipe import DEFAULT, RECIPES
 
-LENGTH = ["--batch", "1", "--crop", "32", "--workers", "0", "--steps", "10"]
+LENGTH = ["--batch", "2", "--crop", "32", "--workers", "0", "--steps", "10"]
 
 
 @pytest.fixture(autouse=True)

@@ -81,7 +81,7 @@ def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_
     assert "--resume" in stderr
     assert "Traceback" not in stderr
     stopped = read_checkpoint(tmp_path / "stopped/checkpoint.pt")
-    assert 0 < stopped["step"] < stopped["steps"], "stopped in the middle"
+    assert 0 < stopped["step"] < 180, "stopped in the middle"
 
     assert run.main(options("whole")) == 0
     assert run.main([*options("stopped"), "--resume"]) == 0
