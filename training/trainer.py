@@ -236,8 +236,8 @@ class Trainer:
 
     def _rehearse(self, sample: Sample, effort: Effort) -> float:
         """Returns the seconds of scoring one image with the weights so far."""
-        before, weights = self._read_clock(), self.learner.averaged.state_dict()
-        self._processes.on_main(lambda: bool(self._evaluate([sample], effort, PredictionCache(), weights).broken))
+        before, tensors = self._read_clock(), self.learner.averaged.state_dict()
+        self._processes.on_main(lambda: bool(self._evaluate([sample], effort, PredictionCache(), tensors).broken))
         return self._read_clock() - before
 
     def _saving(self) -> float:

@@ -32,7 +32,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An image of three channels and 16 bits, wider than high, whose channels differ."""
     path = tmp_path_factory.mktemp("picture") / "picture.png"
     random = np.random.default_rng(0)
-    coarse = cv2.resize(random.random((9, 11, 3)).astype(np.float32), (300, 280), interpolation=cv2.INTER_CUBIC)
+    coarse = cv2.resize(random.random((9, 11, 3)).astype(np.float32), (304, 280), interpolation=cv2.INTER_CUBIC)
     path.write_bytes(encode_png(np.clip(coarse * (20_000, 40_000, 60_000), 0, 65_535).astype(np.uint16)))
     return path
 
@@ -91,7 +91,8 @@ def test_the_programs_of_the_zoo_get_from_an_image_what_the_segmenter_gets(
     sample = create_sample_for_model(net, inputs={"image": values})
     with bioimageio.core.create_prediction_pipeline(net, weight_format="onnx") as pipeline:
         result = pipeline.predict_sample_without_blocking(sample)
-    assert np.abs(result.members["probabilities"].data.to_numpy()[0] - expected).max() < 1e-4
+    # bioimageio.core sums up the mean and the standard deviation in float32, the segmenter in float64
+    assert np.abs(result.members["probabilities"].data.to_numpy()[0] - expected).max() < 5e-4
 
 
 def test_the_package_is_the_weights_file_for_the_service(exported: Path, weights_file: Path, picture: Path):
