@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,7 +14,8 @@ from playwright.sync_api import Page, expect
 from model.images import encode_tiff
 from model.outputs.objects import ObjectRule, Objects, find_objects, with_levels
 from model.preprocessing import Pixels
-from model.segmenter import to_mask
+from model.segmenter import Segmenter, to_mask
+from model.weights_file import save_weights
 from tests.end_to_end.browser import (
     ask,
     expect_figures,
@@ -156,6 +158,23 @@ def test_page_counts_the_objects_that_the_service_finds(server: Any, open_page: 
     assert len(found) == len(areas) > 20
     # where several pixels are as likely, the two watersheds may reach them in another order
     assert np.abs(np.sort(found) - np.sort(areas)).sum() < 0.02 * areas.sum()
+
+
+def test_objects_split_at_necks_are_counted_by_the_service(
+    serve: Callable[..., Any], open_page: OpenPage, segmenter: Segmenter, pixels: Pixels, tmp_path: Path
+):
+    rule = {"objects": "seeds", "seed_depth": 0.5, "min_area": 5}
+    weights = segmenter.weights
+    path = tmp_path / "seeds.safetensors"
+    save_weights(path, weights.tensors, weights.description.model_copy(update=rule))
+    url = serve(weights=path).url
+    page = open_page(url)
+    give(page, ("cells.png", to_png(pixels)))
+    for threshold in (0.4, 0.5):
+        page.fill("#threshold-number", str(threshold))
+        page.press("#threshold-number", "Enter")
+        ids = read_mask(ask(url, to_png(pixels), output="instances", threshold=threshold))
+        expect(page.locator("#count")).to_have_text(str(ids.max()))
 
 
 def test_objects_are_those_that_opencv_finds(server: Any, open_page: OpenPage):
