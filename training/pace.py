@@ -9,6 +9,7 @@ from training.data import Sample
 from training.learner import Learner
 from training.machine import Machine
 from training.recipe import Recipe
+from training.schedule import FEWEST_STEPS
 
 # With fewer steps than these a narrower net, which makes about GAIN times as many steps, gives better weights.
 ENOUGH_STEPS, NARROW, GAIN = 1000, 16, 2.5
@@ -29,7 +30,7 @@ def fit(recipe: Recipe, machine: Machine, minutes: float, training: list[Sample]
     if may_narrow and steps < ENOUGH_STEPS and recipe.net.width > NARROW:
         recipe = recipe.model_copy(update={"net": recipe.net.model_copy(update={"width": NARROW})})
         steps *= GAIN
-    planned = max(10, int(float(f"{steps:.1e}")))  # two significant digits
+    planned = max(FEWEST_STEPS, int(float(f"{steps:.1e}")))  # two significant digits
     return recipe.model_copy(update={"steps": planned, "epochs": None, "check_every": None})
 
 

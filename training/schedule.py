@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from training.progress import Progress
 
+# A plan of fewer steps would end before the learning rate has fallen.
+FEWEST_STEPS = 10
 # Checks of a training with a time budget, at most, and the share of the time that all of them may take.
 MOST_CHECKS = 12
 CHECKING = 0.05

@@ -35,7 +35,7 @@ from training.machine import Machine
 from training.progress import Best, Progress
 from training.recipe import Recipe
 from training.run_folder import CURVES, RunFolder
-from training.schedule import Schedule, StepSchedule, TimeSchedule
+from training.schedule import FEWEST_STEPS, Schedule, StepSchedule, TimeSchedule
 from training.scoring.findings import first_check_finding
 from training.scoring.measures import BOUNDED, OBJECT_PIXELS, Effort, Measures, quick, spread
 from training.scoring.objective import choose_objective
@@ -441,5 +441,5 @@ class Trainer:
 def _schedule(recipe: Recipe, limits: Limits, images: int) -> Schedule:
     steps = recipe.total_steps(images)
     if math.isfinite(limits.seconds):
-        return TimeSchedule(steps, limits.seconds)
+        return TimeSchedule(max(FEWEST_STEPS, steps), limits.seconds)
     return StepSchedule(steps, recipe.check_every or recipe.steps_per_epoch(images))
