@@ -7,7 +7,7 @@ again for each crop, and a file may change while a training runs.
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import DataError, Made, Sample, SampleStore
+from training.data import IN_MEMORY, DataError, Made, Sample, SampleStore
 from training.free_memory import free_memory
 from training.labels import Encoding, Label
 from training.processes import Processes
@@ -167,6 +167,11 @@ class CachedSample(Sample):
             self._made[key] = cache.put(made) if cache and isinstance(made, np.ndarray) else made
         value: Made = _loaded(self._made[key])
         return value
+
+
+def store_of(samples: Sequence[Sample]) -> SampleStore:
+    """Returns the store of samples, so that more samples can be kept within the same bound."""
+    return next((cache for sample in samples if (cache := vars(sample).get("_cache"))), IN_MEMORY)
 
 
 def _bytes(array: Array) -> memoryview:

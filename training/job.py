@@ -23,6 +23,7 @@ from training.clock import Clock
 from training.data import DataError, Sample, fingerprint, load_samples
 from training.fingerprint import Fingerprint, take_fingerprint
 from training.holdout import HoldOut, hold_out, hold_out_folder, out_of_fold, suggested_folds
+from training.image_cache import store_of
 from training.init_trial import Start
 from training.initial import Init, initial_weights
 from training.inspection import background_is_borders
@@ -210,7 +211,7 @@ def _known_record(found: Init | None, state: State | None, part: Part | None) ->
 def _hold_out(arguments: argparse.Namespace, samples: list[Sample], fraction: float) -> HoldOut:
     """Raises DataError."""
     if arguments.val:
-        return hold_out_folder(samples, load_samples(arguments.val, arguments.scheme), arguments.val)
+        return hold_out_folder(samples, load_samples(arguments.val, arguments.scheme, store_of(samples)), arguments.val)
     return hold_out(samples, fraction, arguments.group)
 
 
