@@ -151,7 +151,7 @@ def test_no_data_is_one_message_with_layout_and_first_steps(tmp_path):
     environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "data/train/image" in done.stderr
+    assert "no folder data/train" in done.stderr
     assert "python -m training.synthetic" in done.stderr
     assert "Traceback" not in done.stderr
 
