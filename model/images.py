@@ -26,7 +26,7 @@ from PIL.TiffImagePlugin import (
 from model.headers import Header, check_scans, png_pixels_only, read_header
 from model.image_errors import ImageError, UnsupportedImage, broken
 from model.preprocessing import STORED, Pixels
-from model.tiff_pages import JPEG
+from model.tiff_pages import JPEG, tag_colours
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
@@ -59,7 +59,8 @@ def _decode(data: bytes, header: Header, count: int) -> list[Pixels]:
     """The first `count` pages."""
     try:
         if header.format == "TIFF":
-            pages = _decode_tiff(data, count, header.pixels) if header.bits <= 8 else _decode_deep_tiff(data, count)
+            tagged = tag_colours(data)
+            pages = _decode_tiff(tagged, count, header.pixels) if header.bits <= 8 else _decode_deep_tiff(tagged, count)
         elif header.format == "JPEG":
             pages = [_decode_jpeg(data)]
         else:

@@ -28,6 +28,8 @@ _FIELDS = {
     339: "sample_format",
 }
 _STRIPS = (273, 324)  # where they lie; or the tiles
+_PHOTOMETRIC, _EXTRA_SAMPLES, _TARGET_PRINTER = 262, 338, 337
+_GREY, _RGB = 1, 2
 _ALL_ROWS = 2**32 - 1  # in one strip
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _UNSIGNED = {1: "B", 3: "H", 4: "I"}
@@ -36,7 +38,7 @@ _UNSIGNED = {1: "B", 3: "H", 4: "I"}
 JPEG = 7
 _COMPRESSIONS = (1, 5, JPEG, 8, 32946, 32773)
 # Samples and photometric interpretation of more than 8 bits: grey, RGB and RGBA.
-_DEEP = ((1, 1), (3, 2), (4, 2))
+_DEEP = ((1, _GREY), (3, _GREY), (3, _RGB), (4, _RGB))
 _DTYPES = {1: "uint", 2: "int", 3: "float"}
 
 
@@ -63,6 +65,11 @@ class Page:
         return (self.height, self.width) if self.orientation in (5, 6, 7, 8) else (self.width, self.height)
 
     @property
+    def colours_said_to_be_grey(self) -> bool:
+        """Whether three samples lie side by side in each pixel although the photometric tag says grey."""
+        return (self.samples, self.planes, self.photometric) == (3, 1, _GREY)
+
+    @property
     def room(self) -> int:
         """Pixels of the page, or of a tile or strip: decoders make room for a whole one, however small the page."""
         rows = self.height if self.rows_per_strip == _ALL_ROWS else self.rows_per_strip
@@ -80,7 +87,8 @@ class Page:
         if self.bits > 8 and self.photometric == 0:
             raise UnsupportedImage("TIFF files of 16 bits in which white is 0 are not accepted.")
         # OpenCV leaves pixels as they were in memory where the number of samples is not that of the colours
-        if self.samples > 4 or (self.bits > 8 and (self.samples, self.photometric) not in _DEEP):
+        deep = self.bits > 8 and (self.samples, self.photometric) not in _DEEP
+        if self.samples > 4 or deep or (self.samples == 4 and self.photometric == _GREY):
             raise UnsupportedImage("TIFF files are accepted as grey, RGB or RGBA, of as many samples a pixel.")
         if self.compression not in _COMPRESSIONS:
             raise UnsupportedImage("TIFF files are accepted uncompressed, or with LZW, deflate, PackBits or JPEG.")
@@ -100,8 +108,38 @@ def read_pages(data: bytes) -> list[Page]:
     return pages
 
 
+def tag_colours(data: bytes) -> bytes:
+    """Returns the file with RGB in the photometric tag of each page that has colours but says grey.
+
+    Some programs write such files; decoders refuse them. The tag that explains the samples beyond the first goes, too.
+    """
+    tagged = bytearray()
+    order = _byte_order(data)
+    for start, entries in _directories(data):
+        if not _page(data, order, start, entries).colours_said_to_be_grey:
+            continue
+        tagged = tagged or bytearray(data)
+        for index, (tag, *_) in enumerate(entries):
+            at = start + 12 * index
+            if tag == _PHOTOMETRIC:
+                struct.pack_into(f"{order}HHIHH", tagged, at, tag, 3, 1, _RGB, 0)
+            elif tag == _EXTRA_SAMPLES:
+                struct.pack_into(f"{order}H", tagged, at, _TARGET_PRINTER)  # a neighbour that decoders ignore
+    return bytes(tagged) or data
+
+
+def _byte_order(data: bytes) -> str:
+    return "<" if data[:2] == b"II" else ">"
+
+
 def _read(data: bytes) -> Iterator[Page]:
-    order = "<" if data[:2] == b"II" else ">"
+    order = _byte_order(data)
+    return (_page(data, order, start, entries) for start, entries in _directories(data))
+
+
+def _directories(data: bytes) -> Iterator[tuple[int, list[tuple[int, ...]]]]:
+    """Where the entries of each page's directory begin, and the entries: tag, type, number of values, value."""
+    order = _byte_order(data)
     (start,) = struct.unpack_from(f"{order}I", data, 4)
     seen: set[int] = set()
     claimed = strips = 0
@@ -118,7 +156,7 @@ def _read(data: bytes) -> Iterator[Page]:
         # tags that share their bytes would make a decoder copy them for each
         if len(entries) < count or claimed > 2 * len(data):
             raise broken("TIFF")
-        yield _page(data, order, start + 2, entries)
+        yield start + 2, entries
         (start,) = struct.unpack_from(f"{order}I", data, start + 2 + 12 * count)
 
 

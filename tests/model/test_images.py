@@ -571,12 +571,26 @@ def test_a_tiff_of_too_many_strips_is_refused():
 
 @pytest.mark.parametrize(
     ("samples", "bits", "photometric"),
-    [(5, 8, 2), (200, 8, 1), (2, 16, 1), (3, 16, 1), (1, 16, 2), (2, 16, 2), (5, 16, 2), (1, 16, 3)],
+    [(5, 8, 2), (200, 8, 1), (4, 8, 1), (2, 16, 1), (4, 16, 1), (1, 16, 2), (2, 16, 2), (5, 16, 2), (1, 16, 3)],
 )
 def test_a_tiff_of_samples_that_are_not_those_of_its_colours_is_refused(samples, bits, photometric):
     """Of 16 bits OpenCV would scramble them, or show what was in memory before."""
     with pytest.raises(UnsupportedImage, match="of as many samples a pixel"):
         read_header(small_tiff(samples=(3, samples), bits=(3, bits), photometric=(3, photometric)))
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "lzw"])
+@pytest.mark.parametrize("pixels", [RGB, RGB16], ids=["8 bits", "16 bits"])
+def test_a_tiff_of_colours_whose_tag_says_grey_is_read_in_colours(pixels, compression, byteorder):
+    pages = [pixels, 255 - pixels]
+    tags: dict[str, Any] = {"photometric": "minisblack", "planarconfig": "contig", "compression": compression}
+    buffer = BytesIO()
+    with tifffile.TiffWriter(buffer, byteorder=byteorder) as writer:
+        for page in pages:
+            writer.write(page, **tags)
+    decoded = decode_pages(buffer.getvalue())
+    assert all(np.array_equal(*pair) for pair in zip(decoded, pages, strict=True))
 
 
 def test_a_tiff_of_8_and_16_bits_is_refused():

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+import tifffile
 from PIL import Image
 
 from training.data import IGNORED, LabelledData, load_data
@@ -100,7 +101,9 @@ def test_cracks_as_matlab_structs_of_1_and_2(tmp_path, prepared):
 
 def test_polyps_with_grey_values_at_the_edges(tmp_path, prepared):
     for sample in prepared["polyps"].samples:
-        _write(tmp_path / "Original" / f"{sample.name}.tif", sample.pixels)
+        original = tmp_path / "Original" / f"{sample.name}.tif"
+        original.parent.mkdir(exist_ok=True)
+        tifffile.imwrite(original, sample.pixels, photometric="minisblack", planarconfig="contig")  # in colours
         _write(tmp_path / "Ground Truth" / f"{sample.name}.tif", cv2.GaussianBlur(_white(sample), (3, 3), 0))
     published = load_data(tmp_path)
     assert published.scheme.threshold == 127.5
