@@ -159,7 +159,6 @@ def test_options_that_do_not_go_together_are_refused(capsys, options, said):
     [
         (["--classes", "2"], "0.png: a label with the values 0, 1, 2; 0 to 1 are expected"),
         ([*THREE, "--threshold", "0.7", "--val-fraction", "0"], "--threshold is for one class"),
-        ([], "trained on them with `--classes 3`"),
     ],
 )
 def test_what_cannot_be_trained_is_said_with_exit_code_2(classes_folder, tmp_path, capsys, options, said):
