@@ -128,7 +128,7 @@ def _tutorial(device: torch.device, side: int) -> Run:
 
 
 def _onnx(net: UNet, side: int, threads: int) -> Run:
-    from training.exports import onnx
+    from training.export import onnx
 
     session = onnx.open_session(onnx.to_onnx(net), threads)
     batch = {onnx.INPUT: _image(side)}

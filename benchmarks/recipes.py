@@ -27,17 +27,17 @@ import torch
 from model.images import encode_png, to_probability_image
 from model.segmenter import Segmenter
 from model.weights_file import Description
-from training.data import Sample, load_samples
-from training.distortions import DISTORTIONS
-from training.evaluation import Evaluation, evaluate
-from training.machine import Machine
-from training.memory import keep_freed
+from training.data.folder import Sample, load_samples
+from training.loop.machine import Machine
+from training.loop.memory import keep_freed
+from training.loop.run_folder import RunFolder
+from training.loop.trainer import Trainer
 from training.recipe import DEFAULT, Recipe
-from training.run_folder import RunFolder
-from training.scores import THRESHOLDS
+from training.scoring.distortions import DISTORTIONS
+from training.scoring.evaluation import Evaluation, evaluate
 from training.scoring.measures import Measures
 from training.scoring.pixels import Probabilities
-from training.trainer import Trainer
+from training.scoring.rand import THRESHOLDS
 
 Change = dict[str, Any]
 

@@ -28,17 +28,18 @@ from model.engines.engine import EngineError
 from model.engines.pytorch import chip, choose_device, choose_precision
 from model.segmenter import Segmenter
 from model.weights_file import Description
-from training.batches import SampleStream
-from training.data import DataError, Sample, load_samples
-from training.evaluation import evaluate
-from training.holdout import split_samples
-from training.learner import Learner
-from training.machine import Machine
-from training.memory import keep_freed
+from training.data.folder import Sample, load_samples
+from training.data.holdout import split_samples
+from training.errors import DataError
+from training.loop.batches import SampleStream
+from training.loop.learner import Learner
+from training.loop.machine import Machine
+from training.loop.memory import keep_freed
+from training.loop.run_folder import HISTORY, RunFolder, read_history
+from training.loop.trainer import Trainer
 from training.recipe import DEFAULT, TUTORIAL, Recipe
-from training.run_folder import HISTORY, RunFolder, read_history
+from training.scoring.evaluation import evaluate
 from training.scoring.measures import Measures
-from training.trainer import Trainer
 
 IMAGE = 512  # side of the images that the paces are given in
 HELD_OUT = 0.25

@@ -28,7 +28,7 @@ from tests.manifests import (
     render,
     why_not_rendered,
 )
-from training.command_line import parse
+from training.run.command_line import parse
 
 pytestmark = pytest.mark.skipif(bool(why_not_rendered()), reason=why_not_rendered() or "rendered")
 

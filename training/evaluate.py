@@ -19,9 +19,12 @@ from model.preprocessing import FULL_SCALE, Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNetConfig
 from model.weights_file import Description, WeightsError, load_weights, save_weights
-from training.data import DataError, Sample, load_data
-from training.distortions import DISTORTIONS
-from training.evaluation import (
+from training.data.folder import Sample, load_data
+from training.data.labels.label_options import add_label_options, scheme_of
+from training.data.names import stem_of
+from training.errors import DataError
+from training.scoring.distortions import DISTORTIONS
+from training.scoring.evaluation import (
     COLUMNS,
     AnyEvaluation,
     ClassEvaluation,
@@ -34,12 +37,10 @@ from training.evaluation import (
     evaluate_predictions,
     picture,
 )
-from training.label_options import add_label_options, scheme_of
-from training.names import stem_of
 from training.scoring.measures import Measures
 from training.scoring.objective import OBJECTIVE_NAMES, OBJECTIVES, resolve_objective
 from training.scoring.pixels import Probabilities
-from training.tables import class_table, confusion_table, robustness_table, threshold_table
+from training.scoring.tables import class_table, confusion_table, robustness_table, threshold_table
 
 SHEET_ROWS = 6
 NAMES_SHOWN = 6

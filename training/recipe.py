@@ -7,19 +7,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from model.convert import TUTORIAL_THRESHOLD
 from model.preprocessing import Preprocessing
 from model.unet import UNetConfig
-from training.augment import Augmentation
+from training.data.augmentation import Augmentation
 from training.scoring.objective import Objective
 
 
 class Recipe(BaseModel):
     """Lengths are in steps of the optimizer (`steps`) or in passes over the images (`epochs`); one of the two is given.
 
-    `border_weight`: how much more the background between two objects counts (`training.borders`).
+    `border_weight`: how much more the background between two objects counts (`training.data.borders`).
     `foreground_crops`: share of the crops that are drawn around a pixel of the foreground.
     `class_weights`: how much a pixel of each class counts in the cross-entropy; None for all alike.
     `augmentation`: None for the tutorial's flips of whole images.
     `crop`: side of the training crops in pixels, None for whole images. `ema_decay`: of the averaged weights once the
-    training is long enough (see `training.learner`), None for none.
+    training is long enough (see `training.loop.learner`), None for none.
     `select`: the score of the held-out images that chooses weights and threshold (`training.scoring.objective`), or
     "training_loss" for the weights of the lowest loss of a training batch.
     `check_every`: steps between validations, checkpoints and pictures; None for once an epoch.

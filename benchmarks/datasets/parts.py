@@ -11,7 +11,7 @@ from benchmarks.datasets.sets import IMAGES, LABELS, ImageSet, Pair
 from benchmarks.datasets.truth import Task, read_truths
 from model.images import decode_image, encode_png
 from model.preprocessing import Pixels
-from training.data import IGNORED
+from training.data.folder import IGNORED
 
 
 @dataclass(frozen=True)

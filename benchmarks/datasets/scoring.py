@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from benchmarks.datasets.truth import Kind, Task, Truth
 from model.outputs.objects import find_regions
-from training.class_scores import Confusion
-from training.scores import THRESHOLDS, rand_and_information, segments
+from training.scoring.class_scores import Confusion
+from training.scoring.rand import THRESHOLDS, rand_and_information, segments
 
 OVERLAPS = tuple(round(0.5 + 0.05 * step, 2) for step in range(9))
 """IoUs from which on a found object counts as a labelled one: 0.5, 0.55 ... 0.9."""

@@ -28,7 +28,7 @@ from model.images import decode_image
 from model.outputs.objects import find_regions
 from model.preprocessing import Pixels
 from model.weights_file import Description, load_weights
-from training.run_folder import HISTORY, WEIGHTS, read_history
+from training.loop.run_folder import HISTORY, WEIGHTS, read_history
 
 _REFUSED = 2  # the exit code of `training.run` for data or options that it does not take
 _LOG_LINES = 15

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.datasets.sets import ImageSet, Pair
 from model.images import decode_image
 from model.preprocessing import Pixels
-from training.data import IGNORED
+from training.data.folder import IGNORED
 
 Kind = Literal["mask", "membranes", "instances", "classes"]
 

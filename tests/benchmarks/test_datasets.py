@@ -16,7 +16,7 @@ from benchmarks.datasets.sets import SetError, find_sets, polyp_sequences, split
 from benchmarks.datasets.trainers import Order, Ours, Trained, TrainerFailed
 from benchmarks.datasets.truth import Task, Truth, read_truths, task_of
 from model.images import decode_image, encode_png
-from training.data import IGNORED
+from training.data.folder import IGNORED
 
 MASK, INSTANCES, CLASSES = Task("mask", 2), Task("instances", 2), Task("classes", 4)
 SIDE = 32

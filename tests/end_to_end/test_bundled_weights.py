@@ -8,11 +8,11 @@ import pytest
 from model.outputs.objects import find_regions
 from model.segmenter import Segmenter
 from model.weights_file import BUNDLED, load_weights
-from training.data import load_samples
-from training.distortions import DISTORTIONS
-from training.evaluation import evaluate
-from training.scores import rand_and_information, segments
+from training.data.folder import load_samples
+from training.scoring.distortions import DISTORTIONS
+from training.scoring.evaluation import evaluate
 from training.scoring.measures import BOUNDED, Measures
+from training.scoring.rand import rand_and_information, segments
 from training.synthetic import cells
 
 SOME = {"3", "11", "19"}

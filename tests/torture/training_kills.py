@@ -18,10 +18,13 @@ from unittest import mock
 
 from model.weights_file import WeightsError, load_weights
 from tests.torture.verdict import Verdict
-from training import job, run, run_folder, synthetic, trainer
-from training.checkpoints import read_checkpoint
-from training.data import DataError
+from training import synthetic
+from training.errors import DataError
+from training.loop import run_folder, trainer
+from training.loop.checkpoints import read_checkpoint
 from training.recipe import DEFAULT, RECIPES
+from training.run import command as run
+from training.run import job
 
 LONG, SHORT = 50, 2
 

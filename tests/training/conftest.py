@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from model.images import encode_png
-from training import run, synthetic
+from training import synthetic
+from training.run import command as run
 
 WritePair = Callable[[Path, str, NDArray[np.uint8], NDArray[np.uint8]], None]
 

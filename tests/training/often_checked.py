@@ -3,7 +3,9 @@
 import sys
 from unittest import mock
 
-from training import job, recipe, run
+from training import recipe
+from training.run import command as run
+from training.run import job
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,14 +9,14 @@ from model.images import decode_image, encode_png, to_probability_image
 from model.segmenter import Segmenter
 from model.weights_file import load_weights
 from training import evaluate
-from training.class_scores import Confusion
-from training.data import load_samples
-from training.distortions import DISTORTIONS
-from training.evaluation import defined, evaluate_predictions
-from training.label_scheme import LabelScheme
-from training.scores import rand_and_information, segments
+from training.data.folder import load_samples
+from training.data.labels.label_scheme import LabelScheme
+from training.scoring.class_scores import Confusion
+from training.scoring.distortions import DISTORTIONS
+from training.scoring.evaluation import defined, evaluate_predictions
 from training.scoring.measures import Measures
 from training.scoring.objects import labelled_objects
+from training.scoring.rand import rand_and_information, segments
 
 
 def v_rand(segmenter, sample, threshold):

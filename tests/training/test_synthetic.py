@@ -3,8 +3,8 @@ import numpy as np
 from skimage.measure import label as connected_components
 
 from training import synthetic
-from training.data import load_samples
-from training.label_scheme import LabelScheme
+from training.data.folder import load_samples
+from training.data.labels.label_scheme import LabelScheme
 from training.synthetic import cells, draw
 
 

@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 
 from model.outputs import objects
 from model.outputs.objects import Ids, ObjectRule, find_regions
-from training.data import Sample
+from training.data.folder import Sample
 
 IOUS = (0.5, 0.6, 0.7, 0.8, 0.9)
 

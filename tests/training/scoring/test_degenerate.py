@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.class_scores import Confusion
-from training.data import Sample
-from training.evaluation import AnyEvaluation, ClassEvaluation, evaluate_predictions
+from training.data.folder import Sample
+from training.scoring.class_scores import Confusion
+from training.scoring.evaluation import AnyEvaluation, ClassEvaluation, evaluate_predictions
 from training.scoring.measures import BOUNDED, FULL, Measures, quick
 from training.scoring.objective import Objective
 from training.scoring.objects import foreground_of

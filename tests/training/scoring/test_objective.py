@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from training.data import DataError, Sample
+from training.data.folder import Sample
+from training.errors import DataError
 from training.scoring.objective import choose_objective, resolve_objective
 
 SIDE = 96

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model.outputs.objects import ObjectRule
-from training.data import IGNORED, Sample
+from training.data.folder import IGNORED, Sample
 from training.scoring.objects import Matches, find_objects, foreground_of, labelled_objects, match_objects
 
 EVERYWHERE = np.ones((1, 10), np.bool_)

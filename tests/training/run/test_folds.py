@@ -1,0 +1,136 @@
+"""`--folds K`: out-of-fold scores and threshold, and final weights trained on all images."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.segmenter import Segmenter
+from model.weights_file import load_weights
+from training.data.folder import load_samples
+from training.loop import time_budget as pace
+from training.loop import trainer
+from training.loop.machine import Machine
+from training.loop.run_folder import RunFolder
+from training.recipe import Recipe
+from training.report.html_report import write_report
+from training.run import command as run
+from training.run import job
+from training.scoring.evaluation import evaluate_predictions
+from training.scoring.measures import Measures
+from training.scoring.objective import choose_objective
+
+FOLDED = ["--width", "4", "--steps", "4", "--batch", "2", "--workers", "0", "--crop", "32", "--folds", "2"]
+
+
+@pytest.fixture(scope="module")
+def folded(cells_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "folded"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "report", lambda trainer: trainer.folder.report)
+        assert run.main(["--data", str(cells_folder), "--out", str(out), *FOLDED]) == 0
+    return out
+
+
+def test_out_of_fold_scores_are_those_of_weights_that_have_not_seen_the_image(folded, cells_folder):
+    samples = {sample.name: sample for sample in load_samples(cells_folder)}
+    parts = [RunFolder(folded / "folds" / str(number), resume=True) for number in (1, 2)]
+    held = [part.read_config()["validation_images"] for part in parts]
+    assert sorted(held[0] + held[1]) == sorted(samples)
+    by_name = {name: Segmenter.load(part.weights) for part, names in zip(parts, held, strict=True) for name in names}
+    everything = list(samples.values())
+    objective, _ = choose_objective(everything, classes=1)
+    measures = Measures.suited_to(everything, objective, load_weights(parts[0].weights).description.object_rule)
+    expected = evaluate_predictions(
+        lambda sample: by_name[sample.name].probabilities(sample.pixels)[0], 0.5, everything, measures
+    )
+    stored = json.loads((folded / "folds/scores.json").read_text())
+    assert stored["summary"]["score"] == pytest.approx(expected.score())
+    assert stored["summary"]["threshold"] == expected.threshold
+    assert sorted(stored["images"]) == sorted(samples)
+
+
+def test_final_weights_are_trained_on_all_images_and_name_the_score(folded, cells_folder):
+    description = load_weights(folded / "weights.safetensors").description
+    config = RunFolder(folded, resume=True).read_config()
+    summary = json.loads((folded / "folds/scores.json").read_text())["summary"]
+    assert description.threshold == summary["threshold"]
+    assert description.provenance["folds"] == config["folds"] == summary
+    assert description.provenance["images"] == {"training": 6, "validation": 0}
+    assert len(config["training_images"]) == len(load_samples(cells_folder))
+    assert config["ended"] == "finished"
+
+
+def test_report_of_the_final_weights_names_the_out_of_fold_score(folded):
+    page = write_report(RunFolder(folded, resume=True), []).read_text()
+    summary = json.loads((folded / "folds/scores.json").read_text())["summary"]
+    assert f"{summary['measure']} {summary['score']:.4f} out of fold (6 images, 2 folds)" in page
+    assert "No images were held out" not in page
+
+
+@pytest.mark.parametrize("stopped_fold", [2, 3], ids=["in the second fold", "in the final training"])
+def test_interrupted_training_resumes_at_its_fold(folded, cells_folder, tmp_path, monkeypatch, capsys, stopped_fold):
+    monkeypatch.setattr(job, "report", lambda trainer: trainer.folder.report)
+    train_step, trained = trainer.Trainer._train_step, []
+
+    def interrupted(self: trainer.Trainer, batch: Any) -> None:
+        train_step(self, batch)
+        trained.append(self.folder.path.name)
+        if len(trained) == 4 * stopped_fold - 2:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(trainer.Trainer, "_train_step", interrupted)
+    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), *FOLDED]) == 130
+    assert f"--resume goes on from {tmp_path}\n" in capsys.readouterr().err
+    assert run.main(["--out", str(tmp_path), "--resume"]) == 0
+    assert len(trained) == 3 * 4, "no step is trained twice"
+    whole, resumed = (load_weights(folder / "weights.safetensors") for folder in (folded, tmp_path))
+    assert whole.sha256 == resumed.sha256
+
+
+def test_folder_of_one_fold_cannot_be_resumed(folded, capsys):
+    assert run.main(["--out", str(folded / "folds/2"), "--resume"]) == 2
+    assert f"is fold 2 of 2 of a training with --folds; resume {folded}" in capsys.readouterr().err
+
+
+def test_training_without_folds_cannot_be_resumed_with_folds(trained, cells_folder, capsys):
+    assert run.main(["--data", str(cells_folder), "--out", str(trained), *FOLDED, "--resume"]) == 2
+    assert "has no --folds" in capsys.readouterr().err
+    assert not (trained / "folds").exists()
+
+
+def test_classes_are_scored_out_of_fold_without_a_threshold(classes_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "report", lambda trainer: trainer.folder.report)
+    options = ["--data", str(classes_folder), "--out", str(tmp_path), *FOLDED, "--classes", "3"]
+    assert run.main(options) == 0
+    summary = load_weights(tmp_path / "weights.safetensors").description.provenance["folds"]
+    assert isinstance(summary, dict)
+    assert summary["measure"] == "mean Dice"
+    assert summary["images"] == 5
+    assert "threshold" not in summary
+
+
+def test_minutes_are_shared_by_all_trainings(cells_folder, tmp_path, monkeypatch):
+    """Every training gets a third of the time, and the first one's plan."""
+    minutes: list[float] = []
+    plans: list[tuple[int | None, float]] = []
+    complete = job.complete
+
+    def fit(recipe: Recipe, _: Machine, given: float, *__: Any, **___: Any) -> Recipe:
+        minutes.append(given)
+        return recipe.model_copy(update={"steps": 3, "check_every": 3})
+
+    def noted(one: trainer.Trainer, out: Path) -> int:
+        plans.append((one.recipe.steps, one.limits.seconds))
+        return complete(one, out)
+
+    monkeypatch.setattr(pace, "fit", fit)
+    monkeypatch.setattr(job, "complete", noted)
+    monkeypatch.setattr(job, "report", lambda trainer: trainer.folder.report)
+    options = ["--width", "4", "--batch", "2", "--workers", "0", "--crop", "32", "--folds", "2", "--minutes", "0.6"]
+    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), *options]) == 0
+    assert len(minutes) == 1
+    assert plans == [(3, plans[0][1])] * 3
+    assert minutes[0] * 60 <= plans[0][1] <= 12  # the time for loading is inside

@@ -1,0 +1,301 @@
+"""`python -m training.run` and what it leaves behind."""
+
+import csv
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.images import encode_png
+from model.segmenter import Segmenter
+from model.unet import UNet
+from model.weights_file import BUNDLED_INT8, load_weights
+from training import synthetic
+from training.data.folder import load_samples
+from training.loop import schedule
+from training.loop import time_budget as pace
+from training.loop.batches import SampleStream
+from training.loop.machine import Machine
+from training.loop.run_folder import RunFolder
+from training.loop.trainer import Trainer, TrainingError
+from training.recipe import DEFAULT, TUTORIAL
+from training.run import command as run
+from training.run import job
+from training.run.command_line import parse
+
+WEIGHTS = "weights.safetensors"
+SHORT = ["--width", "4", "--steps", "4", "--batch", "2", "--workers", "0"]
+
+
+def test_weights_describe_themselves_and_segment(trained):
+    weights = load_weights(trained / "weights.safetensors")
+    description = weights.description
+    assert description.name == "cells"
+    assert description.architecture.width == 4
+    assert description.preprocessing.normalisation == "zscore"
+    assert description.provenance["images"] == {"training": 5, "validation": 1}
+    assert str(trained) not in json.dumps(description.provenance)
+    told = json.loads((trained / "config.json").read_text())
+    assert told["validation_images"] == ["5"]
+    mask = Segmenter.load(trained / "weights.safetensors").mask(np.zeros((50, 70), np.uint8))
+    assert mask.shape == (50, 70)
+
+
+def test_history_config_curves_and_checkpoint_lie_beside_them(trained):
+    (row,) = csv.DictReader((trained / "history.csv").read_text().splitlines())
+    assert row["step"] == "4"
+    assert 0 <= float(row["dice"]) <= 1
+    assert float(row["validation_loss"]) > 0
+    assert json.loads((trained / "config.json").read_text())["recipe"]["net"]["width"] == 4
+    assert list((trained / "tensorboard").glob("events*"))
+    assert (trained / "checkpoint.pt").stat().st_size > 0
+
+
+def test_the_same_seed_gives_the_same_weights(trained, cells_folder, tmp_path):
+    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), *SHORT, "--name", "cells"]) == 0
+    first, second = (load_weights(path / "weights.safetensors").tensors for path in (trained, tmp_path))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_an_earlier_run_is_put_aside_not_overwritten(cells_folder, tmp_path):
+    for _ in range(2):
+        assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), *SHORT]) == 0
+    old, new = (load_weights(tmp_path / part / "weights.safetensors") for part in ("earlier/1", "."))
+    assert old.tensors.keys() == new.tensors.keys()
+
+
+def test_the_tutorial_recipe_is_the_tutorials_steps(cells_folder, tmp_path):
+    """Against the tutorial's loop, written out: the weights before the update that followed the lowest loss."""
+    short = ["--recipe", "tutorial", "--width", "4", "--epochs", "2", "--workers", "0"]
+    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), *short]) == 0
+    kept = load_weights(tmp_path / "weights.safetensors")
+
+    recipe = TUTORIAL.model_copy(update={"net": TUTORIAL.net.model_copy(update={"width": 4})})
+    stream = SampleStream(load_samples(cells_folder), recipe, seed=0)
+    torch.manual_seed(0)
+    net = UNet(recipe.net)
+    optimizer = torch.optim.RMSprop(net.parameters(), lr=1e-5, weight_decay=1e-8, momentum=0.9)
+    criterion = torch.nn.BCEWithLogitsLoss()
+    best, expected = float("inf"), {}
+    for position in range(2 * 6):
+        net.train()
+        image, label, _ = (part[None] for part in stream[position])
+        optimizer.zero_grad()
+        loss = criterion(net(image), label)
+        if loss.item() < best:
+            best, expected = loss.item(), {name: tensor.clone() for name, tensor in net.state_dict().items()}
+        loss.backward()
+        optimizer.step()
+    assert kept.description.threshold == pytest.approx(1 / (1 + np.exp(-0.5)))
+    assert kept.description.preprocessing.scaling == "raw"
+    for name, tensor in expected.items():
+        assert torch.equal(kept.tensors[name], tensor), name
+
+
+def test_what_would_be_ignored_or_cannot_work_is_refused_before_anything_is_moved(trained, cells_folder, capsys):
+    before = sorted(trained.iterdir())
+    data = ["--data", str(cells_folder), "--out", str(trained)]
+    for options, said in (
+        (["--name", "my net"], "--name my net: "),
+        (["--patience", "2", "--val-fraction", "0"], "--patience needs held-out images"),
+        (["--threshold", "0.7"], "--threshold is for --val-fraction 0"),
+        (["--select", "dice", "--val-fraction", "0"], "--select chooses weights by held-out images"),
+        (["--select", "mean_dice"], "--select mean_dice: these labels can be scored by v_rand or objects or dice only"),
+        (["--recipe", "tutorial", "--crop", "32"], "the tutorial recipe takes whole images"),
+        (["--crop", "16", "--batch", "1"], "16 x 16 pixels are too few"),
+    ):
+        assert run.main([*data, *options]) == 2, options
+        assert said in capsys.readouterr().err
+    assert sorted(trained.iterdir()) == before
+
+
+def test_weights_that_are_no_numbers_are_not_kept(cells_folder, tmp_path, capsys):
+    options = ["--data", str(cells_folder), "--out", str(tmp_path), *SHORT, "--val-fraction", "0"]
+    assert run.main([*options, "--steps", "1", "--learning-rate", "1e38"]) == 1
+    assert re.search(r"not numbers at step 1; try a lower --learning-rate. Kept: nothing yet", capsys.readouterr().err)
+    assert not (tmp_path / WEIGHTS).exists()
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint_before(cells_folder, tmp_path):
+    samples = load_samples(cells_folder)
+    recipe = DEFAULT.model_copy(
+        update={
+            "net": DEFAULT.net.model_copy(update={"width": 4}),
+            "steps": 50,
+            "batch": 1,
+            "crop": 32,
+            "learning_rate": 1e30,
+            "clip_norm": None,
+            "check_every": 1,
+        }
+    )
+    description = load_description(recipe)
+    folder = RunFolder(tmp_path, resume=False)
+    trainer = Trainer(recipe, description, samples[:5], [], folder, Machine(torch.device("cpu")), seed=0)
+    with pytest.raises(TrainingError, match="lower --learning-rate"):
+        trainer.run()
+    assert trainer.step < 50
+
+
+def load_description(recipe):
+    from model.weights_file import Description
+
+    return Description(name="x", architecture=recipe.net, preprocessing=recipe.preprocessing, threshold=0.5)
+
+
+def test_no_data_is_one_message_with_layout_and_first_steps(tmp_path):
+    command = [sys.executable, "-m", "training.run"]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[3]), "PATH": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no folder data/train" in done.stderr
+    assert "python -m training.synthetic" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--width", "0"], "--width 0: Input should be greater"),
+        (["--crop", "8"], "--crop 8: Input should be greater"),
+        (["--name", "my/net"], "--name my/net: letters, digits, "),
+        (["--init", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--init", str(BUNDLED_INT8)], "cannot be trained"),
+        (["--init", "--width", "8"], "--width does not go with --init"),
+        (["--val-fraction", "1.5"], "--val-fraction 1.5: Input should be less than 1"),
+        (["--device", "cuda:7"], "device 'cuda:7'"),
+    ],
+)
+def test_bad_options_are_named(cells_folder, tmp_path, capsys, option, said):
+    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path / "x"), *option]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [["--steps", "0"], ["--minutes", "-1"], ["--minutes", "nan"], ["--patience", "0"], ["--learning-rate", "inf"]],
+)
+def test_lengths_must_be_more_than_0(capsys, option):
+    with pytest.raises(SystemExit) as stopped:
+        run.main(option)
+    assert stopped.value.code == 2
+    assert f"argument {option[0]}: must be more than 0" in capsys.readouterr().err
+
+
+def test_all_that_is_wrong_with_the_data_is_one_message_before_torch_is_loaded(cells_folder, tmp_path):
+    shutil.copytree(cells_folder, tmp_path / "data")
+    (tmp_path / "data/image/1.png").write_bytes(b"no image")
+    (tmp_path / "data/label/2.png").unlink()
+    (tmp_path / "data/label/3.png").write_bytes(encode_png(np.zeros((5, 7), np.uint8)))
+    command = [sys.executable, "-X", "importtime", "-m", "training.run", "--data", str(tmp_path / "data")]
+    done = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True)
+    assert done.returncode == 2
+    said = done.stderr[done.stderr.index("training: ") :]
+    assert all(name in said for name in ("image/1.png", "image/2.png", "3.png has 7 x 5"))
+    assert not (tmp_path / "out").exists()
+    assert not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
+
+
+def test_time_budget_ends_with_weights_and_a_report_of_the_steps_made(cells_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(schedule, "REPORT", 0.5)
+    options = ["--data", str(cells_folder), "--width", "4", "--batch", "2", "--crop", "32", "--workers", "0"]
+    assert run.main([*options, "--out", str(tmp_path), "--minutes", "0.2"]) == 0
+    assert "0.2 minutes, about " in capsys.readouterr().out
+    config = json.loads((tmp_path / "config.json").read_text())
+    rows = list(csv.DictReader((tmp_path / "history.csv").read_text().splitlines()))
+    assert int(rows[-1]["step"]) == config["steps"]
+    assert config["ended"] == "finished"
+    assert "The training was stopped" not in (tmp_path / "report.html").read_text()
+
+
+def test_the_pace_is_the_median_step_after_the_first_ones(cells_folder):
+    durations = iter([50.0, 2.0, 1.0, 9.0, 3.0, 2.0, 1000.0])
+    clock = itertools.accumulate(itertools.chain.from_iterable((0.0, next(durations)) for _ in itertools.count()))
+    update = {"net": DEFAULT.net.model_copy(update={"width": 4}), "batch": 1, "crop": 32}
+    recipe, machine = DEFAULT.model_copy(update=update), Machine(torch.device("cpu"))
+    samples = load_samples(cells_folder)
+    pace_s = pace.seconds_per_step(recipe, machine, samples, patience=66.5, now=lambda: next(clock))
+    assert pace_s == 2.0
+
+
+@pytest.mark.parametrize(
+    ("minutes", "options", "width"),
+    [("60", [], 32), ("10", [], 16), ("10", ["--width", "32"], 32), ("10", ["--recipe", "tutorial"], 64)],
+)
+def test_in_a_short_time_a_narrow_net_learns_more(cells_folder, tmp_path, monkeypatch, minutes, options, width):
+    monkeypatch.setattr(pace, "seconds_per_step", lambda recipe, *_: recipe.net.width / 32)
+    samples = load_samples(cells_folder)
+    options += ["--data", str(cells_folder), "--out", str(tmp_path / "out"), "--workers", "0", "--minutes", minutes]
+    recipe = job.prepare(parse(options), samples).recipe
+    assert recipe.net.width == width
+    assert recipe.steps is not None
+
+
+def test_the_tutorials_threshold_may_be_given_though_images_are_held_out(cells_folder, tmp_path):
+    """They are scored, but neither weights nor threshold chosen by them."""
+    options = ["--recipe", "tutorial", "--val-fraction", "0.2", "--threshold", "0.7", "--width", "4", "--workers", "0"]
+    trainer = job.prepare(
+        parse(["--data", str(cells_folder), "--out", str(tmp_path / "out"), *options]), load_samples(cells_folder)
+    )
+    assert trainer.recipe.threshold == 0.7
+
+
+def test_it_stops_when_it_no_longer_gets_better(cells_folder, tmp_path, capsys):
+    """A rate of next to nothing: once the batch statistics have settled, no check is better than the one before."""
+    options = ["--width", "4", "--batch", "1", "--steps", "3000", "--learning-rate", "1e-12", "--workers", "0"]
+    options += ["--data", str(cells_folder), "--crop", "64", "--patience", "1"]
+    assert run.main([*options, "--out", str(tmp_path / "out")]) == 0
+    assert re.search(r"stopped at step [12]?\d00 of 3000: no longer better", capsys.readouterr().out)
+
+
+def test_training_goes_on_from_given_weights(trained, cells_folder, tmp_path):
+    init = trained / "weights.safetensors"
+    options = ["--data", str(cells_folder), "--out", str(tmp_path), "--init", str(init), "--learning-rate", "1e-12"]
+    assert run.main([*options, "--steps", "2", "--batch", "2", "--workers", "0"]) == 0
+    before, after = load_weights(init), load_weights(tmp_path / "weights.safetensors")
+    assert after.description.architecture == before.description.architecture
+    record = {"label": before.label, "kept": True, "loss": None, "loss_from_nothing": None}
+    assert after.description.provenance["init"] == record
+    for name, tensor in before.tensors.items():
+        if name.endswith("weight"):
+            assert torch.allclose(after.tensors[name], tensor, atol=1e-6), name
+
+
+@pytest.mark.parametrize(("options", "expected"), [([], "interiors"), (["--objects", "regions"], "regions")])
+def test_what_counts_as_an_object_is_stored(tmp_path, options, expected):
+    data = tmp_path / "data"
+    assert synthetic.main(["--out", str(data), "--count", "3", "--size", "128"]) == 0
+    assert run.main(["--data", str(data), "--out", str(tmp_path), *SHORT, *options]) == 0
+    assert load_weights(tmp_path / "weights.safetensors").description.objects == expected
+
+
+def test_without_held_out_images_the_last_weights_are_kept_with_the_given_threshold(cells_folder, tmp_path, capsys):
+    options = ["--data", str(cells_folder), "--out", str(tmp_path), *SHORT, "--val-fraction", "0"]
+    assert run.main([*options, "--threshold", "0.7"]) == 0
+    description = load_weights(tmp_path / "weights.safetensors").description
+    assert description.threshold == 0.7
+    reached = description.provenance["reached"]
+    assert isinstance(reached, dict)
+    assert {name: reached[name] for name in ("step", "steps", "scores")} == {"step": 4, "steps": 4, "scores": None}
+    assert "objective" not in reached
+    assert "nothing is known of how good they are" in capsys.readouterr().out
+    assert (tmp_path / "report.html").exists()
+
+
+def test_colour_images_make_a_net_for_colour(tmp_path, write_pair):
+    rng = np.random.default_rng(0)
+    for stem in ("0", "1"):
+        label = np.where(rng.random((32, 32)) > 0.5, 255, 0).astype(np.uint8)
+        write_pair(tmp_path / "data", stem, rng.integers(0, 255, (32, 32, 3), np.uint8), label)
+    assert run.main(["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), *SHORT]) == 0
+    description = load_weights(tmp_path / "out/weights.safetensors").description
+    assert description.architecture.in_channels == 3
+    assert description.preprocessing.channels == "rgb"

@@ -1,0 +1,1 @@
+"""Images and labels: reading, checking, holding out, augmenting and batching."""

@@ -1,0 +1,218 @@
+"""Labelled images of a data folder, and everything that is wrong with them in one message.
+
+`pairing` finds the files. In `labels/`, `label_files` and `polygons` read them, `recognition` decides what the labels
+are, and `labels` turns them into class indices.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.images import SUFFIXES
+from model.preprocessing import Pixels
+from training.data.labels.label_scheme import AUTO, LabelScheme
+from training.data.labels.label_scheme import IGNORED as IGNORED
+from training.data.labels.labels import Encoding, Label, read_label
+from training.data.labels.recognition import resolve
+from training.data.labels.stored_label import LabelError, StoredLabel
+from training.data.names import files_below, is_text
+from training.data.pair_files import StoredPair, read_image, read_pairs
+from training.data.pairing import LAYOUT, find_pairs, image_folder
+from training.errors import DataError
+
+Made = TypeVar("Made")
+
+_PROBLEMS_SHOWN = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image with its label.
+
+    Attributes:
+        name: The image's path below its folder, without suffix; with the page of a stack: "volume[2]".
+        pixels: H x W or H x W x C, uint8 or uint16, channels in RGB order.
+        label: H x W class indices; 0 is background, 1 the foreground of a single class, `IGNORED` an unlabelled pixel.
+        label_file: The label's file name, "4.png", or "volume.tif[2]" for a page of a stack; the image's name if the
+            label is several files; "" if there is no file.
+        encoding: How the label file stores the label; None if there is no file.
+        ids: H x W object ids, 0 is background; None if the labels do not tell objects apart.
+    """
+
+    name: str
+    pixels: Pixels
+    label: NDArray[np.uint8]
+    label_file: str = ""
+    encoding: Encoding | None = None
+    ids: NDArray[np.int32] | None = None
+    _made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def once(self, make: Callable[..., Made], *arguments: Hashable) -> Made:
+        """Returns `make(self, *arguments)`, computed at the first call and kept with the sample."""
+        key = (make, *arguments)
+        if key not in self._made:
+            self._made[key] = make(self, *arguments)
+        made: Made = self._made[key]
+        return made
+
+    @property
+    def foreground(self) -> NDArray[np.bool_]:
+        """H x W bool, True where the label names any class except 0, the background."""
+        foreground: NDArray[np.bool_] = (self.label > 0) & (self.label != IGNORED)
+        return foreground
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """H x W bool, True where the label says what the pixel is, False where it is `IGNORED`."""
+        counted: NDArray[np.bool_] = self.label != IGNORED
+        return counted
+
+
+class SampleStore:
+    """Makes samples, and keeps their arrays in memory; `ImageCache` limits the memory."""
+
+    def put(self, array: Pixels) -> Any:
+        """Returns the array, or what `sample` takes in its place."""
+        return array
+
+    def pack(self, label: StoredLabel) -> StoredLabel:
+        """Returns the label, or a label of the same values that takes less memory until it is read."""
+        return label
+
+    def sample(self, name: str, pixels: Any, label: Label, label_file: str) -> Sample:
+        """Returns a sample with pixels from `put`."""
+        return Sample(name, pixels, label.classes, label_file, label.encoding, label.ids)
+
+
+IN_MEMORY = SampleStore()
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """The samples of a folder.
+
+    Attributes:
+        samples: At least one, in natural order of their names (2 before 10).
+        scheme: How the labels were read, with nothing left open.
+        notes: Choices that a reader should know of, one line each.
+    """
+
+    samples: list[Sample]
+    scheme: LabelScheme
+    notes: tuple[str, ...] = ()
+
+
+def load_data(folder: Path, scheme: LabelScheme = AUTO, store: SampleStore = IN_MEMORY) -> LabelledData:
+    """All images of a folder with their labels.
+
+    Args:
+        folder: A folder in any layout that `training.data.pairing` knows.
+        scheme: How to read the labels; what it leaves open is found from all labels together.
+        store: Where the arrays are kept.
+
+    Raises:
+        DataError: Some files do not fit; the message names each of them.
+    """
+    layout = find_pairs(folder)
+    problems = list(layout.problems)
+    stored = read_pairs(layout, problems, store)
+    samples: list[Sample] = []
+    try:
+        scheme = resolve([pair.label for pair in stored], scheme)
+        samples = _samples(stored, scheme, problems, store)
+    except LabelError as error:
+        problems.append(f"{layout.labels}: {error}")
+    problems += _same_names(samples)
+    if problems:
+        raise DataError(_listed(problems, f"with the data in {folder}"))
+    if not samples:
+        raise DataError(f"no images in {layout.images}\n{LAYOUT}")
+    _check_sides(samples, layout.labels, scheme)
+    return LabelledData(samples, scheme, tuple(layout.notes))
+
+
+def load_samples(folder: Path, scheme: LabelScheme = AUTO, store: SampleStore = IN_MEMORY) -> list[Sample]:
+    """The samples of `load_data`. Raises DataError."""
+    return load_data(folder, scheme, store).samples
+
+
+def load_images(folder: Path, at_most: int) -> list[Pixels]:
+    """Images without labels, from a folder or its image folder.
+
+    Args:
+        folder: The folder.
+        at_most: The number of files to read, from all over the folder.
+
+    Raises:
+        DataError: The folder has no images, or some cannot be read.
+    """
+    if not folder.is_dir():
+        raise DataError(f"no folder {folder}")
+    inner = image_folder(folder)
+    problems: list[str] = []
+    files = files_below(inner, SUFFIXES)
+    problems += [f"{str(path)!a}: its name is not in UTF-8" for path in files if not is_text(path.name)]
+    if not files:
+        raise DataError(f"no images in {inner}")
+    chosen = np.linspace(0, len(files) - 1, min(at_most, len(files))).round().astype(int)
+    images = [page for index in chosen for page in read_image(files[index], problems)]
+    if problems:
+        raise DataError(_listed(problems, f"with the images in {folder}"))
+    return images
+
+
+def fingerprint(samples: list[Sample]) -> str:
+    """A digest of names, pixels and labels; it changes with the images and with the way that labels are read."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(f"{sample.name} {sample.pixels.shape} {sample.pixels.dtype}".encode())
+        digest.update(np.ascontiguousarray(sample.pixels).data)
+        digest.update(np.ascontiguousarray(sample.label).data)
+    return digest.hexdigest()
+
+
+def _samples(stored: list[StoredPair], scheme: LabelScheme, problems: list[str], store: SampleStore) -> list[Sample]:
+    """The samples of one scheme; labels that do not fit the scheme are added to the problems."""
+    samples = []
+    faulty: set[Path] = set()
+    for pair in stored:
+        try:
+            label = read_label(pair.label, scheme)
+        except LabelError as error:
+            if pair.label_path not in faulty:  # one problem per file, however many pages it has
+                problems.append(f"{pair.label_path}{pair.page}: {error}")
+            faulty.add(pair.label_path)
+            continue
+        samples.append(store.sample(pair.name, pair.pixels, label, pair.label_name))
+    return samples
+
+
+def _same_names(samples: list[Sample]) -> list[str]:
+    """Problems with samples of one name: a page of a stack and an image such as "v[0]", or two folders alike."""
+    counts = Counter(sample.name for sample in samples)
+    return [f"{name}: {count} images have this name; rename one of them" for name, count in counts.items() if count > 1]
+
+
+def _listed(problems: list[str], where: str) -> str:
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    more = [f"and {len(problems) - _PROBLEMS_SHOWN} more"] if len(problems) > _PROBLEMS_SHOWN else []
+    return f"{count} {where}:\n  " + "\n  ".join(problems[:_PROBLEMS_SHOWN] + more)
+
+
+def _check_sides(samples: list[Sample], labels: Path, scheme: LabelScheme) -> None:
+    """Raises DataError if all labels together have a single class, or none."""
+    found = set[int]().union(*(np.unique(sample.label).tolist() for sample in samples)) - {IGNORED}
+    if len(found) > 1:
+        return
+    if not found:
+        raise DataError(f"all pixels of the labels in {labels} are ignored; labelled pixels are expected")
+    if scheme.classes > 1:
+        raise DataError(f"the labels in {labels} have no class but {found.pop()}; pixels of others are expected")
+    missing = "background" if found == {1} else "foreground"
+    raise DataError(f"no label in {labels} has any {missing}; pixels of both kinds are expected")

@@ -1,0 +1,1 @@
+"""Labels in every form that labs write them, read as ids, masks or classes."""

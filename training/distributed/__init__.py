@@ -1,0 +1,1 @@
+"""A training by several processes, over torch.distributed."""

@@ -1,0 +1,150 @@
+"""`python -m training.export --weights W --to FORMAT --out PATH`: a trained net for other programs, or in 8 bits.
+
+Formats: `onnx`, `torchscript`, `openvino`, `bioimageio`. What was written is run beside the net in torch; a file that
+computes something else is not kept. Packages of a format are imported only when it is asked for.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from model.weights_file import BUNDLED, Weights, load_weights
+from training.export.parity import ParityError
+
+
+@dataclass(frozen=True)
+class Format:
+    """What its files are, their suffix, and the packages that it takes to write and check them."""
+
+    file: str
+    suffix: str
+    packages: tuple[str, ...]
+
+
+FORMATS = {
+    "onnx": Format("an ONNX net is an .onnx file", ".onnx", ("onnx", "onnxscript", "onnxruntime")),
+    "torchscript": Format("a TorchScript net is a .pt file", ".pt", ()),
+    "openvino": Format("an OpenVINO graph is an .xml file (with a .bin beside it)", ".xml", ("openvino",)),
+    "bioimageio": Format(
+        "a BioImage.IO package is a .zip file", ".zip", ("bioimageio", "onnx", "onnxscript", "onnxruntime")
+    ),
+}
+
+# What else a package of the zoo may be told, see `training.export.bioimageio.Card`.
+CARD = ("authors", "description", "license", "sample")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit code: 0, or after a message on stderr 2, or 1 if the file computes otherwise."""
+    arguments = _parse(argv)
+    try:
+        _check_packages(arguments)
+        weights = load_weights(arguments.weights)
+        _check_weights(arguments, weights)
+        path = file_path(arguments.out, arguments.to, weights)
+        with _whole_or_not_at_all(path) as unfinished:
+            found = _write(arguments, weights, unfinished)
+    except ParityError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+    print(f"{path}:", *found, sep="\n  ")
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training.export", description="Export a trained net.")
+    parser.add_argument("--weights", type=Path, default=BUNDLED, help="default: the bundled ones")
+    parser.add_argument("--to", choices=FORMATS, required=True)
+    parser.add_argument("--out", metavar="PATH", type=Path, required=True, help="a file, or a folder to put it in")
+    int8 = parser.add_argument_group("openvino")
+    int8.add_argument("--precision", choices=["fp32", "int8"], default="fp32")
+    int8.add_argument(
+        "--calibrate",
+        metavar="DIR",
+        type=Path,
+        help="images like those to be segmented, for int8; labels do not matter",
+    )
+    card = parser.add_argument_group("bioimageio")
+    card.add_argument("--authors", metavar="NAME", nargs="+", help="who trained the net")
+    card.add_argument("--description", metavar="TEXT", help="default: made of what the weights say of themselves")
+    card.add_argument("--license", metavar="SPDX-ID", help="of the weights; default: Apache-2.0")
+    card.add_argument("--sample", metavar="IMAGE", type=Path, help="an image for the package's test and its cover")
+    arguments = parser.parse_args(argv)
+    if (arguments.precision == "int8") != bool(arguments.calibrate):
+        parser.error("--precision int8 and --calibrate DIR go together")
+    for name in ("calibrate", *CARD):
+        owner = "bioimageio" if name in CARD else "openvino"
+        if getattr(arguments, name) and arguments.to != owner:
+            parser.error(f"--{name} goes with --to {owner}")
+    return arguments
+
+
+def _check_packages(arguments: argparse.Namespace) -> None:
+    """Raises ValueError."""
+    wanted = FORMATS[arguments.to].packages + (("nncf",) if arguments.precision == "int8" else ())
+    if missing := [name for name in wanted if find_spec(name) is None]:
+        raise ValueError(
+            f'--to {arguments.to} needs {", ".join(missing)}, which is not installed: pip install ".[export]"'
+        )
+
+
+def _check_weights(arguments: argparse.Namespace, weights: Weights) -> None:
+    """Raises ValueError for a net that the format is not for."""
+    if weights.graph is not None:
+        raise ValueError(
+            f"--weights {arguments.weights}: made for OpenVINO already; give the .safetensors that it was made from"
+        )
+    if arguments.to == "openvino" and weights.description.architecture.upsampling == "bilinear_aligned":
+        raise ValueError("--to openvino takes no nets with aligned corners; onnx, torchscript and bioimageio do")
+
+
+def file_path(out: Path, to: str, weights: Weights) -> Path:
+    """Where the file goes: `out`, or a name in the folder `out`. Raises ValueError for a name of another kind."""
+    suffix = FORMATS[to].suffix
+    if out.suffix == suffix and not out.is_dir():
+        return out
+    if out.suffix and not out.is_dir():
+        raise ValueError(f"--out {out}: {FORMATS[to].file}, or goes to a folder")
+    return out / f"{weights.description.name}{suffix}"
+
+
+@contextmanager
+def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
+    """A path of the same name in a folder of its own; what is there at the end is moved to where `path` is, it last."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
+        unfinished = Path(folder) / path.name
+        yield unfinished
+        for file in sorted(Path(folder).iterdir(), key=lambda file: file == unfinished):
+            file.replace(path.with_name(file.name))
+
+
+def _write(arguments: argparse.Namespace, weights: Weights, path: Path) -> list[str]:
+    """Writes and checks the file; returns what there is to say of it. Raises what `main` catches."""
+    match arguments.to:
+        case "onnx":
+            from training.export import onnx
+
+            return onnx.write(weights, path)
+        case "torchscript":
+            from training.export import torchscript
+
+            return torchscript.write(weights, path)
+        case "openvino":
+            from training.export import openvino
+
+            if arguments.calibrate:
+                return openvino.write_int8(weights, arguments.calibrate, path)
+            return openvino.write(weights, path)
+    from training.export import bioimageio
+
+    card = {name: getattr(arguments, name) for name in CARD if getattr(arguments, name)}
+    return bioimageio.write(weights, arguments.weights, path, bioimageio.Card(**card))

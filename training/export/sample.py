@@ -1,0 +1,63 @@
+"""The image that a package shows and is tested on."""
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.image_errors import ImageError
+from model.images import decode_image
+from model.outputs.overlay import draw_overlay
+from model.preprocessing import Pixels
+from model.weights_file import Description
+from training.report.pictures import class_colour
+from training.synthetic import cells
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "example.png"
+
+# Side in pixels: enough to see something, few enough for a test in a moment.
+SIDE = 256
+
+
+def choose(description: Description, path: Path | None) -> Pixels:
+    """S x S x C, uint8 or uint16: the middle of an image file, as the net's channels; S is a multiple of its stride.
+
+    Without a file the project's example, or a synthetic image where that is not at hand. Raises ImageError, OSError.
+    """
+    channels = description.architecture.in_channels
+    image = cast(Pixels, description.preprocessing.arrange(_read(path) if path else _example()))
+    if not path and image.shape[2] != channels:
+        image = cast(Pixels, np.repeat(image[:, :, :1], channels, axis=2))
+    if image.shape[2] != channels:
+        raise ImageError(f"--sample {path}: the net takes {channels} channels, the image has {image.shape[2]}")
+    stride = description.architecture.stride
+    return _middle(image, -(-SIDE // stride) * stride)
+
+
+def cover(image: Pixels, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """S x S x C and its S x S mask -> S x 2S x 3 uint8, RGB: image and mask, side by side."""
+    colours = np.array([class_colour(value) for value in range(256)], np.uint8)
+    colours[255] = 255
+    shown = image[:, :, :3] if image.shape[2] >= 3 else image[:, :, 0]
+    stretched = draw_overlay(shown, np.zeros(mask.shape, np.int32), np.zeros_like(mask))
+    return np.concatenate([stretched, colours[mask]], axis=1)
+
+
+def _read(path: Path) -> Pixels:
+    try:
+        return decode_image(path.read_bytes())
+    except ImageError as error:
+        raise ImageError(f"--sample {path}: {error}") from error
+
+
+def _example() -> Pixels:
+    return decode_image(EXAMPLE.read_bytes()) if EXAMPLE.exists() else cells(2 * SIDE, np.random.default_rng(0))[0]
+
+
+def _middle(image: Pixels, side: int) -> Pixels:
+    """A square of the middle; an image that is smaller is mirrored at its edges."""
+    below, right = (max(0, side - size) for size in image.shape[:2])
+    image = cast(Pixels, np.pad(image, ((0, below), (0, right), (0, 0)), mode="symmetric"))
+    top, left = ((size - side) // 2 for size in image.shape[:2])
+    return image[top : top + side, left : left + side]

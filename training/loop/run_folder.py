@@ -1,0 +1,150 @@
+"""What a training leaves in its folder, and reading it back.
+
+checkpoint.pt           all that `--resume` needs; checkpoint-previous.pt is the one before
+weights.safetensors     the best weights so far, ready to be served
+config.json             recipe, seed, data: what made them
+history.csv             one row a check: loss, learning rate, scores
+tensorboard/            the same as curves, and pictures
+report.html             all of it for people: see report.py
+folds/                  with `--folds`: the folders of the single trainings, and the scores of all images
+
+A checkpoint is written first, and holds what the weights and the history are made from: they are written again from it
+when a training goes on, and so agree with it whenever it was killed.
+"""
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from model.whole_file import write_whole
+from training.errors import DataError
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+WEIGHTS = "weights.safetensors"
+CHECKPOINT, PREVIOUS_CHECKPOINT = "checkpoint.pt", "checkpoint-previous.pt"
+NEXT_CHECKPOINT = "checkpoint-next.pt"  # there while it takes the others' place
+CONFIG = "config.json"
+HISTORY = "history.csv"
+CURVES = "tensorboard"
+REPORT = "report.html"
+FOLDS = "folds"  # folders 1, 2 ... of the trainings of `--folds`, and their scores
+LOCK = ".lock"
+
+NAMES = (CHECKPOINT, PREVIOUS_CHECKPOINT, WEIGHTS, CONFIG, HISTORY, CURVES, REPORT, FOLDS)
+
+Row = dict[str, float]
+
+
+class RunFolder:
+    """One training's folder. An earlier training in it is moved to `earlier/`, never overwritten."""
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        """Begins a training there, unless it is to `resume` one: then nothing is touched.
+
+        Raises OSError, and DataError if another process trains there.
+        """
+        self.path = path
+        if not resume:
+            path.mkdir(parents=True, exist_ok=True)
+            self.occupy()  # first: what was killed before it had a checkpoint is no training to put aside
+            self._put_aside()
+
+    @property
+    def weights(self) -> Path:
+        return self.path / WEIGHTS
+
+    @property
+    def report(self) -> Path:
+        return self.path / REPORT
+
+    @property
+    def is_being_put_aside(self) -> bool:
+        """Whether what lies there is of an earlier training: one was begun, and killed while it made room."""
+        return self._unfinished.exists()
+
+    def occupy(self) -> None:
+        """Locks it and cleans it up. Raises DataError if another process trains there."""
+        self.lock()
+        self.clean()
+
+    def lock(self) -> None:
+        """For this process, until it ends, however it does. Raises DataError if another one trains there."""
+        if fcntl is None:
+            return
+        # never closed: that would give up the lock
+        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            os.close(descriptor)
+            raise DataError(f"{self.path}: another process is training there") from error
+        except OSError:  # a network disk without locks
+            os.close(descriptor)
+
+    def clean(self) -> None:
+        """Removes what a killed training has left half-written."""
+        for name in (*NAMES, NEXT_CHECKPOINT):
+            for left in self.path.glob(f".{name}.*.tmp"):
+                left.unlink()
+        (self.path / NEXT_CHECKPOINT).unlink(missing_ok=True)
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        write_whole(self.path / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
+
+    def read_config(self) -> dict[str, Any]:
+        """What `write_config` wrote. Raises DataError if it is not there or cannot be read."""
+        path = self.path / CONFIG
+        try:
+            config: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: missing or broken; is {self.path} the folder of a training?") from error
+        return config
+
+    def write_history(self, rows: list[Row]) -> None:
+        """All checks so far, oldest first; each with its `step` and the same columns."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, rows[0])
+        writer.writeheader()
+        writer.writerows(
+            {name: int(value) if name == "step" else f"{value:.6g}" for name, value in row.items()} for row in rows
+        )
+        write_whole(self.path / HISTORY, text.getvalue().encode())
+
+    @property
+    def _unfinished(self) -> Path:
+        return self.path / "earlier" / "unfinished"
+
+    def _put_aside(self) -> None:
+        """Into `earlier/unfinished`, which becomes `earlier/1` once it is whole; goes on with one that was killed."""
+        left = [self.path / name for name in NAMES if (self.path / name).exists()]
+        if left:
+            self._unfinished.mkdir(parents=True, exist_ok=True)
+        for old in left:
+            old.rename(self._unfinished / old.name)
+        if self.is_being_put_aside:
+            earlier = self._unfinished.parent
+            number = 1 + max((int(old.name) for old in earlier.glob("*") if old.name.isdecimal()), default=0)
+            self._unfinished.rename(earlier / str(number))
+
+
+def read_history(path: Path) -> list[Row]:
+    """The rows of a `history.csv`, oldest first.
+
+    A last line that was cut off does not count: the file may be a copy. Raises DataError if there is no such file or it
+    holds something else than numbers.
+    """
+    try:
+        with path.open(newline="") as file:
+            whole = [line for line in file if line.endswith("\n")]
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(whole)]
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: missing or broken: {error}") from error

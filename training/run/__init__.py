@@ -1,0 +1,1 @@
+"""`python -m training.run`: options, the recipe they plan, and the job that trains."""

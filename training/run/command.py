@@ -1,0 +1,56 @@
+"""`python -m training.run --data DIR --out DIR`: turns a folder of images and labels into a weights file."""
+
+import signal
+import sys
+
+from training.distributed.joining import joined, speaks
+from training.distributed.processes import Processes, ProcessLost
+from training.loop.clock import Clock
+from training.loop.signals import sigterm_interrupts
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit code: 0, 1 if training failed, 2 for bad input, 130 after Ctrl-C or SIGTERM."""
+    clock = Clock()  # the time of --minutes includes loading
+    with sigterm_interrupts():
+        try:
+            with joined() as processes:
+                return _run(argv, processes, clock)
+        except KeyboardInterrupt:
+            return _ended("stopped before its first step; nothing is lost", 130)
+        except ProcessLost as error:
+            # torchrun sends SIGTERM to all as soon as one has ended, and why this one ends is still to be said
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            return _ended(f"{error}; --resume goes on from the last checkpoint", 1)
+
+
+def _ended(why: str, code: int) -> int:
+    if speaks():
+        print(f"training: {why}", file=sys.stderr)
+    return code
+
+
+def _run(argv: list[str] | None, processes: Processes, clock: Clock) -> int:
+    # imported here, so that Ctrl-C is answered while they load
+    from training.data.folder import load_data
+    from training.data.image_cache import image_cache
+    from training.data.inspection import inspect
+    from training.data.labels.label_options import check_labels
+    from training.errors import DataError
+    from training.run.command_line import parse
+
+    arguments = processes.on_main(lambda: parse(argv))
+    try:
+        cache = image_cache(arguments.out, arguments.image_memory, arguments.workers, processes)
+        data = processes.each(lambda: load_data(arguments.data, arguments.scheme, cache))
+        arguments.scheme, arguments.labels = data.scheme, arguments.labels or data.scheme.names
+        check_labels(arguments, data.scheme)
+        processes.say(*processes.on_main(lambda: [*inspect(data.samples, arguments.labels), *data.notes]))
+        # only now, since torch takes seconds to import and bad data should not
+        from training.run import folds, job
+
+        train = folds.train if arguments.folds else job.train
+        return job.run(arguments, data.samples, processes, clock, train)
+    except (DataError, OSError) as error:
+        processes.say(f"training: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,170 @@
+"""`--folds K`: K trainings that each hold out another part of the images, then one on all images.
+
+Every image is scored by weights that were not trained on it. The threshold that is best on these out-of-fold
+probabilities is stored with the final weights.
+"""
+
+import argparse
+import copy
+import json
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from pydantic import JsonValue
+
+from model.segmenter import Segmenter
+from model.whole_file import write_whole
+from training.data.folder import Sample
+from training.data.holdout import HoldOut, make_folds
+from training.distributed.processes import Processes
+from training.errors import DataError
+from training.loop.clock import Clock
+from training.loop.run_folder import CHECKPOINT, CONFIG, FOLDS, RunFolder
+from training.run import job
+from training.scoring.evaluation import AnyEvaluation, ClassEvaluation, defined, evaluate_classes, evaluate_predictions
+from training.scoring.measures import Measures
+from training.scoring.objective import OBJECTIVE_NAMES, Objective, resolve_objective
+
+SCORES = "scores.json"
+
+# Every evaluation includes one stored threshold; before the best one is known, this adds no new one.
+_NEUTRAL = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """A finished training: its weights, and the samples that it has not seen."""
+
+    weights: Path
+    samples: list[Sample]
+
+
+def train(arguments: argparse.Namespace, samples: list[Sample], processes: Processes, clock: Clock) -> int:
+    """Trains all folds, scores them together, and trains the final weights; returns the exit code.
+
+    With `--resume`, finished folds are kept, and the interrupted training continues. Raises DataError, EngineError,
+    WeightsError, TooLittleMemory, OSError.
+    """
+    splits = processes.each(lambda: make_folds(samples, arguments.folds, arguments.group))
+    folder = processes.on_main(lambda: _open(arguments))
+    arguments = copy.copy(arguments)
+    if arguments.minutes:  # loading is inside
+        arguments.minutes = max(0.01, arguments.minutes - processes.from_main(clock.seconds) / 60)
+    try:
+        return _train_all(arguments, samples, splits, folder, processes)
+    except KeyboardInterrupt:  # between two trainings
+        processes.say(f"training: stopped; --resume goes on from {arguments.out}", file=sys.stderr)
+        return 130
+
+
+def _train_all(
+    arguments: argparse.Namespace,
+    samples: list[Sample],
+    splits: list[HoldOut],
+    folder: RunFolder,
+    processes: Processes,
+) -> int:
+    first, folds = None, []
+    for number, split in enumerate(splits, start=1):
+        mine = _options_of(arguments, folder.path / FOLDS / str(number))
+        notes: dict[str, JsonValue] = {"fold": f"{number} of {len(splits)}"}
+        trainer = job.prepare(mine, samples, processes, part=job.Part(split, notes, like=first))
+        if code := job.complete(trainer, arguments.out):
+            return code
+        folds.append(Fold(trainer.folder.weights, split.validation))
+        first = first or trainer
+    device = str(trainer.machine.device)
+    objective, _ = resolve_objective(arguments.select, samples, arguments.scheme.classes)
+    record = processes.on_main(lambda: _scored(folder.path / FOLDS / SCORES, folds, device, objective))
+    final = _options_of(arguments, arguments.out)
+    final.threshold, final.select = record.get("threshold"), None
+    everything = HoldOut("nothing", "held out: no images, the folds are scored already", samples, [], {})
+    trainer = job.prepare(final, samples, processes, part=job.Part(everything, {"folds": record}, folder, first))
+    return job.complete(trainer, arguments.out)
+
+
+def _options_of(arguments: argparse.Namespace, out: Path) -> argparse.Namespace:
+    """The options of one of the K + 1 trainings: its folder, its share of `--minutes`."""
+    mine = copy.copy(arguments)
+    mine.out = out
+    mine.minutes = arguments.minutes and arguments.minutes / (arguments.folds + 1)
+    mine.resume = arguments.resume and (out / CHECKPOINT).exists()
+    return mine
+
+
+def _open(arguments: argparse.Namespace) -> RunFolder:
+    """Begins in the folder, or continues there, and notes the command there, so that `--resume` finds it.
+
+    Raises DataError if something else was trained there, OSError.
+    """
+    out: Path = arguments.out
+    resume = arguments.resume and (out / CONFIG).exists() and not RunFolder(out, resume=True).is_being_put_aside
+    folder = RunFolder(out, resume=resume)
+    if not resume:
+        command = shlex.join(["python", "-m", "training.run", *arguments.options])
+        folder.write_config({"command": command, "data": str(arguments.data), "folds": {"count": arguments.folds}})
+        return folder
+    config = folder.read_config()
+    if "fold" in config:
+        raise DataError(f"--resume: {out} is fold {config['fold']} of a training with --folds; resume {out.parents[1]}")
+    if "folds" not in config:
+        raise DataError(f"--resume: the training in {out} has no --folds; resume without --folds, or train afresh")
+    folder.occupy()
+    return folder
+
+
+def _scored(path: Path, folds: list[Fold], device: str, objective: Objective) -> dict[str, JsonValue]:
+    """Summary of the out-of-fold scores for the weights file; computed once, later read from `scores.json`.
+
+    Returns:
+        `count` of folds, number of `images`, name of the `measure`, its `score`, all `scores`, and, of one class, the
+        best `threshold`, and the median of the folds' `seed_depth` if objects have seeds.
+    """
+    if path.exists():
+        return cast(dict[str, JsonValue], json.loads(path.read_text())["summary"])
+    summary, images = _score(folds, device, objective)
+    write_whole(path, (json.dumps({"summary": summary, **images}, indent=1) + "\n").encode())
+    return summary
+
+
+def _score(folds: list[Fold], device: str, objective: Objective) -> tuple[dict[str, JsonValue], dict[str, Any]]:
+    """Scores all samples together, each by the weights of its fold: (summary, scores by image)."""
+    segmenters = {sample.name: segmenter for sample, segmenter in _pairs(folds, device)}
+    samples = [sample for fold in folds for sample in fold.samples]
+    description = next(iter(segmenters.values())).description
+    evaluation: AnyEvaluation
+    details: dict[str, Any]
+    found: dict[str, JsonValue] = {}
+    if description.architecture.classes > 1:
+        parts = [evaluate_classes(segmenters[fold.samples[0].name], fold.samples) for fold in folds]
+        images = {name: confusion for part in parts for name, confusion in part.images.items()}
+        evaluation = ClassEvaluation(images, broken=tuple(name for part in parts for name in part.broken))
+        details = evaluation.to_json()
+    else:
+        rules = [segmenter.description.object_rule for segmenter in segmenters.values()]
+        depths = [rule.seed_depth for rule in rules if rule.seed_depth is not None]
+        rule = replace(rules[0], seed_depth=float(np.median(depths))) if depths else rules[0]
+        measures = Measures.suited_to(samples, objective, rule)
+        evaluation = evaluate_predictions(
+            lambda sample: segmenters[sample.name].probabilities(sample.pixels)[0], _NEUTRAL, samples, measures
+        )
+        details, found = evaluation.to_json(_NEUTRAL), {"threshold": evaluation.threshold}
+        found |= {"seed_depth": rule.seed_depth} if depths else {}
+    summary: dict[str, JsonValue] = {
+        "count": len(folds),
+        "images": len(samples),
+        "measure": OBJECTIVE_NAMES[evaluation.objective],
+        "score": evaluation.score(),
+        "scores": {**defined(evaluation.summary())},
+        **found,
+    }
+    return summary, details
+
+
+def _pairs(folds: list[Fold], device: str) -> list[tuple[Sample, Segmenter]]:
+    loaded = [Segmenter.load(fold.weights, device=device) for fold in folds]
+    return [(sample, segmenter) for fold, segmenter in zip(folds, loaded, strict=True) for sample in fold.samples]

@@ -1,0 +1,102 @@
+"""How weights were made: what the weights file says of it, and what stays in the training's folder."""
+
+import argparse
+import shlex
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import JsonValue, ValidationError
+
+from model.outputs.objects import ObjectRule
+from model.weights_file import Description, Weights
+from training.data.labels.label_scheme import name_classes
+from training.errors import DataError
+from training.loop.trainer import Trainer
+from training.recipe import Recipe
+from training.run.options import first_problem
+
+
+def today() -> str:
+    """As weights have it, in UTC: 2026-01-31."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def describe(
+    arguments: argparse.Namespace,
+    recipe: Recipe,
+    images: dict[str, int],
+    rule: ObjectRule,
+    init: Weights | None,
+    begun: str,
+    notes: Mapping[str, JsonValue],
+) -> Description:
+    """Describes the weights file. The service publishes the description, so it has no file names and no paths.
+
+    Args:
+        arguments: The command line's options.
+        recipe: The recipe of the training.
+        images: Number of images to train on ("training") and held out ("validation").
+        rule: How masks become objects.
+        init: Weights whose label names are kept unless `--labels` names others.
+        begun: Day on which the training began, which a resumed training keeps.
+        notes: More entries of the provenance.
+
+    Raises:
+        DataError: The name, or the names of the labels, are not valid.
+    """
+    provenance = {
+        "trained": begun,
+        "commit": _commit(),
+        "torch": torch.__version__,
+        "images": images,
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": arguments.seed,
+    }
+    known = init.description.labels if init and not arguments.labels else None
+    try:
+        return Description(
+            name=arguments.name,
+            architecture=recipe.net,
+            preprocessing=recipe.preprocessing,
+            threshold=recipe.threshold,
+            objects=rule.kind,
+            seed_depth=rule.seed_depth,
+            min_area=rule.min_area,
+            labels=known or name_classes(recipe.net.classes, arguments.labels),
+            provenance={**provenance, **notes},
+        )
+    except ValidationError as error:
+        raise DataError(first_problem(error)) from error
+
+
+def configuration(arguments: argparse.Namespace, trainer: Trainer) -> dict[str, Any]:
+    """What the folder keeps of how it was made."""
+    return trainer.description.provenance | {
+        "command": shlex.join(["python", "-m", "training.run", *arguments.options]),
+        "device": str(trainer.machine.device),
+        "label_scheme": arguments.scheme.to_json(),
+        "parts": trainer.machine.parts,
+        **trainer.machine.processes.facts,
+        "steps": trainer.steps,
+        "data": str(arguments.data),
+        "validation_sha256": trainer.made_of["held-out images"],
+        "training_images": [sample.name for sample in trainer.stream.samples],
+        "validation_images": [sample.name for sample in trainer.validation],
+    }
+
+
+def _commit() -> str | None:
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"],  # noqa: S607 - whichever git the user has
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parent,
+        )
+    except OSError:
+        return None
+    return found.stdout.strip() or None
