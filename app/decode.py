@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from http import HTTPStatus
 
 from app.problems import Problem
-from model.headers import Header, read_header
-from model.image_errors import ImageError, UnsupportedImage
-from model.images import decode_image, decode_pages
+from model.images.decoding import decode_image, decode_pages
+from model.images.headers import Header, read_header
+from model.images.image_errors import ImageError, UnsupportedImage
 from model.preprocessing import Pixels
 
 

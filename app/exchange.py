@@ -13,7 +13,8 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from model.images import decode_pages, encode_png
+from model.images.decoding import decode_pages
+from model.images.encoding import encode_png
 from model.preprocessing import FULL_SCALE, STORED, Pixels
 
 File: TypeAlias = str | PathLike[str] | bytes

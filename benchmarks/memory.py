@@ -23,7 +23,8 @@ from app.settings import SettingsError, load_settings
 from benchmarks.measuring import Answer, Client, form, versions
 from benchmarks.servers import SAMPLE_S, Server, ServerError, service, watched
 from model.engines.pytorch import chip, choose_device
-from model.images import decode_image, encode_png
+from model.images.decoding import decode_image
+from model.images.encoding import encode_png
 from training.synthetic import cells
 
 SETTLE_S = 0.5

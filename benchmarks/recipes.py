@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 import torch
 
-from model.images import encode_png, to_probability_image
+from model.images.encoding import encode_png, to_probability_image
 from model.segmenter import Segmenter
 from model.weights_file import Description
 from training.data.folder import Sample, load_samples

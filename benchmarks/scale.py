@@ -36,7 +36,8 @@ from benchmarks.servers import ask_once, free_port
 from benchmarks.simulation import HALO, MEGA, Cluster, Costs, Outcome, Simulation
 from model.engines.choice import bundled_weights, choose, make_engine
 from model.engines.pytorch import chip
-from model.images import decode_image, encode_png
+from model.images.decoding import decode_image
+from model.images.encoding import encode_png
 from model.segmenter import TILE, Segmenter, to_mask
 from model.weights_file import load_weights
 from tests.end_to_end.cluster import Cluster as Running

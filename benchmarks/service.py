@@ -25,8 +25,8 @@ from benchmarks.peers import comparison
 from benchmarks.peers.bare_engine import BareEngine, Times, bare_engine
 from benchmarks.servers import ROOT, Server, ServerError, service
 from model.engines.pytorch import chip, choose_device
-from model.headers import read_header
-from model.image_errors import ImageError
+from model.images.headers import read_header
+from model.images.image_errors import ImageError
 
 IMAGE = ROOT / "docs" / "example.png"  # made by training.synthetic, 512 x 512
 SHARES = (0.5, 0.8, 0.95)

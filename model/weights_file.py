@@ -18,10 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
+from model.atomic_write import write_whole
 from model.outputs.objects import ObjectRule, Objects
 from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
-from model.whole_file import write_whole
 
 if TYPE_CHECKING:
     import openvino

@@ -18,7 +18,7 @@ import torch
 from app.metrics import Metrics
 from app.settings import Settings
 from benchmarks.servers import free_port
-from model.images import decode_image
+from model.images.decoding import decode_image
 from model.unet import UNet, UNetConfig
 
 ROOT = Path(__file__).parents[1]

@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from model.engines.choice import ENGINES, PRECISIONS
 from model.engines.tta import COUNTS
-from model.folder import RESULT, images_in
-from model.images import decode_image, encode_png
+from model.images.decoding import decode_image
+from model.images.encoding import encode_png
+from model.predict.inputs import RESULT, images_in
 from model.preprocessing import FULL_SCALE, Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNetConfig

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model.images import encode_png
+from model.images.encoding import encode_png
 
 CELL_DIAMETER = 56  # pixels, on average
 MEMBRANE = 5  # pixels

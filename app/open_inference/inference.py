@@ -21,10 +21,10 @@ from app.open_inference.tensors import MOST_JSON_VALUES, OutputTensor, read_file
 from app.pipeline import make_tasks
 from app.service import Service
 from app.upload import Upload
-from model.images import encode_png
+from model.images.encoding import encode_png
+from model.images.tiff_pages import MAX_PAGES
 from model.preprocessing import Values
 from model.segmenter import ImageTask, Render, as_they_are, to_mask
-from model.tiff_pages import MAX_PAGES
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 
 from benchmarks.datasets.sets import IMAGES, LABELS, ImageSet, Pair
 from benchmarks.datasets.truth import Task, read_truths
-from model.images import decode_image, encode_png
+from model.images.decoding import decode_image
+from model.images.encoding import encode_png
 from model.preprocessing import Pixels
 from training.data.folder import IGNORED
 

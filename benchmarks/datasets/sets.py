@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.folder import images_in
+from model.predict.inputs import images_in
 
 IMAGES, LABELS = "image", "label"
 

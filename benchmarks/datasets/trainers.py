@@ -23,9 +23,9 @@ from benchmarks.datasets.sets import KnownSet
 from benchmarks.datasets.truth import Kind
 from benchmarks.peers.training_script import RECORD
 from benchmarks.servers import ROOT
-from model.folder import RESULT
-from model.images import decode_image
+from model.images.decoding import decode_image
 from model.outputs.objects import find_regions
+from model.predict.inputs import RESULT
 from model.preprocessing import Pixels
 from model.weights_file import Description, load_weights
 from training.loop.run_folder import HISTORY, WEIGHTS, read_history

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.datasets.sets import ImageSet, Pair
-from model.images import decode_image
+from model.images.decoding import decode_image
 from model.preprocessing import Pixels
 from training.data.folder import IGNORED
 

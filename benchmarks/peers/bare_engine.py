@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.peers.net import load_segmenter
 from benchmarks.servers import ROOT, ServerError, end
-from model.images import decode_image
+from model.images.decoding import decode_image
 from model.segmenter import ImageTask, Segmenter
 
 Times = dict[str, float]

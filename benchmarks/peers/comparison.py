@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.measuring import Load, closed_loop, form, summary
 from benchmarks.servers import Server, ServerError, service, started
-from model.images import decode_image
+from model.images.decoding import decode_image
 from model.preprocessing import Pixels
 
 CONCURRENCY = (1, 8)

@@ -7,7 +7,7 @@ from app.engine import check_settings, read_weights, set_threads
 from app.settings import load_settings
 from model.engines.choice import make_engine
 from model.engines.engine import Array
-from model.images import encode_png
+from model.images.encoding import encode_png
 from model.segmenter import Segmenter, to_mask
 
 

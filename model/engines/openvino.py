@@ -22,8 +22,8 @@ from openvino import properties
 from openvino.properties import hint
 
 from model.engines.engine import Array, EngineError
+from model.engines.tracing import trace
 from model.tiles import Window, decoder_crops
-from model.tracing import trace
 from model.unet import UNet
 
 TYPES = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.engines.engine import Array
-from model.images import encode_png, encode_tiff, to_probability_image
+from model.images.encoding import encode_png, encode_tiff, to_probability_image
 from model.outputs.coco import annotations
 from model.outputs.geojson import feature_collection
 from model.outputs.objects import Ids, ObjectRule, find_objects, mask_of, with_levels

@@ -19,7 +19,7 @@ from PIL import Image
 
 from app.application import create_app
 from app.settings import Settings
-from model.images import decode_image
+from model.images.decoding import decode_image
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 

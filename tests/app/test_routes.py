@@ -21,7 +21,7 @@ from PIL import Image
 from app import pipeline
 from app.metrics import Metrics
 from app.service import Service
-from model.images import decode_image, decode_pages
+from model.images.decoding import decode_image, decode_pages
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 

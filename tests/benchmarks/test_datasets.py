@@ -15,7 +15,8 @@ from benchmarks.datasets.scoring import Found, Reachable, all_scores, object_sco
 from benchmarks.datasets.sets import SetError, find_sets, polyp_sequences, split, street_drive
 from benchmarks.datasets.trainers import Order, Ours, Trained, TrainerFailed
 from benchmarks.datasets.truth import Task, Truth, read_truths, task_of
-from model.images import decode_image, encode_png
+from model.images.decoding import decode_image
+from model.images.encoding import encode_png
 from training.data.folder import IGNORED
 
 MASK, INSTANCES, CLASSES = Task("mask", 2), Task("instances", 2), Task("classes", 4)

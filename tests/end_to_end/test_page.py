@@ -10,7 +10,7 @@ import pytest
 import torch
 from playwright.sync_api import Page, expect
 
-from model.images import encode_png, encode_tiff
+from model.images.encoding import encode_png, encode_tiff
 from model.preprocessing import Pixels, Preprocessing
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, save_weights

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from model.images import encode_tiff
+from model.images.encoding import encode_tiff
 from model.outputs.objects import ObjectRule, Objects, find_objects, with_levels
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter, to_mask

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from model.convert import TUTORIAL_THRESHOLD, main
-from model.images import decode_image
+from model.images.decoding import decode_image
 from model.segmenter import Segmenter
 from model.unet import UNet
 from model.weights_file import load_weights

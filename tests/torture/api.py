@@ -15,7 +15,7 @@ from schemathesis.core.failures import FailureGroup
 from schemathesis.core.result import Ok
 
 from benchmarks.measuring import HOST
-from model.images import encode_png
+from model.images.encoding import encode_png
 from tests.torture.corpus import GREY
 from tests.torture.small_service import small_service
 from tests.torture.storm import LEAK, SLOW_S

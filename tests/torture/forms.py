@@ -5,7 +5,7 @@ from random import Random
 from typing import TypeVar
 
 from benchmarks.measuring import HOST
-from model.images import encode_png
+from model.images.encoding import encode_png
 from tests.torture.corpus import GREY
 from tests.torture.mutation import mutate
 from tests.torture.small_service import small_service

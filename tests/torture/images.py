@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from random import Random
 
 from benchmarks.measuring import HOST
-from model.images import encode_png
+from model.images.encoding import encode_png
 from tests.torture.corpus import GREY, make_corpus
 from tests.torture.mutation import mutate, with_right_checksums
 from tests.torture.small_service import small_service

@@ -8,7 +8,7 @@ import psutil
 
 from benchmarks.measuring import Client, form
 from benchmarks.servers import Server, service
-from model.images import encode_png
+from model.images.encoding import encode_png
 from tests.torture.verdict import Verdict
 
 LONG, SHORT = 10_000, 150  # requests

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.images import encode_png
+from model.images.encoding import encode_png
 from training import synthetic
 from training.run import command as run
 

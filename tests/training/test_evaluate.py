@@ -5,7 +5,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from model.images import decode_image, encode_png, to_probability_image
+from model.images.decoding import decode_image
+from model.images.encoding import encode_png, to_probability_image
 from model.segmenter import Segmenter
 from model.weights_file import load_weights
 from training import evaluate

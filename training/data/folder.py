@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from model.images import SUFFIXES
+from model.images.decoding import SUFFIXES
 from model.preprocessing import Pixels
 from training.data.labels.label_scheme import AUTO, LabelScheme
 from training.data.labels.label_scheme import IGNORED as IGNORED

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from model.images import SUFFIXES
+from model.images.decoding import SUFFIXES
 from training.data.labels.label_files import LABEL_SUFFIXES
 from training.data.labels.polygons import Coco
 from training.data.names import files_below, image_key, is_marked, is_text, label_key, name_of

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from model.folder import in_natural_order
+from model.predict.inputs import in_natural_order
 
 _IMAGE_WORDS = r"image|img|training|train|test|original"
 _LABEL_WORDS = (

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from model.image_errors import ImageError
-from model.images import decode_pages
+from model.images.decoding import decode_pages
+from model.images.image_errors import ImageError
 from model.preprocessing import Pixels
 from training.data.labels.label_files import POLYGON_SUFFIXES, read_label_file
 from training.data.labels.polygons import Mask, class_names, paint, read_geojson

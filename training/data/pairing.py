@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from model.folder import in_natural_order
-from model.images import SUFFIXES
+from model.images.decoding import SUFFIXES
+from model.predict.inputs import in_natural_order
 from training.data.labels.label_files import LABEL_SUFFIXES, POLYGON_SUFFIXES
 from training.data.labels.polygons import Coco, read_coco
 from training.data.labels.stored_label import LabelError

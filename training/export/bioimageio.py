@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from model import unet
 from model.engines.pytorch import TorchEngine
-from model.images import encode_png
+from model.images.encoding import encode_png
 from model.preprocessing import FULL_SCALE, Pixels, Preprocessing
 from model.segmenter import Segmenter
 from model.weights_file import PACKAGED, Weights, read_bytes

@@ -6,8 +6,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from model.image_errors import ImageError
-from model.images import decode_image
+from model.images.decoding import decode_image
+from model.images.image_errors import ImageError
 from model.outputs.overlay import draw_overlay
 from model.preprocessing import Pixels
 from model.weights_file import Description

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from model.tracing import trace
+from model.engines.tracing import trace
 from model.weights_file import Weights
 from training.export import parity
 

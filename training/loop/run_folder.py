@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from model.whole_file import write_whole
+from model.atomic_write import write_whole
 from training.errors import DataError
 
 fcntl: ModuleType | None

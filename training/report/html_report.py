@@ -13,9 +13,9 @@ from typing import Any, cast
 
 import jinja2
 
+from model.atomic_write import write_whole
 from model.segmenter import Segmenter
 from model.weights_file import load_weights
-from model.whole_file import write_whole
 from training.data.folder import Sample, fingerprint, load_samples
 from training.data.labels.label_scheme import LabelScheme
 from training.errors import DataError

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.images import encode_png
+from model.images.encoding import encode_png
 from model.outputs.colours import colour
 from model.preprocessing import Pixels
 from training.data.folder import IGNORED, Sample

@@ -16,8 +16,8 @@ from typing import Any, cast
 import numpy as np
 from pydantic import JsonValue
 
+from model.atomic_write import write_whole
 from model.segmenter import Segmenter
-from model.whole_file import write_whole
 from training.data.folder import Sample
 from training.data.holdout import HoldOut, make_folds
 from training.distributed.processes import Processes

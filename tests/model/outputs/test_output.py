@@ -8,7 +8,7 @@ from pycocotools import mask as coco_mask
 from rasterio.features import rasterize
 
 from model.engines.engine import Array
-from model.images import decode_image, decode_pages
+from model.images.decoding import decode_image, decode_pages
 from model.outputs.objects import Objects, find_regions
 from model.outputs.output import MOST_OBJECTS, OUTPUTS, File, Output, OutputError, Wanted, renderer, to_file
 from model.outputs.overlay import draw_overlay

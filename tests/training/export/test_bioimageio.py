@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from bioimageio.core.digest_spec import create_sample_for_model
 
-from model.images import decode_image, encode_png
+from model.images.decoding import decode_image
+from model.images.encoding import encode_png
 from model.segmenter import Segmenter
 from model.weights_file import load_weights
 from training.export import bioimageio as package

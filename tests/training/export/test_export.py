@@ -11,7 +11,7 @@ import openvino
 import pytest
 
 from model.engines.openvino import resampling
-from model.images import decode_image
+from model.images.decoding import decode_image
 from model.preprocessing import Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig

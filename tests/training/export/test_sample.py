@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.image_errors import ImageError
-from model.images import decode_image, encode_png
+from model.images.decoding import decode_image
+from model.images.encoding import encode_png
+from model.images.image_errors import ImageError
 from model.preprocessing import Preprocessing
 from model.unet import UNetConfig
 from model.weights_file import Description

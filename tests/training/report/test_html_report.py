@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.images import decode_image
+from model.images.decoding import decode_image
 from model.preprocessing import Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNetConfig

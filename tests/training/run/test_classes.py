@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.images import encode_png
+from model.images.encoding import encode_png
 from model.weights_file import load_weights
 from training import evaluate
 from training.data.folder import load_samples

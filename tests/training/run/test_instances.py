@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from model.images import encode_png
+from model.images.encoding import encode_png
 from model.weights_file import load_weights
 from training.run import command as run
 from training.scoring.seed_depth import CANDIDATES, DEFAULT_SEED_DEPTH

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.images import encode_png
+from model.images.encoding import encode_png
 from model.segmenter import Segmenter
 from model.unet import UNet
 from model.weights_file import BUNDLED_INT8, load_weights

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from model.image_errors import ImageError
+from model.images.image_errors import ImageError
 from training.data.labels.stored_label import LabelError, StoredLabel, whole_numbers
 
 # Names of the array that is the label, in MATLAB files with several arrays of one size. The first that fits is read.

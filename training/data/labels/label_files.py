@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.headers import read_header
-from model.image_errors import ImageError, UnsupportedImage, broken
-from model.images import SUFFIXES, decode_pages
+from model.images.decoding import SUFFIXES, decode_pages
+from model.images.headers import read_header
+from model.images.image_errors import ImageError, UnsupportedImage, broken
 from model.preprocessing import Pixels
 from training.data.labels.array_files import decode_mat, decode_npy
 from training.data.labels.stored_label import LabelError, StoredLabel, Values, whole_numbers

@@ -8,7 +8,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from model.image_errors import ImageError
+from model.images.image_errors import ImageError
 from training.data.labels.label_files import read_label_file
 from training.data.labels.stored_label import LabelError, whole_numbers
 

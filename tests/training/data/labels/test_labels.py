@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from skimage.measure import label as connected_components
 
-from model.images import encode_png
+from model.images.encoding import encode_png
 from training.data.labels.label_files import decode_label_image
 from training.data.labels.label_scheme import LabelScheme
 from training.data.labels.labels import read_label, separate

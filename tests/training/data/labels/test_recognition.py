@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.images import encode_png
+from model.images.encoding import encode_png
 from training.data.labels.label_files import decode_label_image
 from training.data.labels.label_scheme import HALF, IGNORED, LabelScheme
 from training.data.labels.labels import read_label

@@ -1,0 +1,1 @@
+"""Image files: their headers, checked before any decoder runs, and their pixels."""

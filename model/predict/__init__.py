@@ -1,0 +1,1 @@
+"""`python -m model.predict`: results of many images, or of volumes larger than memory, without a server."""

@@ -1,0 +1,159 @@
+"""`python -m model.predict INPUT... --out DIR`: images to files of masks or other results, without a server.
+
+A result that is there already is kept, so the same command goes on where it was stopped.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from model.outputs.output import Wanted
+from model.predict.inputs import RESULT, find_images, name_results, stem
+from model.predict.jobs import ImageJob, Runner
+from model.predict.local_pipeline import Pipeline
+from model.predict.predict_options import BAD_ARGUMENT, parse, to_wanted
+from model.predict.progress_bar import Summary, run_images, stopping
+from model.segmenter import Segmenter
+from model.weights_file import Description
+
+# How a result's name may end: pictures of a stack are a TIFF, all others PNG.
+PICTURES = (".png", ".tif")
+SUFFIXES = {"geojson": (".geojson",), "coco": (".json",)}
+
+TIFF = (".tif", ".tiff")
+# What is known of a pixel without the rest of its section.
+VOLUME_OUTPUTS = ("mask", "probability")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit code: 0, 1 if an image failed, 2 after one line on stderr, 130 after Ctrl-C."""
+    arguments = parse(argv)
+    with ExitStack() as stack:
+        try:
+            images, problems = find_images(arguments.inputs, arguments.out)
+            names = name_results(images)
+            _check_volumes(arguments, images)
+            place = stack.enter_context(_open(arguments))
+            wanted = to_wanted(arguments, place.description)
+            arguments.out.mkdir(parents=True, exist_ok=True)
+        except (ValueError, OSError) as error:
+            print(f"predict: {error}", file=sys.stderr)
+            return BAD_ARGUMENT
+        _tell_longer_names(names)
+        summary = _predict(arguments, names, place, wanted)
+        summary.failed = problems | summary.failed
+        for name, problem in summary.failed.items():
+            print(f"predict: {name}: {problem}", file=sys.stderr)
+        print(summary)
+        return summary.exit_code
+
+
+def _predict(arguments: argparse.Namespace, names: Mapping[Path, str], place: "Place", wanted: Wanted) -> Summary:
+    """Makes the results that are not there."""
+    targets = {image: (arguments.out / name).absolute() for image, name in names.items()}
+    missing = {
+        image: target
+        for image, target in targets.items()
+        if arguments.overwrite or not _is_there(target, _suffixes(arguments, image))
+    }
+    summary, runner = Summary(kept=len(targets) - len(missing)), place.open_runner(wanted)
+    volumes = {image: target for image, target in missing.items() if _is_volume(arguments, image)}
+    jobs = {ImageJob(image.absolute(), target): str(image) for image, target in missing.items() if image not in volumes}
+    with stopping(runner, summary):
+        if jobs:
+            run_images(runner, jobs, summary)
+        if volumes and not summary.stopped_by:
+            _predict_volumes(arguments, volumes, place, wanted, runner, summary)
+    return summary
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the work is done, with weights loaded there; `label` is what tells them from others."""
+
+    description: Description
+    label: str
+    open_runner: Callable[[Wanted], Runner]
+
+
+@contextmanager
+def _open(arguments: argparse.Namespace) -> Iterator[Place]:
+    """This machine, or a Ray cluster, which is joined within. Raises ValueError."""
+    how = {name: getattr(arguments, name) for name in ("engine", "device", "precision", "tile", "tta")}
+    if arguments.ray is None:
+        segmenter = Segmenter.load(arguments.weights, **how)
+        yield Place(segmenter.description, segmenter.weights.label, lambda wanted: Pipeline(segmenter, wanted))
+        return
+    if find_spec("ray") is None:
+        raise ValueError("--ray needs the package ray, which is not installed: the extra ray, or requirements/ray.txt")
+    from model.predict.cluster import joined, machines, plan_workers
+    from model.predict.ray_pipeline import RayPipeline
+
+    with joined(arguments.ray or None):
+        gpu = arguments.engine != "openvino" and not arguments.device.startswith("cpu")
+        workers = plan_workers(machines(), count=arguments.workers, cpus=arguments.cpus, gpu=gpu)
+        weights = arguments.weights and arguments.weights.absolute()
+        pipeline = RayPipeline(workers, how | {"path": weights})
+        yield Place(pipeline.description, pipeline.label, pipeline.wanting)
+
+
+def _is_volume(arguments: argparse.Namespace, image: Path) -> bool:
+    return image.is_dir() or (arguments.volume and image.suffix.lower() in TIFF)
+
+
+def _check_volumes(arguments: argparse.Namespace, images: Sequence[Path]) -> None:
+    """Raises ValueError if there are volumes among the images that nothing can be made of."""
+    if not any(_is_volume(arguments, image) for image in images):
+        return
+    if arguments.output not in VOLUME_OUTPUTS:
+        raise ValueError(f"--output {arguments.output}: of volumes {' and '.join(VOLUME_OUTPUTS)} can be made")
+    missing = [name for name in ("zarr", "tifffile") if find_spec(name) is None]
+    if missing:
+        raise ValueError(f"volumes need the package {missing[0]}, which is not installed: the extra volumes")
+
+
+def _predict_volumes(
+    arguments: argparse.Namespace,
+    targets: Mapping[Path, Path],
+    place: Place,
+    wanted: Wanted,
+    runner: Runner,
+    summary: Summary,
+) -> None:
+    from model.predict.volumes.run_volumes import run_volumes
+    from model.predict.volumes.volume_run import Undertaking, begin_again
+
+    recipe = {"weights": place.label, "tta": arguments.tta}
+    undertakings: dict[Undertaking, str] = {}
+    for image, target in targets.items():
+        try:
+            if arguments.overwrite:
+                begin_again(target)
+            undertaking = Undertaking(image.absolute(), target, wanted, recipe, place.description, arguments.tile)
+            undertakings[undertaking] = str(image)
+        except OSError as error:
+            summary.failed[str(image)] = error.strerror or str(error)
+        except ValueError as error:
+            summary.failed[str(image)] = str(error)
+    run_volumes(runner, undertakings, summary)
+
+
+def _suffixes(arguments: argparse.Namespace, image: Path) -> Sequence[str]:
+    """How the name of its result may end."""
+    return (".zarr",) if _is_volume(arguments, image) else SUFFIXES.get(arguments.output, PICTURES)
+
+
+def _is_there(target: Path, suffixes: Sequence[str]) -> bool:
+    """Whether a result is there; it is whole then, for results get their names last."""
+    return any(target.with_name(target.name + suffix).exists() for suffix in suffixes)
+
+
+def _tell_longer_names(names: Mapping[Path, str]) -> None:
+    longer = [name for image, name in names.items() if name != stem(image) + RESULT]
+    if longer:
+        text = f"{len(longer)} images share their names with others; results get longer ones, such as {longer[0]}"
+        print(f"predict: {text}", file=sys.stderr)

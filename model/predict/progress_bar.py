@@ -1,0 +1,68 @@
+"""Runs jobs beside progress bars (if stderr is a terminal), stopped by signals, and sums up what became of them."""
+
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tqdm import tqdm
+
+from model.predict.jobs import ImageJob, Job, Outcome, Runner
+
+FAILED = 1
+STOPPED = 128  # and the signal's number: 130 after Ctrl-C
+
+
+@dataclass
+class Summary:
+    """What became of the images. `failed`: images, or inputs that mean none, and why."""
+
+    failed: dict[str, str] = field(default_factory=dict)
+    kept: int = 0
+    done: int = 0
+    stopped_by: int = 0
+    """A signal's number."""
+
+    @property
+    def exit_code(self) -> int:
+        if self.stopped_by:
+            return STOPPED + self.stopped_by
+        return FAILED if self.failed else 0
+
+    def __str__(self) -> str:
+        kept = f"{self.kept} kept from before (--overwrite makes them again)" if self.kept else "0 kept from before"
+        text = f"{self.done} done, {kept}, {len(self.failed)} failed"
+        return f"{text}; stopped, the same command goes on from here" if self.stopped_by else text
+
+
+def run_images(runner: Runner, jobs: Mapping[ImageJob, str], summary: Summary) -> None:
+    """Makes the results of images, each under what it is to be called if it fails."""
+    failed: dict[Job, str] = {}
+    with tqdm(total=len(jobs), unit="image", disable=None) as bar:
+
+        def seen(job: Job, outcome: Outcome) -> None:
+            bar.update(job.steps)
+            if outcome.problem is None:
+                summary.done += 1
+            else:
+                failed[job] = outcome.problem
+
+        runner.run(list(jobs), seen)
+    # in the order of the images, not in that in which they were done
+    summary.failed |= {name: failed[job] for job, name in jobs.items() if job in failed}
+
+
+@contextmanager
+def stopping(runner: Runner, summary: Summary) -> Iterator[None]:
+    """Ctrl-C and SIGTERM stop the runner between two tiles, so that what is finished can be told."""
+
+    def stop(number: int, _frame: object) -> None:
+        summary.stopped_by = number
+        runner.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

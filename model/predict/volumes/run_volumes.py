@@ -1,0 +1,86 @@
+"""Volumes through a runner: all of them are measured first, then computed, beside a bar of parts and one of chunks."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+from model.predict.jobs import Job, Outcome, Runner
+from model.predict.progress_bar import Summary
+from model.predict.volumes.volume_jobs import MeasureJob
+from model.predict.volumes.volume_run import Undertaking
+
+
+def run_volumes(runner: Runner, undertakings: Mapping[Undertaking, str], summary: Summary) -> None:
+    """Makes the results of volumes, each under what it is to be called if it fails; goes on with what was begun."""
+    failed: dict[Undertaking, str] = {}
+    _measure(runner, list(undertakings), failed)
+    if not summary.stopped_by:
+        left = _segment(runner, [volume for volume in undertakings if volume not in failed], failed)
+        for volume in undertakings:
+            if volume not in failed and not left[volume]:
+                with _noting(volume, failed):
+                    volume.finish()
+                    summary.done += 1
+    summary.failed |= {name: failed[volume] for volume, name in undertakings.items() if volume in failed}
+
+
+def _measure(runner: Runner, undertakings: Sequence[Undertaking], failed: dict[Undertaking, str]) -> None:
+    jobs = {job: volume for volume in undertakings for job in volume.measuring()}
+    if not jobs:
+        return
+
+    def take(job: Job, outcome: Outcome) -> None:
+        if isinstance(job, MeasureJob):
+            with _noting(jobs[job], failed):
+                jobs[job].measured(job, outcome.value)
+
+    with tqdm(total=len(jobs), unit="part", desc="mean and deviation", disable=None) as bar:
+        runner.run(list(jobs), _noting_seen(jobs, failed, bar.update, take))
+    for volume in undertakings:
+        with _noting(volume, failed):
+            volume.save()
+
+
+def _segment(
+    runner: Runner, undertakings: Sequence[Undertaking], failed: dict[Undertaking, str]
+) -> Counter[Undertaking]:
+    """Returns how many jobs of each are left."""
+    jobs = {job: volume for volume in undertakings for job in volume.segmenting()}
+    left, total = Counter(jobs.values()), sum(volume.chunks for volume in undertakings)
+
+    def take(job: Job, _outcome: Outcome) -> None:
+        left[jobs[job]] -= 1
+
+    begun = total - sum(job.steps for job in jobs)
+    with tqdm(total=total, initial=begun, unit="chunk", disable=None) as bar:
+        runner.run(list(jobs), _noting_seen(jobs, failed, bar.update, take))
+    return left
+
+
+def _noting_seen(
+    jobs: Mapping[Job, Undertaking],
+    failed: dict[Undertaking, str],
+    advance: Callable[[int], object],
+    take: Callable[[Job, Outcome], None],
+) -> Callable[[Job, Outcome], None]:
+    """A `Seen` that hands on what succeeded, and notes the first thing that failed of each volume."""
+
+    def seen(job: Job, outcome: Outcome) -> None:
+        advance(job.steps)
+        if outcome.problem is None:
+            take(job, outcome)
+        else:
+            failed.setdefault(jobs[job], outcome.problem)
+
+    return seen
+
+
+@contextmanager
+def _noting(volume: Undertaking, failed: dict[Undertaking, str]) -> Iterator[None]:
+    """Of a volume whose files cannot be written, that is the failure."""
+    try:
+        yield
+    except OSError as error:
+        failed.setdefault(volume, error.strerror or str(error))

@@ -1,0 +1,123 @@
+"""Volumes to be segmented: OME-Zarr (0.4 and 0.5), bare Zarr arrays, and TIFF files; read window by window.
+
+Shape letters: T times, Z sections, C channels, H height, W width.
+"""
+
+import weakref
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from model.images.image_errors import ImageError, UnsupportedImage
+from model.predict.volumes.space import ORDER, Space, read_ome
+from model.predict.volumes.tiff_volume import open_tiff
+from model.preprocessing import STORED, Pixels
+
+# Volumes that a process keeps open: reading the tags of thousands of pages takes seconds.
+KEPT_OPEN = 4
+
+
+@dataclass(frozen=True)
+class Box:
+    """Part of a volume: [first, end) of sections, rows and columns at one time."""
+
+    time: int
+    sections: tuple[int, int]
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+
+    @property
+    def pixels(self) -> int:
+        return int(np.prod([end - first for first, end in (self.sections, self.rows, self.columns)]))
+
+
+class Volume:
+    """An array of which windows can be read; any number of threads may."""
+
+    def __init__(self, array: Any, space: Space, samples: bool = False) -> None:
+        """`array`: whatever has shape, dtype, chunks and numpy's slices, axes as in `space`.
+
+        `samples`: whether colours follow after those, as in TIFF. Raises UnsupportedImage.
+        """
+        self.space, self._array = space, array
+        self._names = (*space.names, *("s" * samples))
+        self._check()
+        lengths: dict[str, int] = dict(zip(self._names, array.shape, strict=True))
+        self.times, self.sections, self.height, self.width = (int(lengths.get(name, 1)) for name in "tzyx")
+        self.channels = int(lengths.get("c") or lengths.get("s") or 1)
+        self.colours = samples
+        """Whether channels are colours, of which grey can be made."""
+        self.dtype: np.dtype[Any] = array.dtype.newbyteorder("=")
+        chunks = dict(zip(self._names, array.chunks, strict=True))
+        self.chunk = tuple(min(chunks.get(name, 1), lengths.get(name, 1)) for name in "zyx")
+        """Sections, rows and columns that are stored together, so that they are best read together."""
+
+    def _check(self) -> None:
+        """Raises UnsupportedImage."""
+        names, shape, dtype = "".join(self._names), self._array.shape, self._array.dtype
+        ordered = "".join(name for name in f"{ORDER}s" if name in names)
+        if names != ordered or not names.removesuffix("s").endswith("yx") or ("c" in names and "s" in names):
+            raise UnsupportedImage(f"Its axes are {names}, not some of {ORDER} in this order, y and x last.")
+        if dtype.newbyteorder("=") not in STORED:
+            raise UnsupportedImage(f"Pixels of type {dtype} are not accepted: 8 or 16 bits unsigned are.")
+        if 0 in shape:
+            raise UnsupportedImage("It has no pixels.")
+
+    def read(self, box: Box) -> Pixels:
+        """The box's pixels, Z x H x W x C. Raises ImageError if they cannot be read."""
+        parts = {"t": box.time, "z": slice(*box.sections), "y": slice(*box.rows), "x": slice(*box.columns)}
+        try:
+            pixels = np.asarray(self._array[tuple(parts.get(name, slice(None)) for name in self._names)], self.dtype)
+        except MemoryError:
+            raise
+        except Exception as error:  # over broken files codecs raise nearly anything
+            raise ImageError(f"The volume cannot be read: {str(error).partition(chr(10))[0]}") from error
+        if "c" in self._names:
+            pixels = np.moveaxis(pixels, self._names.index("c") - ("t" in self._names), -1)
+        elif "s" not in self._names:
+            pixels = pixels[..., None]
+        return pixels if "z" in self._names else pixels[None]
+
+
+def open_volume(path: Path) -> Volume:
+    """A Zarr folder or a TIFF file. Raises ImageError, UnsupportedImage, OSError."""
+    stored = next((path / name for name in ("zarr.json", ".zattrs") if (path / name).exists()), path)
+    return _open(path, stored.stat().st_mtime_ns)
+
+
+@lru_cache(KEPT_OPEN)
+def _open(path: Path, _changed_ns: int) -> Volume:
+    if path.is_dir():
+        return _open_zarr(path)
+    array, space, samples, close = open_tiff(path)
+    volume = Volume(array, space, samples)
+    weakref.finalize(volume, close)
+    return volume
+
+
+def _open_zarr(path: Path) -> Volume:
+    try:
+        node = zarr.open(path, mode="r")
+        if isinstance(node, zarr.Array):
+            return Volume(node, Space.plain(_axes_of(node)))
+        child, _ = read_ome(node.attrs.asdict(), len(ORDER))
+        array = node[child]
+        if not isinstance(array, zarr.Array):
+            raise UnsupportedImage(f"{child} in it is no array.")
+        return Volume(array, read_ome(node.attrs.asdict(), array.ndim)[1])
+    except (ImageError, OSError, MemoryError):
+        raise
+    except Exception as error:  # over broken metadata zarr raises nearly anything
+        raise ImageError("The Zarr folder is broken, or not an image by OME-NGFF 0.4 or 0.5.") from error
+
+
+def _axes_of(array: "zarr.Array[Any]") -> tuple[str, ...]:
+    """The axes' names, where the array has them; else the last ones of z, y, x or of all five."""
+    names = getattr(array.metadata, "dimension_names", None) or ()
+    if names and all(name in (*ORDER,) for name in names):
+        return tuple(map(str, names))
+    return tuple(ORDER[-array.ndim :])

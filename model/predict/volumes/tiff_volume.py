@@ -1,0 +1,143 @@
+"""TIFF files as arrays that are read strip by strip or tile by tile; those that cannot be are mapped into memory.
+
+Decoders differ in palettes, in pages where white is 0, and in turned pages; `model.images` reads such files.
+"""
+
+import logging
+import threading
+import xml.etree.ElementTree as ET  # expat expands nothing from outside; its bombs are bounded since 2.4.1
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from logging.handlers import BufferingHandler
+from pathlib import Path
+from typing import Any
+
+import tifffile
+import zarr
+
+from model.images.image_errors import ImageError, UnsupportedImage, broken
+from model.predict.volumes.space import Space
+
+# What it has to say of odd tags is for people who write TIFF files.
+_LOGGER = logging.getLogger("tifffile")
+_LOGGER.addHandler(logging.NullHandler())
+
+MOST_COMPLAINTS = 1000
+
+_COLOURS = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+# What OME-TIFF and ImageJ call the units that OME-NGFF spells out.
+_UNITS = {"µm": "micrometer", "um": "micrometer", "\\u00B5m": "micrometer", "micron": "micrometer"}
+_UNITS |= {"nm": "nanometer", "mm": "millimeter", "pm": "picometer", "Å": "angstrom", "m": "meter", "s": "second"}
+
+
+class _Mapped:
+    """An array in a file, of which any window may be read: to be planned as if it were stored in small chunks."""
+
+    def __init__(self, array: Any, samples: bool) -> None:
+        self._array, self.shape, self.dtype = array, array.shape, array.dtype
+        rows = len(self.shape) - 2 - samples
+        self.chunks = (*(1 for _ in self.shape[:rows]), 1024, 1024, *self.shape[rows + 2 :])
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._array[index]
+
+
+def open_tiff(path: Path) -> tuple[Any, Space, bool, Callable[[], None]]:
+    """The array of all pages, its space without samples, whether it has samples, and what closes the file.
+
+    Raises ImageError, UnsupportedImage, OSError.
+    """
+    file = None
+    try:
+        with _complaints_raised():
+            file = tifffile.TiffFile(path)
+            array, space, samples = _read(file, path)
+    except Exception as error:
+        if file:
+            file.close()
+        if isinstance(error, ImageError | OSError | MemoryError):
+            raise
+        raise broken("TIFF") from error  # over broken files it raises nearly anything
+    return array, space, samples, file.close
+
+
+@contextmanager
+def _complaints_raised() -> Iterator[None]:
+    """Of pages that it cannot find tifffile says so in its log, and goes on without them. Raises ImageError."""
+    handler = BufferingHandler(MOST_COMPLAINTS)
+    handler.setLevel(logging.ERROR)
+    _LOGGER.addHandler(handler)
+    try:
+        yield
+    finally:
+        _LOGGER.removeHandler(handler)
+    if any(record.thread == threading.get_ident() for record in handler.buffer):
+        raise broken("TIFF")
+
+
+def _read(file: tifffile.TiffFile, path: Path) -> tuple[Any, Space, bool]:
+    series = _only_series(file)
+    axes = _axes(series.axes)
+    samples = axes[-1:] == ["s"]
+    if series.dataoffset is not None:
+        array: Any = _Mapped(tifffile.memmap(path, mode="r", series=0), samples)
+    else:
+        array = zarr.open_array(series.aszarr(level=0), mode="r", zarr_format=2)
+    return array, _space(file, axes[:-1] if samples else axes), samples
+
+
+def _only_series(file: tifffile.TiffFile) -> tifffile.TiffPageSeries:
+    """Raises UnsupportedImage."""
+    if len(file.series) != 1:
+        raise UnsupportedImage("A TIFF volume has pages of one size and type, without others beside them.")
+    series = file.series[0]
+    page = series.keyframe
+    turned = page.tags.valueof("Orientation", 1) != 1
+    if page.photometric not in _COLOURS or turned or page.bitspersample % 8 or page.planarconfig != 1:
+        raise UnsupportedImage("TIFF volumes are accepted in grey or RGB, pixel by pixel, white the largest number.")
+    return series
+
+
+def _axes(axes: str) -> list[str]:
+    """Tifffile's letters as ours: what is neither time nor channel nor sample nor in the section counts sections."""
+    names = [axis.lower() if axis in "TCZYXS" else "z" for axis in axes]
+    if names.count("z") > 1:
+        raise UnsupportedImage(f"Its axes are {axes}, and only time, channel and section are known beside Y and X.")
+    return names
+
+
+def _space(file: tifffile.TiffFile, names: list[str]) -> Space:
+    """With the pixel's size, where OME-TIFF or ImageJ tell it."""
+    sizes = _sizes_by_ome(file.ome_metadata) if file.ome_metadata else _sizes_by_imagej(file)
+    plain = Space.plain(names)
+    details = tuple(
+        {**details, **({"unit": sizes[name][1]} if name in sizes and sizes[name][1] else {})}
+        for name, details in zip(names, plain.details, strict=True)
+    )
+    return Space(plain.names, details, tuple(sizes[name][0] if name in sizes else 1.0 for name in names))
+
+
+def _sizes_by_ome(text: str) -> dict[str, tuple[float, str]]:
+    pixels = next((node for node in ET.fromstring(text).iter() if node.tag.endswith("}Pixels")), None)  # noqa: S314
+    known = {} if pixels is None else pixels.attrib
+    return {
+        axis: (float(known[f"PhysicalSize{axis.upper()}"]), _unit(known.get(f"PhysicalSize{axis.upper()}Unit", "µm")))
+        for axis in "zyx"
+        if f"PhysicalSize{axis.upper()}" in known
+    }
+
+
+def _sizes_by_imagej(file: tifffile.TiffFile) -> dict[str, tuple[float, str]]:
+    known = file.imagej_metadata or {}
+    unit = _unit(str(known.get("unit", "")))
+    if not unit:
+        return {}
+    tags = file.series[0].keyframe.tags
+    resolutions = {axis: tags.valueof(f"{axis.upper()}Resolution") for axis in "yx"}
+    sizes = {axis: (pair[1] / pair[0], unit) for axis, pair in resolutions.items() if pair and pair[0]}
+    return {"z": (float(known.get("spacing", 1.0)), unit), **sizes}
+
+
+def _unit(text: str) -> str:
+    """As OME-NGFF writes it; nothing if it is none that it knows."""
+    return text if text in _UNITS.values() else _UNITS.get(text, "")

@@ -1,0 +1,130 @@
+"""Volumes as jobs: first the mean and deviation of each section, for nets that want them, then chunk by chunk.
+
+Shape letters: Z sections, C channels, H height, W width.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from model.predict.jobs import Bench
+from model.predict.volumes.moments import Sums, sums
+from model.predict.volumes.plan import Part
+from model.predict.volumes.result import Result
+from model.predict.volumes.source import Box, Volume, open_volume
+from model.preprocessing import Affine, Values
+from model.segmenter import Piece, Render, Segmenter
+from model.tiles import Tile, cut_window
+
+
+@dataclass(frozen=True, eq=False)
+class MeasureJob:
+    """Sums of values, for mean and deviation."""
+
+    volume: Path
+    box: Box
+
+    steps = 1
+
+    def do(self, bench: Bench) -> list[Sums]:
+        """Of the part of each section that lies in the box. Raises ImageError, OSError, Stopped."""
+        with bench.room(self.box.pixels):
+            bench.go_on()
+            arrange = bench.segmenter.description.preprocessing.arrange
+            return [sums(arrange(section)) for section in open_volume(self.volume).read(self.box)]
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentJob:
+    """Whole chunks of the result. Those that are there already are left as they are."""
+
+    volume: Path
+    result: Path
+    part: Part
+    affines: Sequence[Affine]
+    """One for each section of the part."""
+
+    @property
+    def steps(self) -> int:
+        return len(self.affines) * len(self.part.tiles)
+
+    def do(self, bench: Bench) -> None:
+        """Raises ImageError, OSError, RuntimeError, Stopped."""
+        result = _open_result(self.result, (self.result / "zarr.json").stat().st_mtime_ns)
+        missing = [(section, tile) for section, tile in chunks(self.part) if not result.has(*section, tile)]
+        if not missing:
+            return
+        volume = open_volume(self.volume)
+        box = _around(self.part, [tile for _, tile in missing], volume)
+        with bench.room(box.pixels):
+            bench.go_on()
+            arrange = bench.segmenter.description.preprocessing.arrange
+            pixels = [arrange(section) for section in volume.read(box)]
+            origin = box.rows[0], box.columns[0]
+            tasks = {
+                (self.part.time, number): _Section(
+                    result, (self.part.time, number), section, origin, to_input, bench.render
+                )
+                for number, section, to_input in zip(range(*box.sections), pixels, self.affines, strict=True)
+            }
+            for batch in _batches(bench.segmenter, [(tasks[section], tile) for section, tile in missing]):
+                with bench.engine():
+                    bench.segmenter.run(batch)
+
+
+class _Section:
+    """A `Task`: windows are cut out of the pixels that were read of a section, cores go to the result."""
+
+    def __init__(
+        self,
+        result: Result,
+        place: tuple[int, int],
+        pixels: Values,
+        origin: tuple[int, int],
+        to_input: Affine,
+        render: Render,
+    ) -> None:
+        """`place`: time and section. `pixels`: H x W x C, from row and column `origin` on."""
+        self.tiles: list[Tile] = []
+        self._result, self._place = result, place
+        self._pixels, self._origin, self._affine, self._render = pixels, origin, to_input, render
+
+    def cut(self, tile: Tile) -> Piece:
+        return Piece(tile, cut_window(self._pixels, tile, self._origin), self._affine, self._render)
+
+    def paste(self, tile: Tile, finished: NDArray[Any]) -> None:
+        self._result.write(*self._place, tile, finished)
+
+
+@lru_cache(4)
+def _open_result(folder: Path, _made_ns: int) -> Result:
+    """Kept open, for a job may be a single chunk."""
+    return Result(folder)
+
+
+def chunks(part: Part) -> Iterator[tuple[tuple[int, int], Tile]]:
+    """Time and section, and tile, of each chunk; those of one tile one after the other."""
+    return (((part.time, section), tile) for tile in part.tiles for section in range(*part.sections))
+
+
+def _around(part: Part, tiles: Sequence[Tile], volume: Volume) -> Box:
+    """What has to be read for some tiles of a part."""
+    rows, columns = [tile.rows for tile in tiles], [tile.columns for tile in tiles]
+    (top, bottom), (left, right) = (
+        (min(span.start for span in spans), min(side, max(span.start + span.size for span in spans)))
+        for spans, side in ((rows, volume.height), (columns, volume.width))
+    )
+    return Box(part.time, part.sections, (top, bottom), (left, right))
+
+
+def _batches(segmenter: Segmenter, pairs: Iterable[tuple[_Section, Tile]]) -> Iterator[list[tuple[_Section, Tile]]]:
+    """Neighbours of one shape that keep the same, as many as go through the engine at once."""
+    for _, alike in groupby(pairs, key=lambda pair: (pair[1].shape, pair[1].kept)):
+        group = list(alike)
+        size = segmenter.batch_size(group[0][1])
+        yield from (group[first : first + size] for first in range(0, len(group), size))
