@@ -9,10 +9,11 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app import __version__, page
-from app.admission import Admission, RequestLog
-from app.engine import LocalEngine, read_weights
-from app.open_inference.routes import router as open_inference
+from app.admission import Admission
+from app.local_backend import LocalBackend, read_weights
+from app.open_inference.endpoints import router as open_inference
 from app.problems import install_problem_handlers
+from app.request_log import RequestLog
 from app.routes import router
 from app.service import Service
 from app.settings import Settings, load_settings
@@ -33,7 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings()
     weights = read_weights(settings)
     startup.done("weights")
-    return assemble(Service(settings, weights, LocalEngine(settings, weights)), startup)
+    return assemble(Service(settings, weights, LocalBackend(settings, weights)), startup)
 
 
 def assemble(service: Service, startup: Startup) -> FastAPI:

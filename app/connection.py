@@ -26,7 +26,7 @@ MAX_HEAD_BYTES = 65_536
 MAX_CONNECTIONS, SPARE_FILES = 4096, 128
 
 
-class Watch:
+class IdleTimer:
     """Between `start` and `stop`, calls `late` whenever too little has moved in PATIENCE_S.
 
     `moved`: a count of bytes that grows as they move.
@@ -74,8 +74,8 @@ class PatientProtocol(HttpToolsProtocol):
         self._received = self._head_bytes = 0
         self._in_head = True
         self._asked: Scope = {"path": "", "state": {}}  # as much as is known of the request that is coming in
-        self.sending = Watch(lambda: self._received, self._on_slow_request)
-        self.taking = Watch(lambda: -self.transport.get_write_buffer_size(), self._on_slow_reader)
+        self.sending = IdleTimer(lambda: self._received, self._on_slow_request)
+        self.taking = IdleTimer(lambda: -self.transport.get_write_buffer_size(), self._on_slow_reader)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)

@@ -11,13 +11,13 @@ from typing import Any, Generic, TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from app.capacity import Overloaded
 from app.decode import decode, measure
-from app.job import EngineFailed
 from app.problems import Problem, engine_problem, overload_problem
-from app.room import Overloaded
+from app.scheduler import EngineFailed
 from app.service import Service
 from app.upload import Upload
-from model.outputs.output import File, OutputError, Wanted, renderer, to_file
+from model.outputs.output import File, OutputError, OutputSpec, renderer, to_file
 from model.preprocessing import Pixels, Values
 from model.segmenter import ImageTask, Render
 
@@ -50,14 +50,14 @@ def headers(service: Service, result: Result[Any]) -> dict[str, str]:
     return {"X-Model": service.weights.label, "Server-Timing": timing}
 
 
-async def segment(request: Request, service: Service, upload: Upload, wanted: Wanted) -> Result[File]:
+async def segment(request: Request, service: Service, upload: Upload, output_spec: OutputSpec) -> Result[File]:
     """The file that is wanted; the upload's bytes are let go of. Raises Problem, ClientDisconnect."""
 
     def prepare() -> tuple[Sequence[Pixels], Sequence[ImageTask]]:
-        return _prepare(service, upload.take(), wanted)
+        return _prepare(service, upload.take(), output_spec)
 
     def encode(images: Sequence[Pixels], tasks: Sequence[ImageTask]) -> File:
-        return _encode(service, wanted, images, tasks, upload.stem)
+        return _encode(service, output_spec, images, tasks, upload.stem)
 
     return await run(request, service, prepare, encode)
 
@@ -81,9 +81,9 @@ async def _run(
     prepare: Callable[[], tuple[Kept, Sequence[ImageTask]]],
     encode: Callable[[Kept, Sequence[ImageTask]], T],
 ) -> Result[T]:
-    decoding = time.perf_counter()
+    reserved = time.perf_counter()
     try:
-        kept, tasks = await service.in_pool(prepare)
+        kept, tasks = await service.run_in_pool(prepare)
         job = await service.scheduler.run(*tasks)
     except Overloaded as error:
         service.metrics.rejected.labels("overload").inc()
@@ -91,10 +91,10 @@ async def _run(
     except EngineFailed as error:
         raise engine_problem() from error
     inferred = time.perf_counter()
-    answer = await service.in_pool(_finish, service, encode, kept, tasks)
+    answer = await service.run_in_pool(_finish, service, encode, kept, tasks)
     started = job.started or inferred
     stages = {
-        "decode": job.submitted - decoding,
+        "decode": job.submitted - reserved,
         "queue": started - job.submitted,
         "infer": inferred - started,
         "encode": time.perf_counter() - inferred,
@@ -115,12 +115,12 @@ def _finish(
     return answer
 
 
-def _prepare(service: Service, data: bytes, wanted: Wanted) -> tuple[Sequence[Pixels], Sequence[ImageTask]]:
+def _prepare(service: Service, data: bytes, output_spec: OutputSpec) -> tuple[Sequence[Pixels], Sequence[ImageTask]]:
     """Pages and their tiles; while they are decoded they take their room in the queue. Raises Problem, Overloaded."""
     header = measure(data, service.settings.max_pixels)
-    with service.scheduler.room.decoding(header.pixels):
+    with service.scheduler.capacity.reserved(header.pixels):
         images = decode(data, header)
-    return images, make_tasks(service, images, renderer(wanted, service.weights.description))
+    return images, make_tasks(service, images, renderer(output_spec, service.weights.description))
 
 
 def make_tasks(service: Service, images: Sequence[Values], render: Render) -> list[ImageTask]:
@@ -132,9 +132,11 @@ def make_tasks(service: Service, images: Sequence[Values], render: Render) -> li
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The net takes images of {channels} channels.") from error
 
 
-def _encode(service: Service, wanted: Wanted, images: Sequence[Pixels], tasks: Sequence[ImageTask], stem: str) -> File:
+def _encode(
+    service: Service, output_spec: OutputSpec, images: Sequence[Pixels], tasks: Sequence[ImageTask], stem: str
+) -> File:
     try:
-        return to_file(wanted, service.weights.description, images, [task.result for task in tasks], stem)
+        return to_file(output_spec, service.weights.description, images, [task.result for task in tasks], stem)
     except OutputError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
 

@@ -11,7 +11,7 @@ from app import pipeline
 from app.problems import Problem, not_ready_problem
 from app.service import Service, service_of
 from app.upload import read_upload
-from model.outputs.output import Output, Wanted
+from model.outputs.output import Output, OutputSpec
 
 router = APIRouter()
 
@@ -92,14 +92,14 @@ async def segment(
     service = service_of(request)
     _check_class(service, class_index)
     accepted = request.headers.get("accept", "")
-    wanted = Wanted(output or _preferred(accepted), threshold, class_index, tiff=_prefers_tiff(accepted))
+    output_spec = OutputSpec(output or _preferred(accepted), threshold, class_index, tiff=_prefers_tiff(accepted))
     async with pipeline.deadline(service):
         upload = await read_upload(request)
-        result = await pipeline.segment(request, service, upload, wanted)
+        result = await pipeline.segment(request, service, upload, output_spec)
     file = result.answer
     headers = {
         **pipeline.headers(service, result),
-        "Content-Disposition": f'inline; filename="{upload.stem}_{wanted.output}{file.suffix}"',
+        "Content-Disposition": f'inline; filename="{upload.stem}_{output_spec.output}{file.suffix}"',
     }
     return Response(file.data, media_type=file.media_type, headers=headers)
 

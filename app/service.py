@@ -10,10 +10,10 @@ from typing import Protocol, TypeVar
 
 from fastapi import Request
 
-from app.job import TileScheduler
-from app.memory import Trimmer
+from app.capacity import QueueCapacity
+from app.malloc import Trimmer
 from app.metrics import Metrics
-from app.room import Room
+from app.scheduler import TileScheduler
 from app.settings import Settings
 from app.startup import Startup
 from model.preprocessing import Values
@@ -28,7 +28,7 @@ T = TypeVar("T")
 class Computing(Protocol):
     """The place where tiles are computed: this process, or a cluster."""
 
-    def start(self, room: Room, metrics: Metrics, startup: Startup) -> TileScheduler:
+    def start(self, capacity: QueueCapacity, metrics: Metrics, startup: Startup) -> TileScheduler:
         """Makes it ready, in a thread of its own. What it raises ends the service."""
         ...
 
@@ -50,8 +50,8 @@ class Service:
         """Makes the engine, and is ready. Raises what `Computing.start` raises."""
         startup = startup or Startup()
         settings = self.settings
-        room = Room(settings.max_queue_pixels, settings.max_wait_s, self.metrics.queue_pixels)
-        self._scheduler = self._computing.start(room, self.metrics, startup)
+        capacity = QueueCapacity(settings.max_queue_pixels, settings.max_wait_s, self.metrics.queue_pixels)
+        self._scheduler = self._computing.start(capacity, self.metrics, startup)
         running = self._running()
         self.metrics.model.info(running)
         self._loaded.set()
@@ -93,7 +93,7 @@ class Service:
         """The tiles of an image. Raises ValueError: see `ImageTask`."""
         return ImageTask(image, self.weights.description, self.settings.tile, render)
 
-    async def in_pool(self, function: Callable[..., T], *arguments: object) -> T:
+    async def run_in_pool(self, function: Callable[..., T], *arguments: object) -> T:
         """Runs what is neither quick nor the engine's (decoding, encoding) off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 

@@ -32,7 +32,7 @@ def as_they_are(probabilities: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Piece:
+class TileInput:
     """All that is needed to compute a tile, wherever that is done.
 
     `pixels`: its window, h x w x C, of the image's type. Where `render` can be pickled, a piece can.
@@ -58,12 +58,12 @@ class Task(Protocol):
 
     tiles: list[Tile]
 
-    def cut(self, tile: Tile) -> Piece:
+    def cut(self, tile: Tile) -> TileInput:
         """What to compute."""
         ...
 
     def paste(self, tile: Tile, finished: NDArray[Any]) -> None:
-        """Takes what `Piece.finish` gave."""
+        """Takes what `TileInput.finish` gave."""
         ...
 
 
@@ -91,9 +91,9 @@ class ImageTask:
         self.result: NDArray[Any] = np.empty((*nothing.shape[:-2], height, width), nothing.dtype)
         """(... x) H x W, of the render's type; whole once every tile is pasted."""
 
-    def cut(self, tile: Tile) -> Piece:
+    def cut(self, tile: Tile) -> TileInput:
         """Past the image its edge pixels are repeated."""
-        return Piece(tile, cut_window(self._pixels, tile), self._affine, self._render)
+        return TileInput(tile, cut_window(self._pixels, tile), self._affine, self._render)
 
     def paste(self, tile: Tile, finished: NDArray[Any]) -> None:
         """Writes a tile's core, (... x) h x w."""
@@ -149,10 +149,12 @@ class Segmenter:
 
     def run(self, batch: Sequence[tuple[Task, Tile]]) -> None:
         """Computes tiles, which have one shape and keep the same part of it, and pastes each into its image."""
-        pieces = [task.cut(tile) for task, tile in batch]
-        results = self.engine.run(np.stack([piece.to_input() for piece in pieces]), pieces[0].tile.kept)
-        for (task, tile), piece, result in zip(batch, pieces, results, strict=True):
-            task.paste(tile, piece.finish(result))
+        tile_inputs = [task.cut(tile) for task, tile in batch]
+        results = self.engine.run(
+            np.stack([tile_input.to_input() for tile_input in tile_inputs]), tile_inputs[0].tile.kept
+        )
+        for (task, tile), tile_input, result in zip(batch, tile_inputs, results, strict=True):
+            task.paste(tile, tile_input.finish(result))
 
     def render(self, image: Values, render: Render) -> NDArray[Any]:
         """An image as `ImageTask` takes it -> (... x) H x W, as rendered. Raises ValueError: see `ImageTask`."""

@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped]  # no types for one file
 
-from app.engine import find_weights
+from app.local_backend import find_weights
 from app.metrics import Metrics
 from app.routes import router
 from app.settings import PREFIX, Settings, load_settings

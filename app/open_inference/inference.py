@@ -87,14 +87,14 @@ def _decode(service: Service, files: Sequence[bytes]) -> list[Values]:
         raise bad_request("Each element of image is a file of one page.")
     pixels = sum(header.pixels for header in headers)
     _check_pixels(service, pixels)
-    with service.scheduler.room.decoding(pixels):
+    with service.scheduler.capacity.reserved(pixels):
         return [decode(file, header)[0] for file, header in zip(files, headers, strict=True)]
 
 
 def _convert(service: Service, tensor: PixelInput, binary: memoryview) -> list[Values]:
     count, _, height, width = tensor.shape
     _check_pixels(service, count * height * width)
-    with service.scheduler.room.decoding(count * height * width):
+    with service.scheduler.capacity.reserved(count * height * width):
         return to_images(read_pixels(tensor, binary), service.weights.description)
 
 

@@ -4,6 +4,6 @@ Two deployments: `Front` is the HTTP service as it is anywhere, but sends the ti
 `Engine`. All fronts share all engines, so an image is as fast as the cluster, and small images share batches.
 """
 
-from app.ray_serve.application import build
+from app.ray_serve.builder import build
 
 __all__ = ["build"]

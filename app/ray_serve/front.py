@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.application import assemble
 from app.logs import configure_logs
-from app.ray_serve.flight import Flight
+from app.ray_serve.cluster_scheduler import ClusterScheduler, Engines
+from app.ray_serve.in_flight import InFlightLimit
 from app.ray_serve.messages import UNUSABLE, Served, weights_of
-from app.ray_serve.scheduler import ClusterScheduler, Engines
 from app.service import Service
 from app.settings import load_settings
 from app.startup import Startup
@@ -71,7 +71,7 @@ class Front:
         self._settings = load_settings()
         configure_logs(self._settings.log_level)
         self._limit = AHEAD * self._settings.tile**2
-        self._flight = Flight(self._limit)
+        self._flight = InFlightLimit(self._limit)
         self._configured = False
 
     async def __serve_build_asgi_app__(self) -> FastAPI:

@@ -1,11 +1,11 @@
-"""What fronts and engines tell each other, besides a `Piece`."""
+"""What fronts and engines tell each other, besides a `TileInput`."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from app.job import EngineFailed
+from app.scheduler import EngineFailed
 from model.weights_file import Description, Weights
 
 # What tells that weights will not do here: files, settings, and engines that cannot be made or compute no tile.

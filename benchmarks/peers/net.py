@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from app.engine import check_settings, read_weights, set_threads
+from app.local_backend import check_settings, read_weights, set_threads
 from app.settings import load_settings
 from model.engines.choice import make_engine
 from model.engines.engine import Array

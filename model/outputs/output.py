@@ -35,7 +35,7 @@ class OutputError(ValueError):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class OutputSpec:
     """What to make of an image, or of the pages of a stack.
 
     `threshold`: 0..1, None for the one stored with the weights. `class_index`: whose probability. `tiff`: a picture
@@ -57,27 +57,31 @@ class File:
     suffix: str
 
 
-def renderer(wanted: Wanted, description: Description) -> Render:
+def renderer(output_spec: OutputSpec, description: Description) -> Render:
     """Return the function that keeps what an output needs of a tile. The function can be pickled.
 
     Tiles are rendered as they are computed, so a request never holds the probabilities of its whole image. A tile
     becomes one class's probability (uint16, 65535 = 1.0), the mask (uint8), or what `with_levels` keeps.
     """
-    threshold = description.threshold if wanted.threshold is None else wanted.threshold
-    if wanted.output == "probability":
-        return partial(_probability, class_index=wanted.class_index)
-    if wanted.output == "mask":
+    threshold = description.threshold if output_spec.threshold is None else output_spec.threshold
+    if output_spec.output == "probability":
+        return partial(_probability, class_index=output_spec.class_index)
+    if output_spec.output == "mask":
         return partial(to_mask, threshold=threshold)
     return partial(_mask_and_levels, threshold=threshold, rule=description.object_rule)
 
 
 def to_file(
-    wanted: Wanted, description: Description, images: Sequence[Pixels], rendered: Sequence[NDArray[Any]], stem: str
+    output_spec: OutputSpec,
+    description: Description,
+    images: Sequence[Pixels],
+    rendered: Sequence[NDArray[Any]],
+    stem: str,
 ) -> File:
     """Encode what `renderer` kept of all pages.
 
     Args:
-        wanted: The output to make.
+        output_spec: The output to make.
         description: The description of the weights that computed the probabilities.
         images: The pages as decoded.
         rendered: What `renderer` kept of each page.
@@ -86,12 +90,12 @@ def to_file(
     Raises:
         OutputError: The format cannot hold the result.
     """
-    if wanted.output == "geojson":
+    if output_spec.output == "geojson":
         return _json(feature_collection(_objects(description, rendered), description.labels), "geo+json", ".geojson")
-    if wanted.output == "coco":
+    if output_spec.output == "coco":
         return _json(annotations(_objects(description, rendered), description.labels, stem), "json", ".json")
-    pictures = [_picture(wanted, description, *page) for page in zip(images, rendered, strict=True)]
-    if len(pictures) > 1 or wanted.tiff:
+    pictures = [_picture(output_spec, description, *page) for page in zip(images, rendered, strict=True)]
+    if len(pictures) > 1 or output_spec.tiff:
         return File(encode_tiff(pictures), "image/tiff", ".tif")
     return File(encode_png(pictures[0]), "image/png", ".png")
 
@@ -109,11 +113,11 @@ def _objects(description: Description, rendered: Sequence[NDArray[Any]]) -> list
     return [(find_objects(page, description.object_rule), mask_of(page)) for page in rendered]
 
 
-def _picture(wanted: Wanted, description: Description, image: Pixels, rendered: NDArray[Any]) -> Pixels:
-    if wanted.output in ("mask", "probability"):
+def _picture(output_spec: OutputSpec, description: Description, image: Pixels, rendered: NDArray[Any]) -> Pixels:
+    if output_spec.output in ("mask", "probability"):
         return cast(Pixels, rendered)
     ids = find_objects(rendered, description.object_rule)
-    if wanted.output == "overlay":
+    if output_spec.output == "overlay":
         return draw_overlay(image, ids, mask_of(rendered))
     if ids.max(initial=0) > MOST_OBJECTS:
         raise OutputError(f"There are {ids.max()} objects, more than the {MOST_OBJECTS} that 16 bits tell apart.")

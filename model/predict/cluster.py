@@ -46,7 +46,7 @@ def _join(address: str | None) -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     code = {"py_modules": [str(Path(model.__file__ or "").parent)]}  # the same on all machines: this one
     try:
-        _knock(where)
+        check_reachable(where)
         with _silence():
             ray.init(
                 address,
@@ -60,7 +60,7 @@ def _join(address: str | None) -> None:
         raise ClusterError(f"--ray: the cluster at {where or 'hand'} cannot be joined ({reason})") from error
 
 
-def _knock(where: str | None) -> None:
+def check_reachable(where: str | None) -> None:
     """Whether anybody listens there. Ray would try for minutes, and then end the process. Raises OSError."""
     host, separator, port = (where or "").removeprefix("ray://").rpartition(":")
     if separator:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from model.outputs.output import Wanted
+from model.outputs.output import OutputSpec
 from model.predict.inputs import RESULT, find_images, name_results, stem
 from model.predict.jobs import ImageJob, Runner
 from model.predict.local_pipeline import Pipeline
-from model.predict.predict_options import BAD_ARGUMENT, parse, to_wanted
+from model.predict.predict_options import BAD_ARGUMENT, parse, to_output_spec
 from model.predict.progress_bar import Summary, run_images, stopping
 from model.segmenter import Segmenter
 from model.weights_file import Description
@@ -38,13 +38,13 @@ def main(argv: list[str] | None = None) -> int:
             names = name_results(images)
             _check_volumes(arguments, images)
             place = stack.enter_context(_open(arguments))
-            wanted = to_wanted(arguments, place.description)
+            output_spec = to_output_spec(arguments, place.description)
             arguments.out.mkdir(parents=True, exist_ok=True)
         except (ValueError, OSError) as error:
             print(f"predict: {error}", file=sys.stderr)
             return BAD_ARGUMENT
         _tell_longer_names(names)
-        summary = _predict(arguments, names, place, wanted)
+        summary = _predict(arguments, names, place, output_spec)
         summary.failed = problems | summary.failed
         for name, problem in summary.failed.items():
             print(f"predict: {name}: {problem}", file=sys.stderr)
@@ -52,7 +52,9 @@ def main(argv: list[str] | None = None) -> int:
         return summary.exit_code
 
 
-def _predict(arguments: argparse.Namespace, names: Mapping[Path, str], place: "Place", wanted: Wanted) -> Summary:
+def _predict(
+    arguments: argparse.Namespace, names: Mapping[Path, str], place: "Place", output_spec: OutputSpec
+) -> Summary:
     """Makes the results that are not there."""
     targets = {image: (arguments.out / name).absolute() for image, name in names.items()}
     missing = {
@@ -60,14 +62,14 @@ def _predict(arguments: argparse.Namespace, names: Mapping[Path, str], place: "P
         for image, target in targets.items()
         if arguments.overwrite or not _is_there(target, _suffixes(arguments, image))
     }
-    summary, runner = Summary(kept=len(targets) - len(missing)), place.open_runner(wanted)
+    summary, runner = Summary(kept=len(targets) - len(missing)), place.open_runner(output_spec)
     volumes = {image: target for image, target in missing.items() if _is_volume(arguments, image)}
     jobs = {ImageJob(image.absolute(), target): str(image) for image, target in missing.items() if image not in volumes}
     with stopping(runner, summary):
         if jobs:
             run_images(runner, jobs, summary)
         if volumes and not summary.stopped_by:
-            _predict_volumes(arguments, volumes, place, wanted, runner, summary)
+            _predict_volumes(arguments, volumes, place, output_spec, runner, summary)
     return summary
 
 
@@ -77,7 +79,7 @@ class Place:
 
     description: Description
     label: str
-    open_runner: Callable[[Wanted], Runner]
+    open_runner: Callable[[OutputSpec], Runner]
 
 
 @contextmanager
@@ -86,7 +88,9 @@ def _open(arguments: argparse.Namespace) -> Iterator[Place]:
     how = {name: getattr(arguments, name) for name in ("engine", "device", "precision", "tile", "tta")}
     if arguments.ray is None:
         segmenter = Segmenter.load(arguments.weights, **how)
-        yield Place(segmenter.description, segmenter.weights.label, lambda wanted: Pipeline(segmenter, wanted))
+        yield Place(
+            segmenter.description, segmenter.weights.label, lambda output_spec: Pipeline(segmenter, output_spec)
+        )
         return
     if find_spec("ray") is None:
         raise ValueError("--ray needs the package ray, which is not installed: the extra ray, or requirements/ray.txt")
@@ -98,7 +102,7 @@ def _open(arguments: argparse.Namespace) -> Iterator[Place]:
         workers = plan_workers(machines(), count=arguments.workers, cpus=arguments.cpus, gpu=gpu)
         weights = arguments.weights and arguments.weights.absolute()
         pipeline = RayPipeline(workers, how | {"path": weights})
-        yield Place(pipeline.description, pipeline.label, pipeline.wanting)
+        yield Place(pipeline.description, pipeline.label, pipeline.with_output)
 
 
 def _is_volume(arguments: argparse.Namespace, image: Path) -> bool:
@@ -120,26 +124,26 @@ def _predict_volumes(
     arguments: argparse.Namespace,
     targets: Mapping[Path, Path],
     place: Place,
-    wanted: Wanted,
+    output_spec: OutputSpec,
     runner: Runner,
     summary: Summary,
 ) -> None:
     from model.predict.volumes.run_volumes import run_volumes
-    from model.predict.volumes.volume_run import Undertaking, begin_again
+    from model.predict.volumes.volume_run import VolumeRun, begin_again
 
     recipe = {"weights": place.label, "tta": arguments.tta}
-    undertakings: dict[Undertaking, str] = {}
+    volume_runs: dict[VolumeRun, str] = {}
     for image, target in targets.items():
         try:
             if arguments.overwrite:
                 begin_again(target)
-            undertaking = Undertaking(image.absolute(), target, wanted, recipe, place.description, arguments.tile)
-            undertakings[undertaking] = str(image)
+            volume_run = VolumeRun(image.absolute(), target, output_spec, recipe, place.description, arguments.tile)
+            volume_runs[volume_run] = str(image)
         except OSError as error:
             summary.failed[str(image)] = error.strerror or str(error)
         except ValueError as error:
             summary.failed[str(image)] = str(error)
-    run_volumes(runner, undertakings, summary)
+    run_volumes(runner, volume_runs, summary)
 
 
 def _suffixes(arguments: argparse.Namespace, image: Path) -> Sequence[str]:

@@ -14,7 +14,7 @@ from model.engines.engine import Array
 from model.images.decoding import decode_pages
 from model.images.headers import read_header
 from model.images.image_errors import ImageError
-from model.outputs.output import Wanted, to_file
+from model.outputs.output import OutputSpec, to_file
 from model.segmenter import Segmenter
 
 # OpenCV's own limit for an image.
@@ -29,7 +29,7 @@ class Bench(Protocol):
     """What a job finds where it is done; it is shared by the jobs that are done there at once."""
 
     segmenter: Segmenter
-    wanted: Wanted
+    output_spec: OutputSpec
 
     def go_on(self) -> None:
         """Raises Stopped if all jobs are given up."""
@@ -69,14 +69,14 @@ class Outcome:
     problem: str | None = None
 
 
-Seen: TypeAlias = Callable[[Job, Outcome], None]
+OnOutcome: TypeAlias = Callable[[Job, Outcome], None]
 
 
 class Runner(Protocol):
     """Does jobs, several at once."""
 
-    def run(self, jobs: Sequence[Job], seen: Seen) -> None:
-        """`seen` gets each job when it is done; in this thread, and not if it was given up because of `stop`."""
+    def run(self, jobs: Sequence[Job], on_outcome: OnOutcome) -> None:
+        """`on_outcome` gets each job when it is done; in this thread, and not if it was given up because of `stop`."""
         ...
 
     def stop(self) -> None:
@@ -106,7 +106,7 @@ class ImageJob:
             del data
             with bench.engine():
                 rendered = [bench.segmenter.render(page, bench.render) for page in pages]
-            file = to_file(bench.wanted, bench.segmenter.description, pages, rendered, self.image.stem)
+            file = to_file(bench.output_spec, bench.segmenter.description, pages, rendered, self.image.stem)
         write_whole(self.target.with_name(self.target.name + file.suffix), file.data)
 
 

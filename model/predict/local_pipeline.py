@@ -14,8 +14,8 @@ import cv2
 from numpy.typing import NDArray
 
 from model.engines.engine import Array
-from model.outputs.output import Wanted, renderer
-from model.predict.jobs import Job, Outcome, Room, Seen, Stopped
+from model.outputs.output import OutputSpec, renderer
+from model.predict.jobs import Job, OnOutcome, Outcome, Room, Stopped
 from model.segmenter import Segmenter
 
 # Jobs on their way besides those that the engine computes: one to be decoded, one to be encoded.
@@ -28,23 +28,23 @@ MOST_PIXELS = 64_000_000
 class Pipeline:
     """A `Runner`, and the `Bench` of its jobs: as many compute at once as the engine has streams."""
 
-    def __init__(self, segmenter: Segmenter, wanted: Wanted) -> None:
-        self.segmenter, self.wanted = segmenter, wanted
+    def __init__(self, segmenter: Segmenter, output_spec: OutputSpec) -> None:
+        self.segmenter, self.output_spec = segmenter, output_spec
         self.threads = segmenter.engine.streams + BESIDE_ENGINE
         self._streams = threading.BoundedSemaphore(segmenter.engine.streams)
         self._room = Room(MOST_PIXELS)
-        self._render = renderer(wanted, segmenter.description)
+        self._render = renderer(output_spec, segmenter.description)
         self._stopped = threading.Event()
         cv2.setNumThreads(0)  # it works within its caller's thread: here there are enough of them
 
-    def run(self, jobs: Sequence[Job], seen: Seen) -> None:
+    def run(self, jobs: Sequence[Job], on_outcome: OnOutcome) -> None:
         waiting, running = iter(jobs), dict[Future[Outcome], Job]()
         with ThreadPoolExecutor(self.threads, thread_name_prefix="job") as pool:
             try:
                 while self._submit(pool, waiting, running):
                     for done in wait(running, return_when=FIRST_COMPLETED).done:
                         with suppress(Stopped):
-                            seen(running.pop(done), done.result())
+                            on_outcome(running.pop(done), done.result())
             except BaseException:
                 self.stop()
                 raise

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from model.engines.choice import ENGINES, PRECISIONS
 from model.engines.tta import COUNTS
-from model.outputs.output import OUTPUTS, Wanted
+from model.outputs.output import OUTPUTS, OutputSpec
 from model.segmenter import TILE
 from model.weights_file import Description
 
@@ -87,11 +87,11 @@ def _apart(argv: Sequence[str]) -> list[str]:
     ]
 
 
-def to_wanted(arguments: argparse.Namespace, description: Description) -> Wanted:
+def to_output_spec(arguments: argparse.Namespace, description: Description) -> OutputSpec:
     """What to make of each image. Raises ValueError if the net has no such class, or there is no such threshold."""
     threshold, last = arguments.threshold, description.architecture.classes - 1
     if threshold is not None and not 0 < threshold < 1:
         raise ValueError(f"--threshold {threshold:g}: a number between 0 and 1 is expected")
     if not 0 <= arguments.class_index <= last:
         raise ValueError(f"--class {arguments.class_index}: the net's classes are 0 to {last}")
-    return Wanted(arguments.output, threshold, arguments.class_index)
+    return OutputSpec(arguments.output, threshold, arguments.class_index)

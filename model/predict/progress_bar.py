@@ -40,14 +40,14 @@ def run_images(runner: Runner, jobs: Mapping[ImageJob, str], summary: Summary) -
     failed: dict[Job, str] = {}
     with tqdm(total=len(jobs), unit="image", disable=None) as bar:
 
-        def seen(job: Job, outcome: Outcome) -> None:
+        def on_outcome(job: Job, outcome: Outcome) -> None:
             bar.update(job.steps)
             if outcome.problem is None:
                 summary.done += 1
             else:
                 failed[job] = outcome.problem
 
-        runner.run(list(jobs), seen)
+        runner.run(list(jobs), on_outcome)
     # in the order of the images, not in that in which they were done
     summary.failed |= {name: failed[job] for job, name in jobs.items() if job in failed}
 

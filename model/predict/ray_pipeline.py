@@ -19,9 +19,9 @@ import torch
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from model.outputs.output import Wanted
+from model.outputs.output import OutputSpec
 from model.predict.cluster import ClusterError, Workers
-from model.predict.jobs import Job, Outcome, Room, Seen, Stopped
+from model.predict.jobs import Job, OnOutcome, Outcome, Room, Stopped
 from model.predict.local_pipeline import Pipeline
 from model.segmenter import Segmenter
 from model.weights_file import Description
@@ -56,30 +56,30 @@ class RayPipeline:
         if isinstance(found, str):
             raise ClusterError(found)
         self.description, self.label, self._threads = found
-        self._wanted = Wanted()
+        self._output_spec = OutputSpec()
         self._stopping = threading.Event()
 
-    def wanting(self, wanted: Wanted) -> "RayPipeline":
+    def with_output(self, output_spec: OutputSpec) -> "RayPipeline":
         """Itself, for what is wanted of each image."""
-        self._wanted = wanted
+        self._output_spec = output_spec
         return self
 
-    def run(self, jobs: Sequence[Job], seen: Seen) -> None:
+    def run(self, jobs: Sequence[Job], on_outcome: OnOutcome) -> None:
         for first in range(0, len(jobs), MOST_ROWS):
-            self._run(jobs[first : first + MOST_ROWS], seen)
+            self._run(jobs[first : first + MOST_ROWS], on_outcome)
 
-    def _run(self, jobs: Sequence[Job], seen: Seen) -> None:
+    def _run(self, jobs: Sequence[Job], on_outcome: OnOutcome) -> None:
         left = dict(enumerate(jobs))
         problem = "its worker ended without a word"
         with self._journal() as journal:
             try:
                 for row in self._dataset(jobs, journal).iter_rows() if not self._stopping.is_set() else ():
                     if row["number"] in left:  # whatever is done twice is seen once
-                        seen(left.pop(row["number"]), pickle.loads(row["outcome"]))  # noqa: S301  # our workers' bytes
+                        on_outcome(left.pop(row["number"]), pickle.loads(row["outcome"]))  # noqa: S301  # our workers' bytes
             except ray.exceptions.RayError as error:
                 problem = f"the cluster failed: {str(error).strip().rpartition(chr(10))[2]}"
         for job in left.values() if not self._stopping.is_set() else ():
-            seen(job, Outcome(problem=problem))
+            on_outcome(job, Outcome(problem=problem))
 
     @contextmanager
     def _journal(self) -> Iterator[Any]:
@@ -119,7 +119,7 @@ class RayPipeline:
         )
         return ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS)).flat_map(
             _Worker,
-            fn_constructor_args=(self._how, self._wanted, self._workers.cpus, journal),
+            fn_constructor_args=(self._how, self._output_spec, self._workers.cpus, journal),
             compute=pool,
             num_cpus=self._workers.cpus,
             num_gpus=self._workers.gpus or None,
@@ -148,7 +148,7 @@ def _load(how: How, threads: int) -> Segmenter:
 def _look(how: How, threads: int) -> tuple[Description, str, int] | str:
     """What a worker finds: the weights' description and label, and how many jobs it does at once; or why none."""
     try:
-        pipeline = Pipeline(_load(how, threads), Wanted())
+        pipeline = Pipeline(_load(how, threads), OutputSpec())
     except (ValueError, OSError) as error:
         return str(error)
     return pipeline.segmenter.description, pipeline.segmenter.weights.label, pipeline.threads
@@ -183,8 +183,8 @@ class _Journal:
 class _Worker:
     """An actor: the weights, loaded once, and as many jobs at once as a local `Pipeline` does."""
 
-    def __init__(self, how: How, wanted: Wanted, threads: int, journal: Any) -> None:
-        self._pipeline = Pipeline(_load(how, threads), wanted)
+    def __init__(self, how: How, output_spec: OutputSpec, threads: int, journal: Any) -> None:
+        self._pipeline = Pipeline(_load(how, threads), output_spec)
         self._journal = journal
         self._company = Room(self._pipeline.threads)
         threading.Thread(target=self._wait_for_stop, daemon=True).start()

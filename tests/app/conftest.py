@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.application import create_app
-from app.scheduler import Scheduler
+from app.local_scheduler import LocalScheduler
 from app.service import Service
 from app.settings import PREFIX, Settings
 from model.engines.engine import Array, Engine
@@ -196,7 +196,7 @@ def service_of() -> Callable[[TestClient], Service]:
 
 
 def _segmenter(service: Service) -> Segmenter:
-    assert isinstance(service.scheduler, Scheduler)
+    assert isinstance(service.scheduler, LocalScheduler)
     return service.scheduler.segmenter
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine import LocalEngine, read_weights
+from app.local_backend import LocalBackend, read_weights
 from app.service import Service
 from app.settings import Settings
 from model.weights_file import Weights, WeightsError, load_weights
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def _make_service(settings: Settings, weights: Weights) -> Service:
-    return Service(settings, weights, LocalEngine(settings, weights))
+    return Service(settings, weights, LocalBackend(settings, weights))
 
 
 @pytest.fixture

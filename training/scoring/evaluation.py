@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.engines.engine import Array
-from model.segmenter import ImageTask, Piece, Segmenter, to_mask
+from model.segmenter import ImageTask, Segmenter, TileInput, to_mask
 from model.tiles import Tile
 from training.data.folder import Sample
 from training.scoring.class_scores import ClassMap, Confusion
@@ -494,7 +494,7 @@ class ClassTask:
         self.loss, self.is_finite = 0.0, True
         self._task, self._label = task, label
 
-    def cut(self, tile: Tile) -> Piece:
+    def cut(self, tile: Tile) -> TileInput:
         """Returns what to compute."""
         return self._task.cut(tile)
 

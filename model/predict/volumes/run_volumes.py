@@ -9,25 +9,25 @@ from tqdm import tqdm
 from model.predict.jobs import Job, Outcome, Runner
 from model.predict.progress_bar import Summary
 from model.predict.volumes.volume_jobs import MeasureJob
-from model.predict.volumes.volume_run import Undertaking
+from model.predict.volumes.volume_run import VolumeRun
 
 
-def run_volumes(runner: Runner, undertakings: Mapping[Undertaking, str], summary: Summary) -> None:
+def run_volumes(runner: Runner, volume_runs: Mapping[VolumeRun, str], summary: Summary) -> None:
     """Makes the results of volumes, each under what it is to be called if it fails; goes on with what was begun."""
-    failed: dict[Undertaking, str] = {}
-    _measure(runner, list(undertakings), failed)
+    failed: dict[VolumeRun, str] = {}
+    _measure(runner, list(volume_runs), failed)
     if not summary.stopped_by:
-        left = _segment(runner, [volume for volume in undertakings if volume not in failed], failed)
-        for volume in undertakings:
+        left = _segment(runner, [volume for volume in volume_runs if volume not in failed], failed)
+        for volume in volume_runs:
             if volume not in failed and not left[volume]:
                 with _noting(volume, failed):
                     volume.finish()
                     summary.done += 1
-    summary.failed |= {name: failed[volume] for volume, name in undertakings.items() if volume in failed}
+    summary.failed |= {name: failed[volume] for volume, name in volume_runs.items() if volume in failed}
 
 
-def _measure(runner: Runner, undertakings: Sequence[Undertaking], failed: dict[Undertaking, str]) -> None:
-    jobs = {job: volume for volume in undertakings for job in volume.measuring()}
+def _measure(runner: Runner, volume_runs: Sequence[VolumeRun], failed: dict[VolumeRun, str]) -> None:
+    jobs = {job: volume for volume in volume_runs for job in volume.measuring()}
     if not jobs:
         return
 
@@ -38,17 +38,15 @@ def _measure(runner: Runner, undertakings: Sequence[Undertaking], failed: dict[U
 
     with tqdm(total=len(jobs), unit="part", desc="mean and deviation", disable=None) as bar:
         runner.run(list(jobs), _noting_seen(jobs, failed, bar.update, take))
-    for volume in undertakings:
+    for volume in volume_runs:
         with _noting(volume, failed):
             volume.save()
 
 
-def _segment(
-    runner: Runner, undertakings: Sequence[Undertaking], failed: dict[Undertaking, str]
-) -> Counter[Undertaking]:
+def _segment(runner: Runner, volume_runs: Sequence[VolumeRun], failed: dict[VolumeRun, str]) -> Counter[VolumeRun]:
     """Returns how many jobs of each are left."""
-    jobs = {job: volume for volume in undertakings for job in volume.segmenting()}
-    left, total = Counter(jobs.values()), sum(volume.chunks for volume in undertakings)
+    jobs = {job: volume for volume in volume_runs for job in volume.segmenting()}
+    left, total = Counter(jobs.values()), sum(volume.chunks for volume in volume_runs)
 
     def take(job: Job, _outcome: Outcome) -> None:
         left[jobs[job]] -= 1
@@ -60,25 +58,25 @@ def _segment(
 
 
 def _noting_seen(
-    jobs: Mapping[Job, Undertaking],
-    failed: dict[Undertaking, str],
+    jobs: Mapping[Job, VolumeRun],
+    failed: dict[VolumeRun, str],
     advance: Callable[[int], object],
     take: Callable[[Job, Outcome], None],
 ) -> Callable[[Job, Outcome], None]:
-    """A `Seen` that hands on what succeeded, and notes the first thing that failed of each volume."""
+    """A `OnOutcome` that hands on what succeeded, and notes the first thing that failed of each volume."""
 
-    def seen(job: Job, outcome: Outcome) -> None:
+    def on_outcome(job: Job, outcome: Outcome) -> None:
         advance(job.steps)
         if outcome.problem is None:
             take(job, outcome)
         else:
             failed.setdefault(jobs[job], outcome.problem)
 
-    return seen
+    return on_outcome
 
 
 @contextmanager
-def _noting(volume: Undertaking, failed: dict[Undertaking, str]) -> Iterator[None]:
+def _noting(volume: VolumeRun, failed: dict[VolumeRun, str]) -> Iterator[None]:
     """Of a volume whose files cannot be written, that is the failure."""
     try:
         yield

@@ -18,7 +18,7 @@ from model.predict.volumes.plan import Part
 from model.predict.volumes.result import Result
 from model.predict.volumes.source import Box, Volume, open_volume
 from model.preprocessing import Affine, Values
-from model.segmenter import Piece, Render, Segmenter
+from model.segmenter import Render, Segmenter, TileInput
 from model.tiles import Tile, cut_window
 
 
@@ -94,8 +94,8 @@ class _Section:
         self._result, self._place = result, place
         self._pixels, self._origin, self._affine, self._render = pixels, origin, to_input, render
 
-    def cut(self, tile: Tile) -> Piece:
-        return Piece(tile, cut_window(self._pixels, tile, self._origin), self._affine, self._render)
+    def cut(self, tile: Tile) -> TileInput:
+        return TileInput(tile, cut_window(self._pixels, tile, self._origin), self._affine, self._render)
 
     def paste(self, tile: Tile, finished: NDArray[Any]) -> None:
         self._result.write(*self._place, tile, finished)

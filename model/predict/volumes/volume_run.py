@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from model.outputs.output import Wanted, renderer
+from model.outputs.output import OutputSpec, renderer
 from model.predict.jobs import Job
 from model.predict.volumes.moments import Sums, add, affine
 from model.predict.volumes.plan import Part, Plan, boxes
@@ -22,13 +22,19 @@ from model.weights_file import Description
 SAVED_EVERY_S = 10
 
 
-class Undertaking:
+class VolumeRun:
     """A volume that becomes a result: which jobs are left, and what has come of those that are done."""
 
     def __init__(
-        self, path: Path, target: Path, wanted: Wanted, recipe: dict[str, Any], description: Description, tile: int
+        self,
+        path: Path,
+        target: Path,
+        output_spec: OutputSpec,
+        recipe: dict[str, Any],
+        description: Description,
+        tile: int,
     ) -> None:
-        """`target`: without its suffix. `recipe`: what the result depends on beside `wanted`; it is kept with it.
+        """`target`: without its suffix. `recipe`: what the result depends on beside `output_spec`; it is kept with it.
 
         Goes on with an unfinished result, or begins one. Raises ImageError, ResultError, ValueError, OSError.
         """
@@ -37,12 +43,12 @@ class Undertaking:
         self._volume, self._description = open_volume(path), description
         _check_channels(self._volume, description)
         self._plan = Plan.of(self._volume, description, tile)
-        threshold = description.threshold if wanted.threshold is None else wanted.threshold
+        threshold = description.threshold if output_spec.threshold is None else output_spec.threshold
         self._result = self._begun(
             recipe
-            | {"output": wanted.output, "threshold": threshold, "class": wanted.class_index}
+            | {"output": output_spec.output, "threshold": threshold, "class": output_spec.class_index}
             | {"chunk": list(self._plan.chunk), "shape": list(self._shape), "type": str(self._volume.dtype)},
-            renderer(wanted, description)(np.zeros((description.architecture.classes, 0, 0), np.float32)).dtype,
+            renderer(output_spec, description)(np.zeros((description.architecture.classes, 0, 0), np.float32)).dtype,
         )
         self._moments: dict[str, Any] = self._result.moments()
         self._sums: dict[tuple[int, int], list[Sums]] = {}

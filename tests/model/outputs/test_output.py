@@ -10,7 +10,7 @@ from rasterio.features import rasterize
 from model.engines.engine import Array
 from model.images.decoding import decode_image, decode_pages
 from model.outputs.objects import Objects, find_regions
-from model.outputs.output import MOST_OBJECTS, OUTPUTS, File, Output, OutputError, Wanted, renderer, to_file
+from model.outputs.output import MOST_OBJECTS, OUTPUTS, File, Output, OutputError, OutputSpec, renderer, to_file
 from model.outputs.overlay import draw_overlay
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
@@ -22,10 +22,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 THREE_CLASSES = np.array([[[0.5, 0.1]], [[0.3, 0.2]], [[0.2, 0.7]]], np.float32)
 
 
-def segment(segmenter: Segmenter, images: Sequence[Pixels], wanted: Wanted, stem: str) -> File:
-    render = renderer(wanted, segmenter.description)
+def segment(segmenter: Segmenter, images: Sequence[Pixels], output_spec: OutputSpec, stem: str) -> File:
+    render = renderer(output_spec, segmenter.description)
     rendered = [segmenter.render(image, render) for image in images]
-    return to_file(wanted, segmenter.description, images, rendered, stem)
+    return to_file(output_spec, segmenter.description, images, rendered, stem)
 
 
 @pytest.fixture
@@ -48,42 +48,42 @@ def segmenter(make_net: Callable[..., Any], make_segmenter: Callable[..., Segmen
 def test_a_mask_is_255_from_the_threshold_on(
     one_class: Array, description: Description, threshold: float | None, foreground: int
 ):
-    mask = renderer(Wanted(threshold=threshold), description)(one_class)
+    mask = renderer(OutputSpec(threshold=threshold), description)(one_class)
     assert mask.dtype == np.uint8
     assert np.array_equal(mask, np.where(one_class[0] >= (threshold or 0.5), 255, 0))
     assert (mask == 255).sum() == foreground
 
 
 def test_a_probability_is_scaled_to_16_bits_and_rounded(one_class: Array, description: Description):
-    image = renderer(Wanted("probability"), description)(one_class)
+    image = renderer(OutputSpec("probability"), description)(one_class)
     assert image.dtype == np.uint16
     assert image.tolist() == [[0, 16384, 32768], [49151, 65469, 65535]]
 
 
 def test_of_several_classes_the_mask_is_the_index_of_the_most_probable(description: Description):
-    assert renderer(Wanted(), description)(THREE_CLASSES).tolist() == [[0, 2]]
+    assert renderer(OutputSpec(), description)(THREE_CLASSES).tolist() == [[0, 2]]
 
 
 @pytest.mark.parametrize(("class_index", "expected"), [(0, [[32768, 6554]]), (2, [[13107, 45874]])])
 def test_a_probability_is_that_of_the_class_asked_for(
     description: Description, class_index: int, expected: list[list[int]]
 ):
-    assert renderer(Wanted("probability", class_index=class_index), description)(THREE_CLASSES).tolist() == expected
+    assert renderer(OutputSpec("probability", class_index=class_index), description)(THREE_CLASSES).tolist() == expected
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("objects", get_args(Objects))
 def test_what_is_kept_is_as_large_as_the_probabilities(output: Output, objects: str, description: Description):
     described = description.model_copy(update={"objects": objects})
-    assert renderer(Wanted(output), described)(np.zeros((1, 3, 11), np.float32)).shape[-2:] == (3, 11)
+    assert renderer(OutputSpec(output), described)(np.zeros((1, 3, 11), np.float32)).shape[-2:] == (3, 11)
 
 
 def test_instances_have_thinned_borders_where_the_background_is_borders(
     segmenter: Segmenter, make_image: Callable[..., Pixels]
 ):
     image = make_image(60, 80)
-    mask = decode_image(segment(segmenter, [image], Wanted(), "x").data)
-    ids = decode_image(segment(segmenter, [image], Wanted("instances"), "x").data)
+    mask = decode_image(segment(segmenter, [image], OutputSpec(), "x").data)
+    ids = decode_image(segment(segmenter, [image], OutputSpec("instances"), "x").data)
     regions = find_regions(mask)  # type: ignore[arg-type]
     assert ids.dtype == np.uint16
     assert ids.max() == regions.max() > 1
@@ -96,7 +96,7 @@ def test_instances_are_plain_regions_elsewhere(
 ):
     segmenter, image = make_segmenter(make_net(depth=2), threshold=0.45), make_image(60, 80)
     mask = segmenter.mask(image)
-    ids = decode_image(segment(segmenter, [image], Wanted("instances"), "x").data)
+    ids = decode_image(segment(segmenter, [image], OutputSpec("instances"), "x").data)
     assert np.array_equal(ids, find_regions(mask))
 
 
@@ -110,9 +110,9 @@ def test_instances_coco_and_geojson_hold_the_same_objects(
     make_image: Callable[..., Pixels],
 ):
     segmenter, image = make_segmenter(make_net(depth=2), threshold=0.45, **fields), make_image(60, 80)
-    ids = decode_image(segment(segmenter, [image], Wanted("instances"), "x").data)
-    coco = segment(segmenter, [image], Wanted("coco"), "cells")
-    geojson = segment(segmenter, [image], Wanted("geojson"), "cells")
+    ids = decode_image(segment(segmenter, [image], OutputSpec("instances"), "x").data)
+    coco = segment(segmenter, [image], OutputSpec("coco"), "cells")
+    geojson = segment(segmenter, [image], OutputSpec("geojson"), "cells")
     assert (coco.media_type, coco.suffix) == ("application/json", ".json")
     assert (geojson.media_type, geojson.suffix) == ("application/geo+json", ".geojson")
     found, features = json.loads(coco.data), json.loads(geojson.data)["features"]
@@ -130,25 +130,25 @@ def test_instances_coco_and_geojson_hold_the_same_objects(
 
 def test_overlay_outlines_the_instances(segmenter: Segmenter, make_image: Callable[..., Pixels]):
     image = make_image(60, 80)
-    ids = decode_image(segment(segmenter, [image], Wanted("instances"), "x").data).astype(np.int32)
-    overlay = decode_image(segment(segmenter, [image], Wanted("overlay"), "x").data)
+    ids = decode_image(segment(segmenter, [image], OutputSpec("instances"), "x").data).astype(np.int32)
+    overlay = decode_image(segment(segmenter, [image], OutputSpec("overlay"), "x").data)
     assert np.array_equal(overlay, draw_overlay(image, ids, np.where(ids > 0, 255, 0).astype(np.uint8)))
 
 
 @pytest.mark.parametrize("output", ["mask", "probability", "instances", "overlay"])
 def test_a_stack_comes_back_page_by_page(output: Output, segmenter: Segmenter, make_image: Callable[..., Pixels]):
     images = [make_image(40, 50), make_image(40, 50, seed=1), make_image(20, 70, seed=2)]
-    file = segment(segmenter, images, Wanted(output), "x")
+    file = segment(segmenter, images, OutputSpec(output), "x")
     assert (file.media_type, file.suffix) == ("image/tiff", ".tif")
     pages = decode_pages(file.data)
     for page, image in zip(pages, images, strict=True):
-        alone = segment(segmenter, [image], Wanted(output), "x")
+        alone = segment(segmenter, [image], OutputSpec(output), "x")
         assert alone.media_type == "image/png"
         assert np.array_equal(page, decode_image(alone.data))
 
 
 def test_a_single_page_is_a_tiff_if_that_is_wanted(segmenter: Segmenter, make_image: Callable[..., Pixels]):
-    file = segment(segmenter, [make_image(9, 8)], Wanted(tiff=True), "x")
+    file = segment(segmenter, [make_image(9, 8)], OutputSpec(tiff=True), "x")
     assert file.media_type == "image/tiff"
     assert np.array_equal(decode_image(file.data), segmenter.mask(make_image(9, 8)))
 
@@ -157,7 +157,8 @@ def test_more_objects_than_16_bits_tell_apart_are_an_error(description: Descript
     dots = np.zeros((2, 2 * (MOST_OBJECTS + 1)), np.uint8)
     dots[0, ::2] = 255
     with pytest.raises(OutputError, match="65536 objects"):
-        to_file(Wanted("instances"), description, [dots], [dots], "x")
+        to_file(OutputSpec("instances"), description, [dots], [dots], "x")
     assert (
-        decode_image(to_file(Wanted("instances"), description, [dots], [dots[:, 2:]], "x").data).max() == MOST_OBJECTS
+        decode_image(to_file(OutputSpec("instances"), description, [dots], [dots[:, 2:]], "x").data).max()
+        == MOST_OBJECTS
     )

@@ -10,7 +10,7 @@ import pytest
 from model.engines.engine import Array, Engine
 from model.images.decoding import decode_image
 from model.images.encoding import encode_png
-from model.outputs.output import Wanted
+from model.outputs.output import OutputSpec
 from model.predict.jobs import ImageJob, Job, Outcome, Room
 from model.predict.local_pipeline import BESIDE_ENGINE, Pipeline
 from model.preprocessing import Pixels
@@ -76,7 +76,7 @@ def test_the_engine_has_as_many_images_as_streams_and_few_others_are_on_their_wa
 
     monkeypatch.setattr(Path, "read_bytes", read)
     seen: dict[Job, Outcome] = {}
-    running = threading.Thread(target=Pipeline(segmenter, Wanted()).run, args=(jobs, seen.__setitem__))
+    running = threading.Thread(target=Pipeline(segmenter, OutputSpec()).run, args=(jobs, seen.__setitem__))
     running.start()
     on_their_way = engine.streams + BESIDE_ENGINE
     wait_until(lambda: engine.running == engine.streams and len(opened) == on_their_way)
@@ -111,7 +111,7 @@ def test_when_it_is_stopped_images_are_given_up_between_tiles(segmenter: Segment
         stopped.set()
 
     segmenter.engine = HoldsSecondImage()
-    pipeline = Pipeline(segmenter, Wanted())
+    pipeline = Pipeline(segmenter, OutputSpec())
     pipeline.run(jobs, stop)
     assert len(runs) == 3
     assert seen == [(job, Outcome()) for job in jobs if job.target.with_suffix(".png").exists()]
@@ -132,7 +132,7 @@ def test_an_engine_that_fails_costs_its_image_alone(segmenter: Segmenter, jobs: 
 
     segmenter.engine = FailsTwice()
     seen: dict[Job, Outcome] = {}
-    Pipeline(segmenter, Wanted()).run(jobs, seen.__setitem__)
+    Pipeline(segmenter, OutputSpec()).run(jobs, seen.__setitem__)
     problems = [outcome.problem for outcome in seen.values() if outcome.problem]
     assert sorted(problems) == ["out of memory: tried to allocate 3 GiB", "too large for this machine's memory"]
     assert sum(job.target.with_suffix(".png").exists() for job in jobs) == len(jobs) - 2

@@ -9,10 +9,10 @@ import cv2
 import torch
 
 from app.canary import run_canary
-from app.job import TileScheduler
+from app.capacity import QueueCapacity
+from app.local_scheduler import LocalScheduler
 from app.metrics import Metrics
-from app.room import Room
-from app.scheduler import Scheduler
+from app.scheduler import TileScheduler
 from app.settings import Settings, SettingsError
 from app.startup import Startup
 from model.engines.choice import Choice, bundled_weights, choose, make_engine
@@ -24,7 +24,7 @@ from model.weights_file import SUFFIXES, Weights, WeightsError, load_weights
 log = logging.getLogger(__name__)
 
 
-class LocalEngine:
+class LocalBackend:
     """The engine of this process: chosen at once, made by `start`."""
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
@@ -32,7 +32,7 @@ class LocalEngine:
         self._settings, self._weights = settings, weights
         self._choice = check_settings(settings, weights)
 
-    def start(self, room: Room, metrics: Metrics, startup: Startup) -> TileScheduler:
+    def start(self, capacity: QueueCapacity, metrics: Metrics, startup: Startup) -> TileScheduler:
         """Makes it, warms it up with the canary, and puts a queue before it.
 
         Raises WeightsError if what the weights give here is no probabilities, RuntimeError if the device fails.
@@ -44,7 +44,7 @@ class LocalEngine:
         startup.done("build")
         run_canary(segmenter)
         startup.done("warm_up")
-        return Scheduler(segmenter, room, metrics)
+        return LocalScheduler(segmenter, capacity, metrics)
 
 
 def set_threads(compute: int) -> None:

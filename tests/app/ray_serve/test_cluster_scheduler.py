@@ -11,19 +11,19 @@ import pytest
 from ray.exceptions import ActorDiedError, RayError
 from ray.serve.exceptions import ReplicaUnavailableError
 
-from app.job import EngineFailed, Job
+from app.capacity import Overloaded, QueueCapacity
 from app.metrics import Metrics
-from app.ray_serve import scheduler as module
-from app.ray_serve.flight import Flight
+from app.ray_serve import cluster_scheduler as module
+from app.ray_serve.cluster_scheduler import ATTEMPTS, ClusterScheduler, Engines
+from app.ray_serve.in_flight import InFlightLimit
 from app.ray_serve.messages import Finished, Reference, Running, Served
-from app.ray_serve.scheduler import ATTEMPTS, ClusterScheduler, Engines
-from app.room import Overloaded, Room
+from app.scheduler import EngineFailed, TileJob
 from app.startup import Startup
 from model.preprocessing import Pixels
-from model.segmenter import Piece, Segmenter
+from model.segmenter import Segmenter, TileInput
 
 MakeImage = Callable[..., Pixels]
-Compute = Callable[[Piece], Awaitable[Finished]]
+Compute = Callable[[TileInput], Awaitable[Finished]]
 
 
 class Handle:
@@ -34,18 +34,18 @@ class Handle:
         self.references: list[Reference] = []
         self.compute = self
 
-    async def remote(self, reference: Reference, piece: Piece) -> Finished:
-        assert piece.pixels.flags["C_CONTIGUOUS"]
+    async def remote(self, reference: Reference, tile_input: TileInput) -> Finished:
+        assert tile_input.pixels.flags["C_CONTIGUOUS"]
         self.references.append(reference)
-        return await self._compute(pickle.loads(pickle.dumps(piece)))  # noqa: S301 - its own
+        return await self._compute(pickle.loads(pickle.dumps(tile_input)))  # noqa: S301 - its own
 
 
 @pytest.fixture
 def compute(segmenter: Segmenter) -> Compute:
-    async def compute(piece: Piece) -> Finished:
+    async def compute(tile_input: TileInput) -> Finished:
         await asyncio.sleep(0)
-        [probabilities] = segmenter.engine.run(piece.to_input()[None], piece.tile.kept)
-        return Finished(piece.finish(probabilities), "replica")
+        [probabilities] = segmenter.engine.run(tile_input.to_input()[None], tile_input.tile.kept)
+        return Finished(tile_input.finish(probabilities), "replica")
 
     return compute
 
@@ -58,9 +58,9 @@ def make(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
     def make(compute: Compute, limit: int = 10**9, most: int = 10**9) -> ClusterScheduler:
         metrics = Metrics()
-        room = Room(most, 60.0, metrics.queue_pixels)
+        capacity = QueueCapacity(most, 60.0, metrics.queue_pixels)
         handle: Any = Handle(compute)
-        return Engines(handle, served, Flight(limit)).start(room, metrics, Startup())
+        return Engines(handle, served, InFlightLimit(limit)).start(capacity, metrics, Startup())
 
     return make
 
@@ -74,12 +74,12 @@ def _count(scheduler: ClusterScheduler, name: str) -> float:
 def _fail_first(compute: Compute, error: Exception, times: int) -> Compute:
     left = times
 
-    async def failing(piece: Piece) -> Finished:
+    async def failing(tile_input: TileInput) -> Finished:
         nonlocal left
         left -= 1
         if left >= 0:
             raise error
-        return await compute(piece)
+        return await compute(tile_input)
 
     return failing
 
@@ -134,10 +134,10 @@ def test_a_tile_that_cannot_be_computed_fails_its_request_alone(
     error: Exception,
     times: int,
 ):
-    async def failing(piece: Piece) -> Finished:
-        if piece.tile.shape == (52, 60):
+    async def failing(tile_input: TileInput) -> Finished:
+        if tile_input.tile.shape == (52, 60):
             raise error
-        return await compute(piece)
+        return await compute(tile_input)
 
     scheduler = make(failing)
     good = segmenter.task(make_image(300, 300))
@@ -159,14 +159,14 @@ def test_a_tile_that_fails_takes_along_those_that_have_not_begun(
     make: Callable[..., ClusterScheduler], segmenter: Segmenter, make_image: MakeImage
 ):
     """One tile lands and lets the next one in, and another fails, in the same turn of the loop."""
-    begun: list[Piece] = []
+    begun: list[TileInput] = []
 
-    async def failing(piece: Piece) -> Finished:
-        begun.append(piece)
+    async def failing(tile_input: TileInput) -> Finished:
+        begun.append(tile_input)
         first = len(begun) == 1
         await asyncio.sleep(0)
         if first:
-            return Finished(piece.finish(np.zeros((1, *piece.tile.shape), np.float32)), "replica")
+            return Finished(tile_input.finish(np.zeros((1, *tile_input.tile.shape), np.float32)), "replica")
         raise EngineFailed("x")
 
     scheduler = make(failing, limit=2 * 128 * 128)
@@ -176,7 +176,7 @@ def test_a_tile_that_fails_takes_along_those_that_have_not_begun(
     assert scheduler._flight.pixels == 0
 
 
-async def _run(scheduler: ClusterScheduler, *tasks: Any) -> Job:
+async def _run(scheduler: ClusterScheduler, *tasks: Any) -> TileJob:
     return await scheduler.run(*tasks)
 
 
@@ -185,7 +185,7 @@ def test_a_request_that_is_given_up_takes_its_tiles_along(
 ):
     stopped = 0
 
-    async def hanging(_piece: Piece) -> Finished:
+    async def hanging(_piece: TileInput) -> Finished:
         nonlocal stopped
         try:
             await asyncio.sleep(60)
@@ -216,10 +216,10 @@ def test_a_small_image_does_not_wait_for_those_that_fill_the_way(
 ):
     gate = asyncio.Event()
 
-    async def holding_large(piece: Piece) -> Finished:
-        if piece.tile.pixels > 60 * 60:
+    async def holding_large(tile_input: TileInput) -> Finished:
+        if tile_input.tile.pixels > 60 * 60:
             await gate.wait()
-        return await compute(piece)
+        return await compute(tile_input)
 
     scheduler = make(holding_large, limit=2 * 128 * 128)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.ray_serve.flight import Flight
+from app.ray_serve.in_flight import InFlightLimit
 
 
 def _run(body: Coroutine[Any, Any, None]) -> None:
@@ -13,7 +13,7 @@ def _run(body: Coroutine[Any, Any, None]) -> None:
 
 def test_what_fits_takes_off_at_once():
     async def body() -> None:
-        flight = Flight(10)
+        flight = InFlightLimit(10)
         await flight.take(4)
         await flight.take(6)
         assert flight.pixels == 10
@@ -23,7 +23,7 @@ def test_what_fits_takes_off_at_once():
 
 def test_the_rest_waits_in_turn_even_if_it_would_fit():
     async def body() -> None:
-        flight, order = Flight(10), []
+        flight, order = InFlightLimit(10), []
 
         async def take(name: str, pixels: int) -> None:
             await flight.take(pixels)
@@ -33,7 +33,7 @@ def test_the_rest_waits_in_turn_even_if_it_would_fit():
         waiting = [asyncio.create_task(take(name, pixels)) for name, pixels in [("large", 6), ("small", 1)]]
         await asyncio.sleep(0)
         assert order == []
-        flight.give_back(8)
+        flight.release(8)
         await asyncio.gather(*waiting)
         assert order == ["large", "small"]
         assert flight.pixels == 7
@@ -43,12 +43,12 @@ def test_the_rest_waits_in_turn_even_if_it_would_fit():
 
 def test_what_is_larger_than_the_limit_flies_alone():
     async def body() -> None:
-        flight = Flight(10)
+        flight = InFlightLimit(10)
         await flight.take(25)
         waiting = asyncio.create_task(flight.take(1))
         await asyncio.sleep(0)
         assert not waiting.done()
-        flight.give_back(25)
+        flight.release(25)
         await waiting
 
     _run(body())
@@ -56,7 +56,7 @@ def test_what_is_larger_than_the_limit_flies_alone():
 
 def test_a_higher_limit_lets_in_what_waits():
     async def body() -> None:
-        flight = Flight(1)
+        flight = InFlightLimit(1)
         await flight.take(1)
         waiting = asyncio.create_task(flight.take(1))
         await asyncio.sleep(0)
@@ -69,17 +69,17 @@ def test_a_higher_limit_lets_in_what_waits():
 @pytest.mark.parametrize("admitted", [False, True], ids=["while waiting", "just as it is let in"])
 def test_whoever_gives_up_takes_no_room(admitted: bool):
     async def body() -> None:
-        flight = Flight(1)
+        flight = InFlightLimit(1)
         await flight.take(1)
         first, second = (asyncio.create_task(flight.take(1)) for _ in range(2))
         await asyncio.sleep(0)
         if admitted:
-            flight.give_back(1)
+            flight.release(1)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
         if not admitted:
-            flight.give_back(1)
+            flight.release(1)
         await second
         assert flight.pixels == 1
 
@@ -87,8 +87,8 @@ def test_whoever_gives_up_takes_no_room(admitted: bool):
 
 
 def test_some_may_go_past_all_that_wait():
-    flight = Flight(1)
+    flight = InFlightLimit(1)
     flight.take_at_once(5)
     assert flight.pixels == 5
-    flight.give_back(5)
+    flight.release(5)
     assert flight.pixels == 0

@@ -1,7 +1,4 @@
-"""A client for Python programs, arrays in and arrays out: `Client`, and `AsyncClient` with the same methods, awaited.
-
-The service does without this module. It needs httpx (the extra `client`), but neither torch nor FastAPI.
-"""
+"""`Client`, which takes and returns arrays, and `AsyncClient`, whose methods are the same ones, awaited."""
 
 import asyncio
 import time
@@ -11,7 +8,7 @@ from typing import Any, Literal, Self, TypeAlias, overload
 import httpx
 from numpy.typing import NDArray
 
-from app.exchange import (
+from app.client.exchange import (
     BROKEN,
     MODEL,
     READY,

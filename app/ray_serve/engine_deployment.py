@@ -14,15 +14,15 @@ import ray
 from numpy.typing import NDArray
 from ray import serve
 
-from app.engine import LocalEngine, find_weights
-from app.job import TileScheduler
+from app.capacity import QueueCapacity
+from app.local_backend import LocalBackend, find_weights
 from app.logs import configure_logs
 from app.metrics import Metrics
 from app.ray_serve.messages import UNUSABLE, Finished, Reference, Running, Served, weights_of
-from app.room import Room
+from app.scheduler import TileScheduler
 from app.settings import Settings, load_settings
 from app.startup import Startup
-from model.segmenter import Piece, Task, as_they_are
+from model.segmenter import Task, TileInput, as_they_are
 from model.tiles import Span, Tile
 from model.weights_file import Weights, WeightsError, load_weights
 
@@ -32,15 +32,15 @@ log = logging.getLogger(__name__)
 KEPT = 2
 
 
-class PieceTask(Task):
+class TileInputTask(Task):
     """A tile of an image that is elsewhere."""
 
-    def __init__(self, piece: Piece) -> None:
-        self._piece = piece
-        self.tiles = [piece.tile]
+    def __init__(self, tile_input: TileInput) -> None:
+        self._tile_input = tile_input
+        self.tiles = [tile_input.tile]
 
-    def cut(self, tile: Tile) -> Piece:  # noqa: ARG002 - there is but one
-        return self._piece
+    def cut(self, tile: Tile) -> TileInput:  # noqa: ARG002 - there is but one
+        return self._tile_input
 
     def paste(self, tile: Tile, finished: NDArray[Any]) -> None:  # noqa: ARG002
         self.finished = finished
@@ -83,10 +83,10 @@ class Engine:
         engine = (await self._net(reference)).scheduler.engine
         return Served(reference, read.description, Running(engine.name, engine.device, engine.precision))
 
-    async def compute(self, reference: Reference, piece: Piece) -> Finished:
+    async def compute(self, reference: Reference, tile_input: TileInput) -> Finished:
         """A tile's core. Raises EngineFailed, or if its weights are not loaded yet one of UNUSABLE."""
         net = await self._net(reference)
-        task = PieceTask(piece)
+        task = TileInputTask(tile_input)
         await net.scheduler.run(task)
         return Finished(task.finished, self._replica)
 
@@ -122,7 +122,7 @@ async def _load(settings: Settings, reference: Reference) -> Net:
     """Ready for the largest tile, too: the first one takes the memory that later ones have, and longer for it."""
     net = await asyncio.to_thread(_make, settings, reference)
     try:
-        await net.scheduler.run(PieceTask(largest_tile(net.weights, settings.tile)))
+        await net.scheduler.run(TileInputTask(largest_tile(net.weights, settings.tile)))
     except BaseException:
         await asyncio.to_thread(net.scheduler.close)
         raise
@@ -135,18 +135,20 @@ def _make(settings: Settings, reference: Reference) -> Net:
     if weights.sha256 != reference.sha256:
         raise WeightsError(f"weights {reference.path}: not the file that was to be served, it has changed")
     metrics = Metrics()
-    room = Room(sys.maxsize, math.inf, metrics.queue_pixels)  # fronts have limits, and a replica takes so many tiles
-    scheduler = LocalEngine(settings, weights).start(room, metrics, Startup())
+    capacity = QueueCapacity(
+        sys.maxsize, math.inf, metrics.queue_pixels
+    )  # fronts have limits, and a replica takes so many tiles
+    scheduler = LocalBackend(settings, weights).start(capacity, metrics, Startup())
     return Net(weights, scheduler)
 
 
-def largest_tile(weights: Weights, side: int) -> Piece:
+def largest_tile(weights: Weights, side: int) -> TileInput:
     """Black, as from the middle of an image of several tiles."""
     architecture, preprocessing = weights.description.architecture, weights.description.preprocessing
     core = architecture.halo, side - architecture.halo
     span = Span(0, side, *core, end=core[1])
     pixels = np.zeros((side, side, architecture.in_channels), np.uint8)
-    return Piece(Tile(span, span), pixels, preprocessing.affine(pixels), as_they_are)
+    return TileInput(Tile(span, span), pixels, preprocessing.affine(pixels), as_they_are)
 
 
 def _assigned_threads() -> int:

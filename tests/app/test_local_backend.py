@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine import LocalEngine, find_weights, read_weights
+from app.local_backend import LocalBackend, find_weights, read_weights
 from app.settings import Settings, SettingsError
 from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
@@ -63,9 +63,9 @@ def test_a_tile_must_fit_the_grid_and_halo_of_a_net_that_downsamples(
     description = Description(name="coarse", architecture=net.config, preprocessing=Preprocessing())
     save_weights(tmp_path / "coarse.safetensors", net.state_dict(), description)
     weights = load_weights(tmp_path / "coarse.safetensors")
-    LocalEngine(make_settings(tile=Settings().tile), weights)
+    LocalBackend(make_settings(tile=Settings().tile), weights)
     with pytest.raises(SettingsError, match=message):
-        LocalEngine(make_settings(tile=tile), weights)
+        LocalBackend(make_settings(tile=tile), weights)
 
 
 @pytest.mark.parametrize(
@@ -80,4 +80,4 @@ def test_settings_that_do_not_suit_machine_or_weights_are_told(
     make_settings: Callable[..., Settings], weights_path: Path, fields: dict[str, object], message: str
 ):
     with pytest.raises(SettingsError, match=message):
-        LocalEngine(make_settings(**fields), load_weights(weights_path))
+        LocalBackend(make_settings(**fields), load_weights(weights_path))

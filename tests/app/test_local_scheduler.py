@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.job import EngineFailed, Job
+from app.capacity import FIRST_GUESS_S, Overloaded, QueueCapacity
+from app.local_scheduler import LocalScheduler
 from app.metrics import Metrics
-from app.room import FIRST_GUESS_S, Overloaded, Room
-from app.scheduler import Scheduler
+from app.scheduler import EngineFailed, TileJob
 from model.preprocessing import Pixels
 from model.segmenter import ImageTask, Segmenter
 
@@ -26,12 +26,12 @@ MakeImage = Callable[..., Pixels]
 class Rig:
     """A scheduler over a gated engine, and what can be seen of it."""
 
-    scheduler: Scheduler
+    scheduler: LocalScheduler
     segmenter: Segmenter
     engine: Any
     metrics: Metrics
 
-    def submit(self, image: Pixels) -> "asyncio.Task[Job]":
+    def submit(self, image: Pixels) -> "asyncio.Task[TileJob]":
         return asyncio.create_task(self.scheduler.run(self.segmenter.task(image)))
 
     async def computing(self, batches: int) -> None:
@@ -54,8 +54,8 @@ def make_rig(gated: tuple[Segmenter, Any]) -> Iterator[Callable[..., Rig]]:
         metrics = Metrics()
         if is_open:
             engine.gate.set()
-        room = Room(max_pixels, PATIENCE_S, metrics.queue_pixels)
-        rigs.append(Rig(Scheduler(segmenter, room, metrics), segmenter, engine, metrics))
+        capacity = QueueCapacity(max_pixels, PATIENCE_S, metrics.queue_pixels)
+        rigs.append(Rig(LocalScheduler(segmenter, capacity, metrics), segmenter, engine, metrics))
         return rigs[-1]
 
     yield make
@@ -69,7 +69,7 @@ def rig(make_rig: Callable[..., Rig]) -> Rig:
     return make_rig()
 
 
-def _result(job: Job) -> Any:
+def _result(job: TileJob) -> Any:
     [task] = job.tasks
     assert isinstance(task, ImageTask)
     return task.result
@@ -84,7 +84,7 @@ def test_tiles_of_many_jobs_are_computed_once_each(make_rig: Callable[..., Rig],
     sizes = [(1, 1), (30, 40), (128, 128), (129, 20), (300, 250), (30, 40), (16, 300)]
     images = [make_image(*size, seed=seed) for seed, size in enumerate(sizes)]
 
-    async def body() -> list[Job]:
+    async def body() -> list[TileJob]:
         return await asyncio.gather(*(rig.submit(image) for image in images))
 
     jobs = asyncio.run(body())
@@ -170,7 +170,7 @@ def test_images_of_one_shape_take_turns(rig: Rig):
 
 
 def test_a_job_says_when_its_first_tile_was_begun(rig: Rig, make_image: MakeImage):
-    async def body() -> tuple[Job, Job]:
+    async def body() -> tuple[TileJob, TileJob]:
         first = rig.submit(make_image(*HUGE))
         await rig.computing(1)
         second = rig.submit(make_image(8, 8))
@@ -218,7 +218,7 @@ def test_a_job_cancelled_during_its_last_tile_harms_nobody(rig: Rig, make_image:
 
 
 def test_an_engine_error_fails_the_jobs_of_its_batch_and_no_others(rig: Rig, make_image: MakeImage):
-    async def body() -> list[Job]:
+    async def body() -> list[TileJob]:
         failing = rig.submit(make_image(*HUGE))
         await rig.computing(1)
         others = [rig.submit(make_image(*size)) for size in ((16, 16), HUGE)]
@@ -235,7 +235,7 @@ def test_an_engine_error_fails_the_jobs_of_its_batch_and_no_others(rig: Rig, mak
 
 
 def test_a_batch_that_fails_is_computed_again_tile_by_tile(rig: Rig, make_image: MakeImage):
-    async def body() -> list[Job | BaseException]:
+    async def body() -> list[TileJob | BaseException]:
         tasks = [rig.submit(make_image(128, 128))]
         await rig.computing(1)
         tasks += [rig.submit(make_image(16, 16, seed=seed)) for seed in range(3)]
@@ -248,16 +248,16 @@ def test_a_batch_that_fails_is_computed_again_tile_by_tile(rig: Rig, make_image:
     assert rig.engine.shapes == [(1, 128, 128), (3, 16, 16), *[(1, 16, 16)] * 3]
     assert isinstance(third, EngineFailed)
     assert str(third.__cause__) == "one is bad"
-    assert isinstance(first, Job)
+    assert isinstance(first, TileJob)
     for seed, job in ((0, second), (2, fourth)):
-        assert isinstance(job, Job)
+        assert isinstance(job, TileJob)
         assert np.array_equal(_result(job), rig.segmenter.probabilities(make_image(16, 16, seed=seed)))
     assert rig.metric("queue_pixels") == 0
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_when_a_thread_dies_nobody_is_left_waiting(rig: Rig, make_image: MakeImage):
-    async def body() -> list[Job | BaseException]:
+    async def body() -> list[TileJob | BaseException]:
         tasks = [rig.submit(make_image(128, 128)), rig.submit(make_image(16, 16))]
         await rig.computing(1)
         rig.engine.failures.append(SystemExit())
@@ -277,12 +277,12 @@ def test_after_engine_errors_the_queue_is_empty_and_later_jobs_work(
 ):
     rig = make_rig(max_pixels=TILE_PIXELS, is_open=True)
 
-    async def body() -> Job:
+    async def body() -> TileJob:
         rig.engine.failures += [RuntimeError("boom") for _ in range(3)]
         for _ in range(3):
             with pytest.raises(EngineFailed):
                 await rig.submit(make_image(*HUGE))
-        rig.scheduler.room.check()
+        rig.scheduler.capacity.check()
         return await rig.submit(make_image(16, 16))
 
     job = asyncio.run(body())
@@ -298,7 +298,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(make_rig: Callable[...,
         accepted = [rig.submit(make_image(128, 128)) for _ in range(2)]
         await rig.computing(1)
         with pytest.raises(Overloaded) as caught:
-            rig.scheduler.room.check()
+            rig.scheduler.capacity.check()
         assert caught.value.retry_after_s == FIRST_GUESS_S
         with pytest.raises(Overloaded):
             await rig.submit(make_image(1, 1))
@@ -306,7 +306,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(make_rig: Callable[...,
         await asyncio.gather(*accepted)
 
     asyncio.run(body())
-    rig.scheduler.room.check()
+    rig.scheduler.capacity.check()
     assert rig.metric("queue_pixels") == 0
     assert rig.metric("tiles_total") == 2
 
@@ -314,7 +314,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(make_rig: Callable[...,
 def test_an_image_larger_than_the_queue_is_taken_when_it_is_alone(make_rig: Callable[..., Rig], make_image: MakeImage):
     rig = make_rig(max_pixels=TILE_PIXELS, is_open=True)
 
-    async def body() -> Job:
+    async def body() -> TileJob:
         return await rig.submit(make_image(*HUGE))
 
     assert asyncio.run(body()).missing == 0
@@ -370,7 +370,7 @@ def test_many_streams_give_every_job_its_own_result(two_streams: Rig, make_image
         make_image(*size, seed=seed) for seed, size in enumerate([(128, 128), (300, 250), (30, 40), (129, 20)] * 4)
     ]
 
-    async def body() -> list[Job]:
+    async def body() -> list[TileJob]:
         return await asyncio.gather(*(rig.submit(image) for image in images))
 
     for job, image in zip(asyncio.run(body()), images, strict=True):

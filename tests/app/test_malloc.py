@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.memory import EVERY, Trimmer
+from app.malloc import EVERY, Trimmer
 
 
 def test_memory_is_trimmed_once_in_so_many_answers(monkeypatch: pytest.MonkeyPatch):

@@ -13,14 +13,14 @@ from ray.exceptions import ObjectLostError, RayActorError, RayError
 from ray.serve.exceptions import RayServeException, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from app.job import EngineFailed, Job
+from app.capacity import QueueCapacity
 from app.metrics import Metrics
-from app.ray_serve.flight import Flight
+from app.ray_serve.in_flight import InFlightLimit
 from app.ray_serve.messages import Finished, Reference, Running, Served
-from app.room import Room
+from app.scheduler import EngineFailed, TileJob
 from app.startup import Startup
 from model.preprocessing import Values
-from model.segmenter import Piece, Task
+from model.segmenter import Task, TileInput
 from model.tiles import Tile
 
 log = logging.getLogger(__name__)
@@ -41,14 +41,14 @@ class Engines:
 
     handle: "DeploymentHandle[Any]"
     served: Served
-    flight: Flight
+    flight: InFlightLimit
 
-    def start(self, room: Room, metrics: Metrics, startup: Startup) -> "ClusterScheduler":
+    def start(self, capacity: QueueCapacity, metrics: Metrics, startup: Startup) -> "ClusterScheduler":
         startup.done("connect")
-        return ClusterScheduler(self, room, metrics, Traffic(metrics))
+        return ClusterScheduler(self, capacity, metrics, ClusterMetrics(metrics))
 
 
-class Traffic:
+class ClusterMetrics:
     """What is counted besides a service's own `Metrics`."""
 
     def __init__(self, metrics: Metrics) -> None:
@@ -64,8 +64,10 @@ class ClusterScheduler:
 
     alive = True  # whether the engines are is Ray's to know
 
-    def __init__(self, engines: Engines, room: Room, metrics: Metrics, traffic: Traffic) -> None:
-        self._engines, self.room, self._metrics, self._traffic = engines, room, metrics, traffic
+    def __init__(
+        self, engines: Engines, capacity: QueueCapacity, metrics: Metrics, cluster_metrics: ClusterMetrics
+    ) -> None:
+        self._engines, self.capacity, self._metrics, self._cluster_metrics = engines, capacity, metrics, cluster_metrics
         self._flight = engines.flight
 
     @property
@@ -78,23 +80,25 @@ class ClusterScheduler:
 
     def serving(self, served: Served) -> "ClusterScheduler":
         """The same, for other weights."""
-        return ClusterScheduler(replace(self._engines, served=served), self.room, self._metrics, self._traffic)
+        return ClusterScheduler(
+            replace(self._engines, served=served), self.capacity, self._metrics, self._cluster_metrics
+        )
 
-    async def run(self, *tasks: Task) -> Job:
-        job = Job(tasks, self.room)
+    async def run(self, *tasks: Task) -> TileJob:
+        job = TileJob(tasks, self.capacity)
         try:
             await self._send(job)
         except BaseExceptionGroup as failures:  # one tells enough
             raise failures.exceptions[0] from failures
         finally:
             self._metrics.dropped_tiles.inc(len(job.waiting))
-            job.share.give_back(job.waiting_pixels)
+            job.reservation.release(job.waiting_pixels)
         return job
 
     def close(self) -> None:
         """Nothing is queued when all requests are answered."""
 
-    async def _send(self, job: Job) -> None:
+    async def _send(self, job: TileJob) -> None:
         flying: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as group:
             while job.waiting:
@@ -109,28 +113,28 @@ class ClusterScheduler:
                 # not at the end of the coroutine, which a task that is cancelled at once never begins
                 sent.add_done_callback(partial(self._landed, job, pixels))
 
-    def _landed(self, job: Job, pixels: int, _sent: asyncio.Task[None]) -> None:
-        self._flight.give_back(pixels)
-        job.share.give_back(pixels)
+    def _landed(self, job: TileJob, pixels: int, _sent: asyncio.Task[None]) -> None:
+        self._flight.release(pixels)
+        job.reservation.release(pixels)
 
-    async def _compute(self, job: Job, task: Task, tile: Tile) -> None:
+    async def _compute(self, job: TileJob, task: Task, tile: Tile) -> None:
         started = time.perf_counter()
         job.started = job.started or started
         finished = await self._attempts(task.cut(tile))
         task.paste(tile, finished.core)
-        self._traffic.computed.labels(finished.replica).inc()
+        self._cluster_metrics.computed.labels(finished.replica).inc()
         self._metrics.tiles.inc()
         # Little's law: what is on its way, by the time it takes, is what gets done
-        self.room.measured(self._flight.pixels / (time.perf_counter() - started))
+        self.capacity.measured(self._flight.pixels / (time.perf_counter() - started))
 
-    async def _attempts(self, piece: Piece) -> Finished:
+    async def _attempts(self, tile_input: TileInput) -> Finished:
         # whole in memory of its own: that is what the object store takes
-        piece = replace(piece, pixels=cast(Values, np.ascontiguousarray(piece.pixels)))
+        tile_input = replace(tile_input, pixels=cast(Values, np.ascontiguousarray(tile_input.pixels)))
         for attempt in range(ATTEMPTS):
             try:
-                finished: Finished = await self._engines.handle.compute.remote(self.reference, piece)
+                finished: Finished = await self._engines.handle.compute.remote(self.reference, tile_input)
             except LOST as error:
-                self._traffic.lost.inc()
+                self._cluster_metrics.lost.inc()
                 log.warning("tile lost", extra={"fields": {"attempt": attempt + 1, "error": type(error).__name__}})
                 await asyncio.sleep(PAUSE_S * 2**attempt)
             except EngineFailed:

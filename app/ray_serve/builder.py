@@ -2,7 +2,7 @@
 
 from ray.serve import Application
 
-from app.ray_serve.engine import Engine
+from app.ray_serve.engine_deployment import Engine
 from app.ray_serve.front import Front
 
 

@@ -4,8 +4,8 @@ import asyncio
 
 import numpy as np
 
-from app.ray_serve import engine as module
-from app.ray_serve.engine import PieceTask, largest_tile
+from app.ray_serve import engine_deployment as module
+from app.ray_serve.engine_deployment import TileInputTask, largest_tile
 from app.ray_serve.messages import Reference
 from model.segmenter import ImageTask
 from model.weights_file import load_weights
@@ -24,11 +24,11 @@ def test_the_largest_tile_is_one_in_the_middle_of_a_large_image(weights_path, ma
 def test_a_replica_that_is_ready_has_computed_one(weights_path, make_settings, monkeypatch):
     computed = []
 
-    class Seen(PieceTask):
+    class Seen(TileInputTask):
         def paste(self, tile, finished):
             computed.append((tile.shape, finished.shape, np.isfinite(finished).all()))
 
-    monkeypatch.setattr(module, "PieceTask", Seen)
+    monkeypatch.setattr(module, "TileInputTask", Seen)
     settings, weights = make_settings(), load_weights(weights_path)
     net = asyncio.run(module._load(settings, Reference(str(weights_path), weights.sha256)))
     net.scheduler.close()

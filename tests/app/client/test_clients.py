@@ -22,8 +22,8 @@ from fastapi import FastAPI
 from PIL import Image
 
 from app.application import create_app
-from app.client import AsyncClient, Client, Overloaded, ServiceError
-from app.exchange import JITTER
+from app.client.clients import AsyncClient, Client, Overloaded, ServiceError
+from app.client.exchange import JITTER
 from app.settings import Settings
 from model.outputs.objects import find_regions
 from model.outputs.overlay import draw_overlay
@@ -119,8 +119,10 @@ class Waited:
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waited:
     waited = Waited()
-    monkeypatch.setattr("app.client.time", SimpleNamespace(sleep=waited.sleep))
-    monkeypatch.setattr("app.client.asyncio", SimpleNamespace(sleep=waited.asyncio_sleep, to_thread=asyncio.to_thread))
+    monkeypatch.setattr("app.client.clients.time", SimpleNamespace(sleep=waited.sleep))
+    monkeypatch.setattr(
+        "app.client.clients.asyncio", SimpleNamespace(sleep=waited.asyncio_sleep, to_thread=asyncio.to_thread)
+    )
     return waited
 
 
@@ -377,5 +379,5 @@ def test_service_and_client_do_without_each_other():
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return set(done.stdout.split())
 
-    assert loaded("app.server, app.application").isdisjoint({"app.client", "app.exchange", "httpx"})
+    assert loaded("app.server, app.application").isdisjoint({"app.client", "httpx"})
     assert loaded("app.client").isdisjoint({"torch", "fastapi", "starlette", "uvicorn"})

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 
 
-class Flight:
+class InFlightLimit:
     """Pixels on their way, up to a limit; those that wait for room get it in turn. Lives on one event loop.
 
     Few enough that a request which comes now does not have to wait for long, and enough that no engine does.
@@ -26,14 +26,14 @@ class Flight:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.give_back(pixels)  # it had just been let in
+                self.release(pixels)  # it had just been let in
             raise
 
     def take_at_once(self, pixels: int) -> None:
         """Past all that wait."""
         self.pixels += pixels
 
-    def give_back(self, pixels: int) -> None:
+    def release(self, pixels: int) -> None:
         """One has landed."""
         self.pixels -= pixels
         self._admit()
