@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measuring import interleaved, versions
 from model.engines.choice import Choice, make_engine
 from model.engines.engine import Array, Engine, EngineError
 from model.engines.pytorch import TorchEngine, chip, choose_device, choose_precision
 from model.unet import UNet, UNetConfig
 from model.weights_file import BUNDLED, BUNDLED_INT8, load_weights
+from tests.support.measuring import interleaved, versions
 from training import recipe
 
 TUTORIAL = "the tutorial's net, torch fp32, as it runs there"

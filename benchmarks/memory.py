@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from app.settings import SettingsError, load_settings
-from benchmarks.measuring import Answer, Client, form, versions
-from benchmarks.servers import SAMPLE_S, Server, ServerError, service, watched
 from model.engines.pytorch import chip, choose_device
 from model.images.decoding import decode_image
 from model.images.encoding import encode_png
+from tests.support.measuring import Answer, Client, form, versions
+from tests.support.servers import SAMPLE_S, Server, ServerError, service, watched
 from training.synthetic import cells
 
 SETTLE_S = 0.5

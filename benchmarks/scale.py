@@ -30,9 +30,7 @@ import numpy as np
 import psutil
 import torch
 
-from benchmarks.measuring import Answer, closed_loop, form, versions
 from benchmarks.memory import picture
-from benchmarks.servers import ask_once, free_port
 from benchmarks.simulation import HALO, MEGA, Cluster, Costs, Outcome, Simulation
 from model.engines.choice import bundled_weights, choose, make_engine
 from model.engines.pytorch import chip
@@ -42,6 +40,8 @@ from model.segmenter import TILE, Segmenter, to_mask
 from model.weights_file import load_weights
 from tests.end_to_end.cluster import Cluster as Running
 from tests.end_to_end.cluster import cluster
+from tests.support.measuring import Answer, closed_loop, form, versions
+from tests.support.servers import ask_once, free_port
 
 SMALL, CLIENTS = 512, 8
 REPEATS, LARGE_REPEATS = 5, 3

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.settings import PREFIX, SettingsError, load_settings
-from benchmarks.measuring import Load, closed_loop, form, open_loop, summary, versions
 from benchmarks.peers import comparison
 from benchmarks.peers.bare_engine import BareEngine, Times, bare_engine
-from benchmarks.servers import ROOT, Server, ServerError, service
 from model.engines.pytorch import chip, choose_device
 from model.images.headers import read_header
 from model.images.image_errors import ImageError
+from tests.support.measuring import Load, closed_loop, form, open_loop, summary, versions
+from tests.support.servers import ROOT, Server, ServerError, service
 
 IMAGE = ROOT / "docs" / "example.png"  # made by training.synthetic, 512 x 512
 SHARES = (0.5, 0.8, 0.95)

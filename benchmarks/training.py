@@ -23,11 +23,11 @@ from typing import Any
 import cv2
 import torch
 
-from benchmarks.measuring import interleaved
 from model.engines.engine import EngineError
 from model.engines.pytorch import chip, choose_device, choose_precision
 from model.segmenter import Segmenter
 from model.weights_file import Description
+from tests.support.measuring import interleaved
 from training.data.folder import Sample, load_samples
 from training.data.holdout import split_samples
 from training.errors import DataError

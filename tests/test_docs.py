@@ -17,9 +17,9 @@ import torch
 
 from app.metrics import Metrics
 from app.settings import Settings
-from benchmarks.servers import free_port
 from model.images.decoding import decode_image
 from model.unet import UNet, UNetConfig
+from tests.support.servers import free_port
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(

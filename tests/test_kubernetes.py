@@ -15,7 +15,7 @@ from app.local_backend import find_weights
 from app.metrics import Metrics
 from app.routes import router
 from app.settings import PREFIX, Settings, load_settings
-from tests.manifests import (
+from tests.support.manifests import (
     APPLIED,
     KUBERNETES,
     ROOT,

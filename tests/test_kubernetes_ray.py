@@ -14,7 +14,16 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from app.settings import Settings
-from tests.manifests import KUBERNETES, ROOT, Object, environment, of_kind, pod_templates, render, why_not_rendered
+from tests.support.manifests import (
+    KUBERNETES,
+    ROOT,
+    Object,
+    environment,
+    of_kind,
+    pod_templates,
+    render,
+    why_not_rendered,
+)
 
 schema = pytest.importorskip("ray.serve.schema")
 

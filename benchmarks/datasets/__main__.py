@@ -46,8 +46,8 @@ from benchmarks.datasets.scoring import all_scores, reachable
 from benchmarks.datasets.sets import ImageSet, SetError, find_sets
 from benchmarks.datasets.trainers import Order, Ours, Peer, Trainer, TrainerFailed
 from benchmarks.datasets.truth import read_truths, task_of
-from benchmarks.servers import ROOT
 from model.engines.pytorch import chip
+from tests.support.servers import ROOT
 
 TRAINERS = ("ours", "monai", "pytorch-unet")
 SHARED = ROOT.parent / "shared"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.servers import ROOT
+from tests.support.servers import ROOT
 
 # MONAI asks for any torch, so the exact version is installed first, from the index that has it without CUDA.
 MONAI = "monai==1.6.1"

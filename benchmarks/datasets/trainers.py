@@ -22,12 +22,12 @@ from benchmarks.datasets.scoring import Found
 from benchmarks.datasets.sets import KnownSet
 from benchmarks.datasets.truth import Kind
 from benchmarks.peers.training_script import RECORD
-from benchmarks.servers import ROOT
 from model.images.decoding import decode_image
 from model.outputs.objects import find_regions
 from model.predict.inputs import RESULT
 from model.preprocessing import Pixels
 from model.weights_file import Description, load_weights
+from tests.support.servers import ROOT
 from training.loop.run_folder import HISTORY, WEIGHTS, read_history
 
 _REFUSED = 2  # the exit code of `training.run` for data or options that it does not take

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.peers.net import load_segmenter
-from benchmarks.servers import ROOT, ServerError, end
 from model.images.decoding import decode_image
 from model.segmenter import ImageTask, Segmenter
+from tests.support.servers import ROOT, ServerError, end
 
 Times = dict[str, float]
 

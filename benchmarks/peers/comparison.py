@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from benchmarks.measuring import Load, closed_loop, form, summary
-from benchmarks.servers import Server, ServerError, service, started
 from model.images.decoding import decode_image
 from model.preprocessing import Pixels
+from tests.support.measuring import Load, closed_loop, form, summary
+from tests.support.servers import Server, ServerError, service, started
 
 CONCURRENCY = (1, 8)
 WARM_UP_S = 1.0

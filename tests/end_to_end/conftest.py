@@ -20,12 +20,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.servers import free_port
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from tests.end_to_end.browser import NO_BROWSER, find_browser
 from tests.end_to_end.http import HTTP
-from tests.small_net import save_small_net
+from tests.support.servers import free_port
+from tests.support.small_net import save_small_net
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0

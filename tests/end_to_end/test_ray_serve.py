@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.servers import free_port
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig
@@ -24,6 +23,7 @@ from model.weights_file import load_weights, save_weights
 from tests.end_to_end.cluster import PATIENCE_S, Cluster, cluster
 from tests.end_to_end.conftest import TILE, Server
 from tests.end_to_end.http import HTTP
+from tests.support.servers import free_port
 
 SMALL: dict[str, Any] = {"threads": 1, "precision": "fp32", "tile": TILE}
 

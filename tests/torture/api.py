@@ -14,8 +14,8 @@ from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.core.failures import FailureGroup
 from schemathesis.core.result import Ok
 
-from benchmarks.measuring import HOST
 from model.images.encoding import encode_png
+from tests.support.measuring import HOST
 from tests.torture.corpus import GREY
 from tests.torture.small_service import small_service
 from tests.torture.storm import LEAK, SLOW_S

@@ -6,8 +6,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 from app.connection import PATIENCE_S
-from benchmarks.measuring import HOST, Client, form
-from benchmarks.servers import ROOT, service
+from tests.support.measuring import HOST, Client, form
+from tests.support.servers import ROOT, service
 from tests.torture.verdict import Verdict
 
 LONG, SHORT = 500, 50  # drippers

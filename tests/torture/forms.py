@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from random import Random
 from typing import TypeVar
 
-from benchmarks.measuring import HOST
 from model.images.encoding import encode_png
+from tests.support.measuring import HOST
 from tests.torture.corpus import GREY
 from tests.torture.mutation import mutate
 from tests.torture.small_service import small_service

@@ -6,8 +6,8 @@ What is answered with a mask is sent again, with others in between: pixels that 
 from collections.abc import Iterator
 from random import Random
 
-from benchmarks.measuring import HOST
 from model.images.encoding import encode_png
+from tests.support.measuring import HOST
 from tests.torture.corpus import GREY, make_corpus
 from tests.torture.mutation import mutate, with_right_checksums
 from tests.torture.small_service import small_service

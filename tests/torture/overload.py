@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.measuring import HOST, Client, closed_loop, form
-from benchmarks.servers import ROOT, service
+from tests.support.measuring import HOST, Client, closed_loop, form
+from tests.support.servers import ROOT, service
 from tests.torture.verdict import Verdict
 
 LONG, SHORT = 60, 3  # seconds; the short form judges what is answered, but not how fast

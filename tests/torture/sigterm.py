@@ -5,8 +5,8 @@ import random
 import signal
 from collections import Counter
 
-from benchmarks.measuring import Answer, Client, form
-from benchmarks.servers import END_S, ROOT, Server, service
+from tests.support.measuring import Answer, Client, form
+from tests.support.servers import END_S, ROOT, Server, service
 from tests.torture.verdict import Verdict
 
 LONG, SHORT = 20, 1  # times

@@ -6,9 +6,9 @@ import random
 import numpy as np
 import psutil
 
-from benchmarks.measuring import Client, form
-from benchmarks.servers import Server, service
 from model.images.encoding import encode_png
+from tests.support.measuring import Client, form
+from tests.support.servers import Server, service
 from tests.torture.verdict import Verdict
 
 LONG, SHORT = 10_000, 150  # requests

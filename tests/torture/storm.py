@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.measuring import HOST, Answer
-from benchmarks.servers import Server
+from tests.support.measuring import HOST, Answer
+from tests.support.servers import Server
 from tests.torture.verdict import Verdict
 
 CONNECTIONS = 8

@@ -17,9 +17,9 @@ from unittest import mock
 import pytest
 import torch
 
-from benchmarks.servers import free_port
-from tests.training import often_checked
-from tests.training.together import together
+from tests.support import often_checked
+from tests.support.servers import free_port
+from tests.support.together import together
 from training.data import folder as data
 from training.distributed.joining import joined
 from training.distributed.processes import Processes
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[3]
 # rates make much of little.
 TINY = ["--width", "4", "--crop", "64", "--batch", "5", "--workers", "0", "--learning-rate", "1e-4"]
 
-OFTEN_CHECKED = ["-m", "tests.training.often_checked"]
+OFTEN_CHECKED = ["-m", "tests.support.often_checked"]
 
 
 def _by_torchrun(*command: str) -> list[str]:

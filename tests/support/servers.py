@@ -19,9 +19,9 @@ from typing import IO
 import psutil
 
 from app.settings import PREFIX
-from benchmarks.measuring import HOST, Answer, Client, form
+from tests.support.measuring import HOST, Answer, Client, form
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 START_S, END_S = 180.0, 15.0  # how long a server may take to start, and to end by itself
 SAMPLE_S = 0.02
 

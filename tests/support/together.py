@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.servers import free_port
+from tests.support.servers import free_port
 
 PATIENCE_S = 120
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["tests.training.often_checked", "torch._dynamo"])
+FORKED.set_forkserver_preload(["tests.support.often_checked", "torch._dynamo"])
 
 
 @dataclass(frozen=True)

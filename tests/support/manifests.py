@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]  # no types for one package
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 
 # All that can be applied: bases are not.
