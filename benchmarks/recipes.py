@@ -36,7 +36,7 @@ from training.recipe import DEFAULT, Recipe
 from training.scoring.distortions import DISTORTIONS
 from training.scoring.evaluation import Evaluation, evaluate
 from training.scoring.measures import Measures
-from training.scoring.pixels import Probabilities
+from training.scoring.pixel_scores import Probabilities
 from training.scoring.rand import THRESHOLDS
 
 Change = dict[str, Any]

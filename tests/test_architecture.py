@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,3 +61,66 @@ def test_versions_that_are_written_twice_agree():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == __version__
     assert project["dependencies"][0] == (ROOT / "requirements/torch.txt").read_text().split()[-1]
+
+
+def _imports(path: Path, modules: set[str]) -> set[str]:
+    """Returns the project's modules that a module imports when it is imported itself."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (names & modules) or ({node.module} & modules)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & modules
+    return found
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _circles(graph: dict[str, set[str]]) -> list[str]:
+    """Returns the nodes that reach themselves."""
+    circles = []
+    for start in graph:
+        reached, waiting = set[str](), list(graph[start])
+        while waiting:
+            node = waiting.pop()
+            if node not in reached:
+                reached.add(node)
+                waiting += graph.get(node, ())
+        if start in reached:
+            circles.append(start)
+    return circles
+
+
+def _graph() -> dict[str, set[str]]:
+    modules = {_module(path) for path in SOURCES}
+    return {_module(path): _imports(path, modules) for path in SOURCES}
+
+
+def test_modules_import_each_other_in_no_circle():
+    assert _circles(_graph()) == []
+
+
+def test_training_packages_depend_on_each_other_in_one_direction():
+    packages: dict[str, set[str]] = {}
+    for module, imported in _graph().items():
+        package = ".".join(module.split(".")[:2])
+        others = {".".join(name.split(".")[:2]) for name in imported if name.startswith("training.")}
+        packages.setdefault(package, set()).update(others - {package})
+    assert len(packages) > len(_graph()) / 10
+    assert _circles({name: others for name, others in packages.items() if name.startswith("training.")}) == []
+
+
+def test_a_module_name_has_one_meaning():
+    """Each package with a command has a module of that name."""
+    names = Counter(path.stem for path in SOURCES if not path.stem.startswith("__"))
+    assert [name for name, count in names.items() if count > 1] == ["command"]
+
+
+@pytest.mark.parametrize(("package", "most"), [("training", 12), ("model", 14)])
+def test_a_package_has_few_entries(package, most):
+    no_modules = {"__pycache__", "py.typed", "__init__.py", "README.md"}
+    entries = [path for path in (ROOT / package).iterdir() if path.name not in no_modules]
+    assert 0 < len(entries) <= most

@@ -40,7 +40,7 @@ from training.scoring.evaluation import (
 )
 from training.scoring.measures import Measures
 from training.scoring.objective import OBJECTIVE_NAMES, OBJECTIVES, resolve_objective
-from training.scoring.pixels import Probabilities
+from training.scoring.pixel_scores import Probabilities
 from training.scoring.tables import class_table, confusion_table, robustness_table, threshold_table
 
 SHEET_ROWS = 6

@@ -16,7 +16,7 @@ from training.scoring.class_scores import Confusion
 from training.scoring.distortions import DISTORTIONS
 from training.scoring.evaluation import defined, evaluate_predictions
 from training.scoring.measures import Measures
-from training.scoring.objects import labelled_objects
+from training.scoring.object_scores import labelled_objects
 from training.scoring.rand import rand_and_information, segments
 
 

@@ -139,11 +139,11 @@ def _write(arguments: argparse.Namespace, weights: Weights, path: Path) -> list[
 
             return torchscript.write(weights, path)
         case "openvino":
-            from training.export import openvino
+            from training.export import openvino_graph
 
             if arguments.calibrate:
-                return openvino.write_int8(weights, arguments.calibrate, path)
-            return openvino.write(weights, path)
+                return openvino_graph.write_int8(weights, arguments.calibrate, path)
+            return openvino_graph.write(weights, path)
     from training.export import bioimageio
 
     card = {name: getattr(arguments, name) for name in CARD if getattr(arguments, name)}

@@ -16,8 +16,8 @@ from model.outputs.colours import colour
 from model.preprocessing import Pixels
 from training.data.folder import IGNORED, Sample
 from training.scoring.class_scores import ClassMap
-from training.scoring.objects import foreground_of
-from training.scoring.pixels import Label, Probabilities
+from training.scoring.object_scores import foreground_of
+from training.scoring.pixel_scores import Label, Probabilities
 
 Picture = NDArray[np.uint8]
 Grid = TypeVar("Grid", bound=NDArray[np.generic])

@@ -29,9 +29,9 @@ from training.scoring.measures import (
     measure_structure,
     spread,
 )
+from training.scoring.object_scores import foreground_of, labelled_objects
 from training.scoring.objective import OBJECTIVE_NAMES, Objective
-from training.scoring.objects import foreground_of, labelled_objects
-from training.scoring.pixels import FINE, SMALLEST, PixelCounts, Probabilities, cross_entropy, find_degenerate
+from training.scoring.pixel_scores import FINE, SMALLEST, PixelCounts, Probabilities, cross_entropy, find_degenerate
 from training.scoring.rand import THRESHOLDS, v_rand_of_one_segment
 from training.scoring.tally import Plateau, Tally, find_plateau
 

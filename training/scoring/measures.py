@@ -12,9 +12,9 @@ from model.outputs.objects import REGIONS, ObjectRule
 from training.data.folder import Sample
 from training.data.inspection import background_is_borders, foreground_is_thin
 from training.scoring.centrelines import Centrelines
+from training.scoring.object_scores import Matches, find_objects, foreground_of, labelled_objects, match_objects
 from training.scoring.objective import Objective
-from training.scoring.objects import Matches, find_objects, foreground_of, labelled_objects, match_objects
-from training.scoring.pixels import Probabilities
+from training.scoring.pixel_scores import Probabilities
 from training.scoring.rand import THRESHOLDS, nearest_segments, rand_and_information, segments
 
 PIXEL_COLUMNS = ("dice", "image_dice", "iou", "precision", "recall", "pixel_error", "foreground")

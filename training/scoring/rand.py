@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 
 from model.outputs.objects import Ids, find_regions, thin_borders
-from training.scoring.pixels import Probabilities
+from training.scoring.pixel_scores import Probabilities
 
 Segments = NDArray[np.int64]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from model.outputs.objects import ObjectRule
 from training.data.folder import Sample
-from training.scoring.objects import Matches, find_objects, labelled_objects, match_objects
+from training.scoring.object_scores import Matches, find_objects, labelled_objects, match_objects
 
 # Pixels. The last one splits hardly anything.
 CANDIDATES = (0.5, 0.75, 1.0, 1.5, 2.5, 4.0, 8.0, 16.0)

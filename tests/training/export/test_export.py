@@ -20,7 +20,7 @@ from training.data.folder import load_samples
 from training.export import command as export
 from training.export import parity
 from training.export.command import FORMATS, main
-from training.export.openvino import WINDOW, WINDOWS, calibration_windows
+from training.export.openvino_graph import WINDOW, WINDOWS, calibration_windows
 
 ROOT = Path(__file__).parents[3]
 

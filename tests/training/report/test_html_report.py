@@ -39,7 +39,7 @@ from training.run import command as run
 from training.scoring.class_scores import Confusion
 from training.scoring.evaluation import ClassEvaluation, Evaluation, ImageScores, evaluate, evaluate_classes
 from training.scoring.measures import BOUNDED, Measures, Structure
-from training.scoring.pixels import FINE, PixelCounts
+from training.scoring.pixel_scores import FINE, PixelCounts
 from training.scoring.rand import THRESHOLDS
 from training.scoring.tally import Plateau
 

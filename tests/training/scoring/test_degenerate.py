@@ -11,8 +11,8 @@ from training.data.folder import Sample
 from training.scoring.class_scores import Confusion
 from training.scoring.evaluation import AnyEvaluation, ClassEvaluation, evaluate_predictions
 from training.scoring.measures import BOUNDED, FULL, Measures, quick
+from training.scoring.object_scores import foreground_of
 from training.scoring.objective import Objective
-from training.scoring.objects import foreground_of
 from training.scoring.selection import Peak, Verdict
 
 SIDE = 48

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from model.outputs.objects import ObjectRule
 from training.data.folder import Sample
 from training.scoring import seed_depth
-from training.scoring.objects import Matches
+from training.scoring.object_scores import Matches
 from training.scoring.seed_depth import CANDIDATES, choose_seed_depth, smallest_area
 
 SEEDS = ObjectRule("seeds", 0.75, min_area=5)

@@ -7,7 +7,7 @@ import pytest
 
 from model.outputs.objects import ObjectRule
 from training.data.folder import IGNORED, Sample
-from training.scoring.objects import Matches, find_objects, foreground_of, labelled_objects, match_objects
+from training.scoring.object_scores import Matches, find_objects, foreground_of, labelled_objects, match_objects
 
 EVERYWHERE = np.ones((1, 10), np.bool_)
 
