@@ -20,6 +20,7 @@ class Best:
         step: The step that the weights are of.
         threshold: The threshold to store with the weights.
         seed_depth: The seed depth to store with the weights; None to keep the description's own.
+        min_area: The area of the smallest objects to store with the weights; None to keep the description's own.
         scores: All scores at the threshold; None if no images are held out.
         plateau: The thresholds that score as well; None for several classes and without scores.
         failures: Why the weights must not be trusted.
@@ -30,6 +31,7 @@ class Best:
     step: int = 0
     threshold: float = 0.5
     seed_depth: float | None = None
+    min_area: int | None = None
     scores: dict[str, JsonValue] | None = None
     plateau: list[float] | None = None
     failures: list[str] = field(default_factory=list)

@@ -40,8 +40,8 @@ from training.scoring.evaluation import (
     predictor,
 )
 from training.scoring.measures import BOUNDED, OBJECT_PIXELS, Effort, Measures, quick, spread
+from training.scoring.object_rule import choose_object_rule
 from training.scoring.objective import choose_objective
-from training.scoring.seed_depth import choose_seed_depth
 from training.scoring.selection import Peak, Verdict
 
 # Pictures of the first held-out images go to TensorBoard, no more: they show what the curves mean.
@@ -182,7 +182,7 @@ class Trainer:
             provenance = self.description.provenance | {"reached": self._reached()}
             update = {"threshold": self.best.threshold, "provenance": provenance}
             if self.best.seed_depth is not None:
-                update["seed_depth"] = self.best.seed_depth
+                update |= {"seed_depth": self.best.seed_depth, "min_area": self.best.min_area}
             save_weights(self.folder.weights, self.progress.best_weights, self.description.model_copy(update=update))
             self._written = self.best
         self.progress.save_seconds = self.clock.seconds - before
@@ -380,7 +380,8 @@ class Trainer:
         )
         if isinstance(evaluation, Evaluation):
             best.threshold = evaluation.threshold
-            best.seed_depth = evaluation.measures.rule.seed_depth
+            rule = evaluation.measures.rule
+            best.seed_depth, best.min_area = rule.seed_depth, rule.min_area if rule.seed_depth else None
             best.plateau = [evaluation.plateau.low, evaluation.plateau.high]
         return best
 
@@ -429,10 +430,10 @@ class Trainer:
         return evaluation
 
     def _choose_rule(self, samples: list[Sample], cache: PredictionCache, predict: Predictor) -> ObjectRule:
-        """Returns how masks become objects, with the seed depth that suits the samples best."""
+        """Returns how masks become objects, with the seed depth and minimum area that suit the samples best."""
         chosen = spread(samples, OBJECT_PIXELS)
         probabilities = [np.nan_to_num(cache.get(predict, sample)) for sample in chosen]
-        return choose_seed_depth(self._measures.rule, probabilities, chosen, self.best.threshold)
+        return choose_object_rule(self._measures.rule, probabilities, chosen, self.best.threshold)
 
     def _no_numbers(self, what: str) -> str:
         kept = self.folder.weights if self.folder.weights.exists() else "nothing yet"

@@ -122,7 +122,7 @@ def _scored(path: Path, folds: list[Fold], device: str, objective: Objective) ->
 
     Returns:
         `count` of folds, number of `images`, name of the `measure`, its `score`, all `scores`, and, of one class, the
-        best `threshold`, and the median of the folds' `seed_depth` if objects have seeds.
+        best `threshold`, and the medians of the folds' `seed_depth` and `min_area` if objects have seeds.
     """
     if path.exists():
         return cast(dict[str, JsonValue], json.loads(path.read_text())["summary"])
@@ -147,13 +147,14 @@ def _score(folds: list[Fold], device: str, objective: Objective) -> tuple[dict[s
     else:
         rules = [segmenter.description.object_rule for segmenter in segmenters.values()]
         depths = [rule.seed_depth for rule in rules if rule.seed_depth is not None]
-        rule = replace(rules[0], seed_depth=float(np.median(depths))) if depths else rules[0]
+        area = int(np.median([rule.min_area for rule in rules]))
+        rule = replace(rules[0], seed_depth=float(np.median(depths)), min_area=area) if depths else rules[0]
         measures = Measures.suited_to(samples, objective, rule)
         evaluation = evaluate_predictions(
             lambda sample: segmenters[sample.name].probabilities(sample.pixels)[0], _NEUTRAL, samples, measures
         )
         details, found = evaluation.to_json(_NEUTRAL), {"threshold": evaluation.threshold}
-        found |= {"seed_depth": rule.seed_depth} if depths else {}
+        found |= {"seed_depth": rule.seed_depth, "min_area": rule.min_area} if depths else {}
     summary: dict[str, JsonValue] = {
         "count": len(folds),
         "images": len(samples),

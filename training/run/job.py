@@ -38,8 +38,8 @@ from training.recipe import Recipe
 from training.run.options import check_options, make_plan
 from training.run.planner import Plan
 from training.run.provenance import configuration, describe, today
+from training.scoring.object_rule import DEFAULT_SEED_DEPTH, smallest_area
 from training.scoring.objective import OBJECTIVE_NAMES, Objective, resolve_objective
-from training.scoring.seed_depth import DEFAULT_SEED_DEPTH, smallest_area
 
 Train = Callable[[argparse.Namespace, list[Sample], Processes, Clock], int]
 
@@ -368,8 +368,8 @@ def _object_rule(
 ) -> ObjectRule:
     """Returns how masks become objects: as `--objects` or the weights to start from say, or as suits the labels.
 
-    The seed depth is the one that folds have found, that of the weights to start from, or a default, until held-out
-    images choose a better one.
+    Seed depth and minimum area are those that folds have found, those of the weights to start from, or defaults, until
+    held-out images choose better ones.
     """
     asked: Objects | None = arguments.objects
     started = init.description.object_rule if init else None
@@ -380,9 +380,13 @@ def _object_rule(
     if rule.kind != "seeds":
         return rule
     folds = notes.get("folds")
-    found = folds.get("seed_depth") if isinstance(folds, dict) else None
-    known = found if isinstance(found, float) else rule.seed_depth
-    return replace(rule, seed_depth=known or DEFAULT_SEED_DEPTH, min_area=smallest_area(samples) or rule.min_area)
+    found = folds if isinstance(folds, dict) else {}
+    depth, area = found.get("seed_depth"), found.get("min_area")
+    return replace(
+        rule,
+        seed_depth=(depth if isinstance(depth, float) else rule.seed_depth) or DEFAULT_SEED_DEPTH,
+        min_area=area if isinstance(area, int) else smallest_area(samples) or rule.min_area,
+    )
 
 
 def _suitable_objects(samples: list[Sample], classes: int) -> Objects:

@@ -9,7 +9,7 @@ import pytest
 from model.images.encoding import encode_png
 from model.weights_file import load_weights
 from training.run import command as run
-from training.scoring.seed_depth import CANDIDATES, DEFAULT_SEED_DEPTH
+from training.scoring.object_rule import CANDIDATES, DEFAULT_SEED_DEPTH
 
 
 @pytest.fixture(scope="module")

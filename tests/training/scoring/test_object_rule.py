@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 from model.outputs.objects import ObjectRule
 from training.data.folder import Sample
-from training.scoring import seed_depth
+from training.scoring import object_rule
+from training.scoring.object_rule import CANDIDATES, choose_object_rule, smallest_area
 from training.scoring.object_scores import Matches
-from training.scoring.seed_depth import CANDIDATES, choose_seed_depth, smallest_area
 
 SEEDS = ObjectRule("seeds", 0.75, min_area=5)
 
@@ -23,16 +23,23 @@ def _two_discs() -> tuple[NDArray[np.float32], Sample]:
 
 def test_seed_depth_splits_discs_that_touch():
     probabilities, sample = _two_discs()
-    chosen = choose_seed_depth(SEEDS, [probabilities], [sample], 0.45)
+    chosen = choose_object_rule(SEEDS, [probabilities], [sample], 0.45)
     assert chosen.seed_depth is not None
     assert chosen.seed_depth < 8
     assert chosen == ObjectRule("seeds", chosen.seed_depth, min_area=5)
 
 
+def test_specks_are_dropped_if_objects_are_larger():
+    probabilities, sample = _two_discs()
+    assert choose_object_rule(SEEDS, [probabilities], [sample], 0.45).min_area == 5  # no object is smaller
+    probabilities[2:8, 2:8] = 0.9
+    assert choose_object_rule(SEEDS, [probabilities], [sample], 0.45).min_area > 36
+
+
 def test_regions_stay_whole_if_splitting_does_not_help():
     probabilities, sample = _two_discs()
     one = Sample("one", sample.pixels, sample.label, ids=sample.label.astype(np.int32))
-    assert choose_seed_depth(SEEDS, [probabilities], [one], 0.45).seed_depth == CANDIDATES[-1]
+    assert choose_object_rule(SEEDS, [probabilities], [one], 0.45).seed_depth == CANDIDATES[-1]
 
 
 def test_plateau_wins_over_a_peak(monkeypatch: pytest.MonkeyPatch):
@@ -41,15 +48,15 @@ def test_plateau_wins_over_a_peak(monkeypatch: pytest.MonkeyPatch):
     def match(_probabilities: object, _sample: object, _threshold: object, rule: ObjectRule) -> Matches:
         return Matches(100, 100, (percent[rule.seed_depth or 0],) * 5)
 
-    monkeypatch.setattr(seed_depth, "_match", match)
+    monkeypatch.setattr(object_rule, "_match", match)
     probabilities, sample = _two_discs()
-    assert choose_seed_depth(SEEDS, [probabilities], [sample], 0.45).seed_depth in (0.5, 0.75)
+    assert choose_object_rule(SEEDS, [probabilities], [sample], 0.45).seed_depth in (0.5, 0.75)
 
 
 def test_images_without_objects_split_least():
     empty = np.zeros((9, 9), np.uint8)
     sample = Sample("empty", empty, empty, ids=empty.astype(np.int32))
-    chosen = choose_seed_depth(SEEDS, [np.zeros((9, 9), np.float32)], [sample], 0.5)
+    chosen = choose_object_rule(SEEDS, [np.zeros((9, 9), np.float32)], [sample], 0.5)
     assert chosen.seed_depth == CANDIDATES[-1]
 
 
