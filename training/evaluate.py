@@ -3,6 +3,8 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +23,7 @@ from model.segmenter import Segmenter
 from model.unet import UNetConfig
 from model.weights_file import Description, WeightsError, load_weights, save_weights
 from training.data.folder import Sample, load_data
-from training.data.labels.label_options import add_label_options, scheme_of
+from training.data.labels.label_options import LabelOptions, add_label_options, frozen_values, scheme_of
 from training.data.names import stem_of
 from training.errors import DataError
 from training.scoring.distortions import DISTORTIONS
@@ -39,7 +41,7 @@ from training.scoring.evaluation import (
     picture,
 )
 from training.scoring.measures import Measures
-from training.scoring.objective import OBJECTIVE_NAMES, OBJECTIVES, resolve_objective
+from training.scoring.objective import OBJECTIVE_NAMES, OBJECTIVES, Objective, resolve_objective
 from training.scoring.pixel_scores import Probabilities
 from training.scoring.tables import class_table, confusion_table, robustness_table, threshold_table
 
@@ -52,22 +54,22 @@ COMPUTING = ("engine", "device", "precision", "tta")
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code (0, 2 after a message on stderr, 130 if it was stopped)."""
-    arguments = _parse(argv)
+    options = _parse(argv)
     try:
-        if arguments.calibrate:
-            _check_weights(arguments.calibrate)
-        if arguments.sheet:
-            _check_new_file(arguments.sheet)
-        evaluator, description = _evaluator(arguments)
+        if options.calibrate:
+            _check_weights(options.calibrate)
+        if options.sheet:
+            _check_new_file(options.sheet)
+        evaluator, description = _evaluator(options)
         classes = description.architecture.classes
-        samples = _chosen(_load(arguments, classes), arguments.only)
-        objective, reason = resolve_objective(arguments.select, samples, classes)
+        samples = _chosen(_load(options, classes), options.only)
+        objective, reason = resolve_objective(options.select, samples, classes)
         print(f"evaluate: scored by {OBJECTIVE_NAMES[objective]}, because {reason}", file=sys.stderr)
         score = partial(evaluator, measures=Measures.suited_to(samples, objective, description.object_rule))
-        if arguments.distorted:
+        if options.distorted:
             print(_robustness(score, description, samples))
         else:
-            print(_scores(arguments, score, description, samples))
+            print(_scores(options, score, description, samples))
     except KeyboardInterrupt:
         print("evaluate: stopped, nothing is scored", file=sys.stderr)
         return 130
@@ -77,7 +79,39 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(LabelOptions):
+    """The options of `python -m training.evaluate`; `--help` explains them.
+
+    Attributes:
+        weights: The weights file; None for the bundled weights.
+        probabilities: Folder of probability images to score in place of weights.
+        data: Folder with images and labels.
+        only: Names of the images to score; empty for all.
+        select: The score that chooses the best threshold; None to decide from the labels.
+        engine: As in `Segmenter.load`, and so are `device`, `precision` and `tta`.
+        json: True to print JSON.
+        distorted: True to score distorted images also.
+        calibrate: Weights file that gets the best threshold.
+        sheet: Path of a sheet of pictures to write.
+    """
+
+    weights: Path | None
+    probabilities: Path | None
+    data: Path
+    only: tuple[str, ...]
+    select: Objective | None
+    engine: str
+    device: str
+    precision: str
+    tta: int
+    json: bool
+    distorted: bool
+    calibrate: Path | None
+    sheet: Path | None
+
+
+def _parse(argv: list[str] | None) -> EvaluationOptions:
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluate", description="Score weights on labelled images."
     )
@@ -91,7 +125,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with image/ and label/")
     add_label_options(parser)
-    parser.add_argument("--only", metavar="NAME", nargs="+", help="score these images alone: names without suffix")
+    parser.add_argument(
+        "--only", metavar="NAME", nargs="+", default=(), help="score these images alone: names without suffix"
+    )
     parser.add_argument(
         "--select",
         choices=OBJECTIVES,
@@ -121,7 +157,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f"--sheet {arguments.sheet}: the name of a .png file is expected")
     if arguments.distorted and (arguments.calibrate or arguments.sheet):
         parser.error("--calibrate and --sheet are for the images as they are, not --distorted")
-    return arguments
+    return EvaluationOptions(**frozen_values(arguments))
 
 
 class Evaluator(Protocol):
@@ -136,26 +172,27 @@ class Scoring(Protocol):
     def __call__(self, *, samples: list[Sample], seen: Observer) -> AnyEvaluation: ...
 
 
-def _evaluator(arguments: argparse.Namespace) -> tuple[Evaluator, Description]:
+def _evaluator(options: EvaluationOptions) -> tuple[Evaluator, Description]:
     """Returns what scores samples, and a description of the net; stored probabilities have one class, threshold 0.5.
 
     Raises DataError, WeightsError, EngineError, ValueError.
     """
-    if arguments.probabilities:
+    if options.probabilities:
         stored = Description(name="stored", architecture=UNetConfig(), preprocessing=Preprocessing())
-        predict = _stored_predictions(arguments.probabilities)
+        predict = _stored_predictions(options.probabilities)
         return partial(evaluate_predictions, predict, stored.threshold), stored
-    how = {name: getattr(arguments, name) for name in COMPUTING}
-    segmenter = Segmenter.load(arguments.weights, **how)
+    segmenter = Segmenter.load(
+        options.weights, engine=options.engine, device=options.device, precision=options.precision, tta=options.tta
+    )
     return partial(evaluate_net, segmenter), segmenter.description
 
 
-def _load(arguments: argparse.Namespace, classes: int) -> list[Sample]:
+def _load(options: EvaluationOptions, classes: int) -> list[Sample]:
     """The samples, with labels of as many classes as the weights have. Raises DataError, ValueError."""
-    data = load_data(arguments.data, scheme_of(arguments, classes if classes > 1 else None))
+    data = load_data(options.data, scheme_of(options, classes if classes > 1 else None))
     if data.scheme.classes != classes:
         raise DataError(
-            f"the labels in {arguments.data} have {data.scheme.classes} class(es), the weights {classes}; "
+            f"the labels in {options.data} have {data.scheme.classes} class(es), the weights {classes}; "
             "--label-format says how the labels are read"
         )
     return data.samples
@@ -179,31 +216,31 @@ def _stored_predictions(folder: Path) -> Predictor:
     return predict
 
 
-def _scores(arguments: argparse.Namespace, score: Scoring, description: Description, samples: list[Sample]) -> str:
+def _scores(options: EvaluationOptions, score: Scoring, description: Description, samples: list[Sample]) -> str:
     """The table or the JSON; writes the sheet and the calibrated weights."""
     rows: list[Picture] = []
     with tqdm(total=len(samples), unit="image", disable=None) as bar:
 
         def seen(sample: Sample, found: NDArray[Any]) -> None:
             bar.update()
-            if arguments.sheet and len(rows) < SHEET_ROWS:
+            if options.sheet and len(rows) < SHEET_ROWS:
                 rows.append(picture(sample, found, description.architecture.classes))
 
         evaluation = score(samples=samples, seen=seen)
-    if arguments.sheet:
-        arguments.sheet.write_bytes(encode_png(_stack(rows)))
+    if options.sheet:
+        options.sheet.write_bytes(encode_png(_stack(rows)))
     if isinstance(evaluation, ClassEvaluation):
         _warn(evaluation.failures() + evaluation.warnings())
         table, told = class_table(evaluation, description.labels), evaluation.to_json()
     else:
         stored = description.threshold
         _warn(evaluation.failures(stored) + evaluation.warnings(stored))
-        if arguments.calibrate:
-            calibrate(arguments.calibrate, evaluation, arguments.tta)
-            done = f"threshold {evaluation.threshold:g} and its scores are stored in {arguments.calibrate}"
+        if options.calibrate:
+            calibrate(options.calibrate, evaluation, options.tta)
+            done = f"threshold {evaluation.threshold:g} and its scores are stored in {options.calibrate}"
             print(f"evaluate: {done}", file=sys.stderr)
         table, told = threshold_table(evaluation, stored), evaluation.to_json(stored)
-    return json.dumps(told, indent=1) if arguments.json else table
+    return json.dumps(told, indent=1) if options.json else table
 
 
 def _warn(findings: list[str]) -> None:
@@ -271,7 +308,7 @@ def _robustness(score: Scoring, description: Description, samples: list[Sample])
     return robustness_table(at_thresholds, description.threshold)
 
 
-def _chosen(samples: list[Sample], names: list[str] | None) -> list[Sample]:
+def _chosen(samples: list[Sample], names: Sequence[str]) -> list[Sample]:
     if not names:
         return samples
     missing = set(names) - {sample.name for sample in samples}

@@ -3,19 +3,19 @@
 A result that is there already is kept, so the same command goes on where it was stopped.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from model.outputs.output import OutputSpec
 from model.predict.inputs import RESULT, find_images, name_results, stem
 from model.predict.jobs import ImageJob, Runner
 from model.predict.local_pipeline import Pipeline
-from model.predict.predict_options import BAD_ARGUMENT, parse, to_output_spec
+from model.predict.predict_options import BAD_ARGUMENT, PredictOptions, parse, to_output_spec
 from model.predict.progress_bar import Summary, run_images, stopping
 from model.segmenter import Segmenter
 from model.weights_file import Description
@@ -31,20 +31,20 @@ VOLUME_OUTPUTS = ("mask", "probability")
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code: 0, 1 if an image failed, 2 after one line on stderr, 130 after Ctrl-C."""
-    arguments = parse(argv)
+    options = parse(argv)
     with ExitStack() as stack:
         try:
-            images, problems = find_images(arguments.inputs, arguments.out)
+            images, problems = find_images(options.inputs, options.out)
             names = name_results(images)
-            _check_volumes(arguments, images)
-            place = stack.enter_context(_open(arguments))
-            output_spec = to_output_spec(arguments, place.description)
-            arguments.out.mkdir(parents=True, exist_ok=True)
+            _check_volumes(options, images)
+            place = stack.enter_context(_open(options))
+            output_spec = to_output_spec(options, place.description)
+            options.out.mkdir(parents=True, exist_ok=True)
         except (ValueError, OSError) as error:
             print(f"predict: {error}", file=sys.stderr)
             return BAD_ARGUMENT
         _tell_longer_names(names)
-        summary = _predict(arguments, names, place, output_spec)
+        summary = _predict(options, names, place, output_spec)
         summary.failed = problems | summary.failed
         for name, problem in summary.failed.items():
             print(f"predict: {name}: {problem}", file=sys.stderr)
@@ -52,24 +52,22 @@ def main(argv: list[str] | None = None) -> int:
         return summary.exit_code
 
 
-def _predict(
-    arguments: argparse.Namespace, names: Mapping[Path, str], place: "Place", output_spec: OutputSpec
-) -> Summary:
+def _predict(options: PredictOptions, names: Mapping[Path, str], place: "Place", output_spec: OutputSpec) -> Summary:
     """Makes the results that are not there."""
-    targets = {image: (arguments.out / name).absolute() for image, name in names.items()}
+    targets = {image: (options.out / name).absolute() for image, name in names.items()}
     missing = {
         image: target
         for image, target in targets.items()
-        if arguments.overwrite or not _is_there(target, _suffixes(arguments, image))
+        if options.overwrite or not _is_there(target, _suffixes(options, image))
     }
     summary, runner = Summary(kept=len(targets) - len(missing)), place.open_runner(output_spec)
-    volumes = {image: target for image, target in missing.items() if _is_volume(arguments, image)}
+    volumes = {image: target for image, target in missing.items() if _is_volume(options, image)}
     jobs = {ImageJob(image.absolute(), target): str(image) for image, target in missing.items() if image not in volumes}
     with stopping(runner, summary):
         if jobs:
             run_images(runner, jobs, summary)
         if volumes and not summary.stopped_by:
-            _predict_volumes(arguments, volumes, place, output_spec, runner, summary)
+            _predict_volumes(options, volumes, place, output_spec, runner, summary)
     return summary
 
 
@@ -83,11 +81,11 @@ class Place:
 
 
 @contextmanager
-def _open(arguments: argparse.Namespace) -> Iterator[Place]:
+def _open(options: PredictOptions) -> Iterator[Place]:
     """This machine, or a Ray cluster, which is joined within. Raises ValueError."""
-    how = {name: getattr(arguments, name) for name in ("engine", "device", "precision", "tile", "tta")}
-    if arguments.ray is None:
-        segmenter = Segmenter.load(arguments.weights, **how)
+    how: dict[str, Any] = {name: getattr(options, name) for name in ("engine", "device", "precision", "tile", "tta")}
+    if options.ray is None:
+        segmenter = Segmenter.load(options.weights, **how)
         yield Place(
             segmenter.description, segmenter.weights.label, lambda output_spec: Pipeline(segmenter, output_spec)
         )
@@ -97,31 +95,31 @@ def _open(arguments: argparse.Namespace) -> Iterator[Place]:
     from model.predict.cluster import joined, machines, plan_workers
     from model.predict.ray_pipeline import RayPipeline
 
-    with joined(arguments.ray or None):
-        gpu = arguments.engine != "openvino" and not arguments.device.startswith("cpu")
-        workers = plan_workers(machines(), count=arguments.workers, cpus=arguments.cpus, gpu=gpu)
-        weights = arguments.weights and arguments.weights.absolute()
+    with joined(options.ray or None):
+        gpu = options.engine != "openvino" and not options.device.startswith("cpu")
+        workers = plan_workers(machines(), count=options.workers, cpus=options.cpus, gpu=gpu)
+        weights = options.weights and options.weights.absolute()
         pipeline = RayPipeline(workers, how | {"path": weights})
         yield Place(pipeline.description, pipeline.label, pipeline.with_output)
 
 
-def _is_volume(arguments: argparse.Namespace, image: Path) -> bool:
-    return image.is_dir() or (arguments.volume and image.suffix.lower() in TIFF)
+def _is_volume(options: PredictOptions, image: Path) -> bool:
+    return image.is_dir() or (options.volume and image.suffix.lower() in TIFF)
 
 
-def _check_volumes(arguments: argparse.Namespace, images: Sequence[Path]) -> None:
+def _check_volumes(options: PredictOptions, images: Sequence[Path]) -> None:
     """Raises ValueError if there are volumes among the images that nothing can be made of."""
-    if not any(_is_volume(arguments, image) for image in images):
+    if not any(_is_volume(options, image) for image in images):
         return
-    if arguments.output not in VOLUME_OUTPUTS:
-        raise ValueError(f"--output {arguments.output}: of volumes {' and '.join(VOLUME_OUTPUTS)} can be made")
+    if options.output not in VOLUME_OUTPUTS:
+        raise ValueError(f"--output {options.output}: of volumes {' and '.join(VOLUME_OUTPUTS)} can be made")
     missing = [name for name in ("zarr", "tifffile") if find_spec(name) is None]
     if missing:
         raise ValueError(f"volumes need the package {missing[0]}, which is not installed: the extra volumes")
 
 
 def _predict_volumes(
-    arguments: argparse.Namespace,
+    options: PredictOptions,
     targets: Mapping[Path, Path],
     place: Place,
     output_spec: OutputSpec,
@@ -131,13 +129,13 @@ def _predict_volumes(
     from model.predict.volumes.run_volumes import run_volumes
     from model.predict.volumes.volume_run import VolumeRun, begin_again
 
-    recipe = {"weights": place.label, "tta": arguments.tta}
+    recipe = {"weights": place.label, "tta": options.tta}
     volume_runs: dict[VolumeRun, str] = {}
     for image, target in targets.items():
         try:
-            if arguments.overwrite:
+            if options.overwrite:
                 begin_again(target)
-            volume_run = VolumeRun(image.absolute(), target, output_spec, recipe, place.description, arguments.tile)
+            volume_run = VolumeRun(image.absolute(), target, output_spec, recipe, place.description, options.tile)
             volume_runs[volume_run] = str(image)
         except OSError as error:
             summary.failed[str(image)] = error.strerror or str(error)
@@ -146,9 +144,9 @@ def _predict_volumes(
     run_volumes(runner, volume_runs, summary)
 
 
-def _suffixes(arguments: argparse.Namespace, image: Path) -> Sequence[str]:
+def _suffixes(options: PredictOptions, image: Path) -> Sequence[str]:
     """How the name of its result may end."""
-    return (".zarr",) if _is_volume(arguments, image) else SUFFIXES.get(arguments.output, PICTURES)
+    return (".zarr",) if _is_volume(options, image) else SUFFIXES.get(options.output, PICTURES)
 
 
 def _is_there(target: Path, suffixes: Sequence[str]) -> bool:

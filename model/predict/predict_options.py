@@ -4,12 +4,13 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from model.engines.choice import ENGINES, PRECISIONS
 from model.engines.tta import COUNTS
-from model.outputs.output import OUTPUTS, OutputSpec
+from model.outputs.output import OUTPUTS, Output, OutputSpec
 from model.segmenter import TILE
 from model.weights_file import Description
 
@@ -19,13 +20,50 @@ BAD_ARGUMENT = 2
 ADDRESS = re.compile(r"auto|local|(ray://)?[\w.-]+:\d+")
 
 
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """The options of `python -m model.predict`; `--help` explains them.
+
+    Attributes:
+        inputs: Images, OME-Zarr folders, folders of images, or globs.
+        out: Folder for the results.
+        output: The output to make.
+        threshold: Lowest probability of the foreground, 0..1; None for the stored one.
+        class_index: The class whose probability is written.
+        volume: True to read TIFF files part by part.
+        overwrite: True to replace existing results.
+        weights: The weights file; None for the bundled weights.
+        engine: As in `Segmenter.load`, and so are `device`, `precision`, `tile` and `tta`.
+        ray: Address of a Ray cluster; empty to find or start one, None to do without.
+        workers: Number of workers on the cluster; None for as many as fill it.
+        cpus: CPUs of each worker; None for all of its machine, 8 at most.
+    """
+
+    inputs: list[str]
+    out: Path
+    output: Output
+    threshold: float | None
+    class_index: int
+    volume: bool
+    overwrite: bool
+    weights: Path | None
+    engine: str
+    device: str
+    precision: str
+    tile: int
+    tta: int
+    ray: str | None
+    workers: int | None
+    cpus: int | None
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, without the usage, which is longer than what is wrong."""
         self.exit(BAD_ARGUMENT, f"predict: {message}\n")
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
+def parse(argv: list[str] | None) -> PredictOptions:
     """Exits with one line if it makes no sense."""
     parser = _Parser(prog="python -m model.predict", description="Segment images, with no server.")
     parser.add_argument(
@@ -52,7 +90,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(_apart(sys.argv[1:] if argv is None else argv))
     if arguments.ray is None and (arguments.workers or arguments.cpus):
         parser.error("--workers and --cpus are of use with --ray alone")
-    return arguments
+    return PredictOptions(**vars(arguments))
 
 
 def _add_cluster(parser: argparse.ArgumentParser) -> None:
@@ -87,11 +125,11 @@ def _apart(argv: Sequence[str]) -> list[str]:
     ]
 
 
-def to_output_spec(arguments: argparse.Namespace, description: Description) -> OutputSpec:
+def to_output_spec(options: PredictOptions, description: Description) -> OutputSpec:
     """What to make of each image. Raises ValueError if the net has no such class, or there is no such threshold."""
-    threshold, last = arguments.threshold, description.architecture.classes - 1
+    threshold, last = options.threshold, description.architecture.classes - 1
     if threshold is not None and not 0 < threshold < 1:
         raise ValueError(f"--threshold {threshold:g}: a number between 0 and 1 is expected")
-    if not 0 <= arguments.class_index <= last:
-        raise ValueError(f"--class {arguments.class_index}: the net's classes are 0 to {last}")
-    return OutputSpec(arguments.output, threshold, arguments.class_index)
+    if not 0 <= options.class_index <= last:
+        raise ValueError(f"--class {options.class_index}: the net's classes are 0 to {last}")
+    return OutputSpec(options.output, threshold, options.class_index)

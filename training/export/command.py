@@ -41,14 +41,14 @@ CARD = ("authors", "description", "license", "sample")
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code: 0, or after a message on stderr 2, or 1 if the file computes otherwise."""
-    arguments = _parse(argv)
+    options = _parse(argv)
     try:
-        _check_packages(arguments)
-        weights = load_weights(arguments.weights)
-        _check_weights(arguments, weights)
-        path = file_path(arguments.out, arguments.to, weights)
+        _check_packages(options)
+        weights = load_weights(options.weights)
+        _check_weights(options, weights)
+        path = file_path(options.out, options.to, weights)
         with _whole_or_not_at_all(path) as unfinished:
-            found = _write(arguments, weights, unfinished)
+            found = _write(options, weights, unfinished)
     except ParityError as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
@@ -59,7 +59,31 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """The options of `python -m training.export`; `--help` explains them.
+
+    Attributes:
+        weights: The weights file to export.
+        to: Name of the format, a key of `FORMATS`.
+        out: File or folder to write to.
+        precision: "fp32" or "int8".
+        calibrate: Folder of images for int8.
+        authors: Authors of a BioImage.IO package, and so are `description`, `license` and `sample` of one.
+    """
+
+    weights: Path
+    to: str
+    out: Path
+    precision: str
+    calibrate: Path | None
+    authors: list[str] | None
+    description: str | None
+    license: str | None
+    sample: Path | None
+
+
+def _parse(argv: list[str] | None) -> ExportOptions:
     parser = argparse.ArgumentParser(prog="python -m training.export", description="Export a trained net.")
     parser.add_argument("--weights", type=Path, default=BUNDLED, help="default: the bundled ones")
     parser.add_argument("--to", choices=FORMATS, required=True)
@@ -84,25 +108,25 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         owner = "bioimageio" if name in CARD else "openvino"
         if getattr(arguments, name) and arguments.to != owner:
             parser.error(f"--{name} goes with --to {owner}")
-    return arguments
+    return ExportOptions(**vars(arguments))
 
 
-def _check_packages(arguments: argparse.Namespace) -> None:
+def _check_packages(options: ExportOptions) -> None:
     """Raises ValueError."""
-    wanted = FORMATS[arguments.to].packages + (("nncf",) if arguments.precision == "int8" else ())
+    wanted = FORMATS[options.to].packages + (("nncf",) if options.precision == "int8" else ())
     if missing := [name for name in wanted if find_spec(name) is None]:
         raise ValueError(
-            f'--to {arguments.to} needs {", ".join(missing)}, which is not installed: pip install ".[export]"'
+            f'--to {options.to} needs {", ".join(missing)}, which is not installed: pip install ".[export]"'
         )
 
 
-def _check_weights(arguments: argparse.Namespace, weights: Weights) -> None:
+def _check_weights(options: ExportOptions, weights: Weights) -> None:
     """Raises ValueError for a net that the format is not for."""
     if weights.graph is not None:
         raise ValueError(
-            f"--weights {arguments.weights}: made for OpenVINO already; give the .safetensors that it was made from"
+            f"--weights {options.weights}: made for OpenVINO already; give the .safetensors that it was made from"
         )
-    if arguments.to == "openvino" and weights.description.architecture.upsampling == "bilinear_aligned":
+    if options.to == "openvino" and weights.description.architecture.upsampling == "bilinear_aligned":
         raise ValueError("--to openvino takes no nets with aligned corners; onnx, torchscript and bioimageio do")
 
 
@@ -127,9 +151,9 @@ def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
             file.replace(path.with_name(file.name))
 
 
-def _write(arguments: argparse.Namespace, weights: Weights, path: Path) -> list[str]:
+def _write(options: ExportOptions, weights: Weights, path: Path) -> list[str]:
     """Writes and checks the file; returns what there is to say of it. Raises what `main` catches."""
-    match arguments.to:
+    match options.to:
         case "onnx":
             from training.export import onnx
 
@@ -141,10 +165,10 @@ def _write(arguments: argparse.Namespace, weights: Weights, path: Path) -> list[
         case "openvino":
             from training.export import openvino_graph
 
-            if arguments.calibrate:
-                return openvino_graph.write_int8(weights, arguments.calibrate, path)
+            if options.calibrate:
+                return openvino_graph.write_int8(weights, options.calibrate, path)
             return openvino_graph.write(weights, path)
     from training.export import bioimageio
 
-    card = {name: getattr(arguments, name) for name in CARD if getattr(arguments, name)}
-    return bioimageio.write(weights, arguments.weights, path, bioimageio.Card(**card))
+    card = {name: getattr(options, name) for name in CARD if getattr(options, name)}
+    return bioimageio.write(weights, options.weights, path, bioimageio.Card(**card))

@@ -1,6 +1,5 @@
 """The weights that a training starts from, adapted to the images and labels of the training."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,35 +35,45 @@ class Init:
     changes: tuple[str, ...] = ()
 
 
-def initial_weights(arguments: argparse.Namespace, samples: list[Sample]) -> Init | None:
+def initial_weights(
+    init: Path,
+    samples: list[Sample],
+    *,
+    classes: int,
+    labels: Sequence[str] = (),
+    channels: Literal["grey", "rgb"] | None = None,
+    seed: int = 0,
+) -> Init:
     """Loads the weights of `--init` and fits them to the channels, the classes and the contrast of the samples.
+
+    Args:
+        init: Path of the weights file, or "bundled".
+        samples: Images and labels of the training.
+        classes: Number of classes of the labels.
+        labels: Names of the mask's values.
+        channels: Channels that the net must take; None to decide from the images.
+        seed: Seed of a new last layer.
 
     Raises:
         DataError: An option does not go with `--init`, or the weights cannot be adapted.
         WeightsError: The weights file cannot be read.
     """
-    if not arguments.init:
-        return None
-    weights = load_weights(BUNDLED if arguments.init == Path("bundled") else arguments.init)
+    weights = load_weights(BUNDLED if init == Path("bundled") else init)
     if weights.graph is not None:
-        raise DataError(
-            f"--init {arguments.init}: an 8-bit graph, which cannot be trained; use the weights it was exported from"
-        )
-    if arguments.width is not None:
-        raise DataError(f"--width does not go with --init: the net is that of the weights, {weights.label}")
+        raise DataError(f"--init {init}: an 8-bit graph, which cannot be trained; use the weights it was exported from")
     changes: list[str] = []
     if weights.description.preprocessing.channels == "stored":
-        _check_channels(weights, samples, arguments.channels)
+        _check_channels(weights, samples, channels)
     else:
-        weights = with_channels(weights, choose_channels(arguments.channels, samples), changes)
-    if weights.description.architecture.classes == arguments.scheme.classes:
+        weights = with_channels(weights, choose_channels(channels, samples), changes)
+    if weights.description.architecture.classes == classes:
         return Init(in_contrast_of(weights, samples), tuple(changes))
     update = {
-        "labels": name_classes(arguments.scheme.classes, arguments.labels),
-        "objects": "interiors" if arguments.scheme.classes == 1 and background_is_borders(samples) else "regions",
+        "labels": name_classes(classes, labels),
+        "objects": "interiors" if classes == 1 and background_is_borders(samples) else "regions",
         "threshold": 0.5,
     }
-    weights = with_classes(weights, arguments.scheme.classes, arguments.seed, update, changes)
+    weights = with_classes(weights, classes, seed, update, changes)
     return Init(weights, tuple(changes))
 
 

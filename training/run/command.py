@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from dataclasses import replace
 
 from training.distributed.joining import joined, speaks
 from training.distributed.processes import Processes, ProcessLost
@@ -39,18 +40,18 @@ def _run(argv: list[str] | None, processes: Processes, clock: Clock) -> int:
     from training.errors import DataError
     from training.run.command_line import parse
 
-    arguments = processes.on_main(lambda: parse(argv))
+    options = processes.on_main(lambda: parse(argv))
     try:
-        cache = image_cache(arguments.out, arguments.image_memory, arguments.workers, processes)
-        data = processes.each(lambda: load_data(arguments.data, arguments.scheme, cache))
-        arguments.scheme, arguments.labels = data.scheme, arguments.labels or data.scheme.names
-        check_labels(arguments, data.scheme)
-        processes.say(*processes.on_main(lambda: [*inspect(data.samples, arguments.labels), *data.notes]))
+        cache = image_cache(options.out, options.image_memory, options.workers, processes)
+        data = processes.each(lambda: load_data(options.data, options.scheme, cache))
+        options = replace(options, scheme=data.scheme, labels=options.labels or data.scheme.names)
+        check_labels(data.scheme, options.labels, options.objects)
+        processes.say(*processes.on_main(lambda: [*inspect(data.samples, options.labels), *data.notes]))
         # only now, since torch takes seconds to import and bad data should not
         from training.run import folds, job
 
-        train = folds.train if arguments.folds else job.train
-        return job.run(arguments, data.samples, processes, clock, train)
+        train = folds.train if options.folds else job.train
+        return job.run(options, data.samples, processes, clock, train)
     except (DataError, OSError) as error:
         processes.say(f"training: {error}", file=sys.stderr)
         return 2

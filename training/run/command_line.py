@@ -6,32 +6,36 @@ import os
 import re
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from model.outputs.objects import Objects
-from training.data.labels.label_options import add_label_options, check_labels, scheme_of
+from training.data.labels.label_options import add_label_options, check_labels, frozen_values, scheme_of
+from training.data.labels.label_scheme import LabelScheme
 from training.errors import DataError
 from training.loop.run_folder import RunFolder
+from training.run.training_options import TrainingOptions
 from training.scoring.objective import OBJECTIVES
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The options; `--resume` with none but `--out` stands for those that the training was begun with.
+def parse(argv: list[str] | None) -> TrainingOptions:
+    """Parses the command line.
 
-    `options` is the command line that they came from, `scheme` says how to read the labels.
+    `--resume` with no option but `--out` stands for the options that the training began with.
     """
     parser, given = _parser(), sys.argv[1:] if argv is None else argv
     arguments = parser.parse_args(given)
-    # not some of these and some of those: a training with other options is to be refused, not gone on with by chance
+    # all options or none: a training with other options must be refused, not continued by chance
     if arguments.resume and arguments == parser.parse_args(["--resume", f"--out={arguments.out}"]):
         begun = _begun_with(arguments.out)
         arguments = parser.parse_args([*begun, *given])
         given = begun or given
-    arguments.options = given
-    _check_labels(parser, arguments)
+    # the scheme follows from the other options
+    options = TrainingOptions(**frozen_values(arguments), command_line=tuple(given), scheme=LabelScheme())
+    options = _with_scheme(parser, options)
     _check_holdout(parser, arguments)
-    return arguments
+    return options
 
 
 def _begun_with(out: Path) -> list[str]:
@@ -46,17 +50,18 @@ def _begun_with(out: Path) -> list[str]:
         return []
 
 
-def _check_labels(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Sets the scheme; ends the command if the options contradict each other, before the data are read."""
+def _with_scheme(parser: argparse.ArgumentParser, options: TrainingOptions) -> TrainingOptions:
+    """Decides the scheme; ends the command if the options contradict each other, before the data are read."""
     try:
-        arguments.scheme = scheme_of(arguments, arguments.classes)
-        found_later = arguments.scheme.format in ("auto", "classes") and arguments.scheme.classes == 1
+        scheme = scheme_of(options, options.classes)
+        found_later = scheme.format in ("auto", "classes") and scheme.classes == 1
         if not found_later:
-            check_labels(arguments, arguments.scheme)
+            check_labels(scheme, options.labels, options.objects)
     except ValueError as error:
         parser.error(str(error))
-    if arguments.scheme.classes > 1 and arguments.objects in ("interiors", "seeds"):
-        parser.error(f"--objects {arguments.objects} is for one class; of several classes, objects are regions")
+    if scheme.classes > 1 and options.objects in ("interiors", "seeds"):
+        parser.error(f"--objects {options.objects} is for one class; of several classes, objects are regions")
+    return replace(options, scheme=scheme)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -183,7 +188,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         "--init",
         nargs="?",
         type=Path,
-        const="bundled",
+        const=Path("bundled"),
         metavar="WEIGHTS",
         help="start from these weights (without a value: the bundled ones) if a short trial shows that they help",
     )

@@ -4,8 +4,6 @@ Every image is scored by weights that were not trained on it. The threshold that
 probabilities is stored with the final weights.
 """
 
-import argparse
-import copy
 import json
 import shlex
 import sys
@@ -25,6 +23,7 @@ from training.errors import DataError
 from training.loop.clock import Clock
 from training.loop.run_folder import CHECKPOINT, CONFIG, FOLDS, RunFolder
 from training.run import job
+from training.run.training_options import TrainingOptions
 from training.scoring.evaluation import AnyEvaluation, ClassEvaluation, defined, evaluate_classes, evaluate_predictions
 from training.scoring.measures import Measures
 from training.scoring.objective import OBJECTIVE_NAMES, Objective, resolve_objective
@@ -43,26 +42,26 @@ class Fold:
     samples: list[Sample]
 
 
-def train(arguments: argparse.Namespace, samples: list[Sample], processes: Processes, clock: Clock) -> int:
+def train(options: TrainingOptions, samples: list[Sample], processes: Processes, clock: Clock) -> int:
     """Trains all folds, scores them together, and trains the final weights; returns the exit code.
 
     With `--resume`, finished folds are kept, and the interrupted training continues. Raises DataError, EngineError,
     WeightsError, TooLittleMemory, OSError.
     """
-    splits = processes.each(lambda: make_folds(samples, arguments.folds, arguments.group))
-    folder = processes.on_main(lambda: _open(arguments))
-    arguments = copy.copy(arguments)
-    if arguments.minutes:  # loading is inside
-        arguments.minutes = max(0.01, arguments.minutes - processes.from_main(clock.seconds) / 60)
+    splits = processes.each(lambda: make_folds(samples, options.folds or 0, options.group))
+    folder = processes.on_main(lambda: _open(options))
+    if options.minutes:  # loading is inside
+        left = options.minutes - processes.from_main(clock.seconds) / 60
+        options = replace(options, minutes=max(0.01, left))
     try:
-        return _train_all(arguments, samples, splits, folder, processes)
+        return _train_all(options, samples, splits, folder, processes)
     except KeyboardInterrupt:  # between two trainings
-        processes.say(f"training: stopped; --resume goes on from {arguments.out}", file=sys.stderr)
+        processes.say(f"training: stopped; --resume goes on from {options.out}", file=sys.stderr)
         return 130
 
 
 def _train_all(
-    arguments: argparse.Namespace,
+    options: TrainingOptions,
     samples: list[Sample],
     splits: list[HoldOut],
     folder: RunFolder,
@@ -70,43 +69,48 @@ def _train_all(
 ) -> int:
     first, folds = None, []
     for number, split in enumerate(splits, start=1):
-        mine = _options_of(arguments, folder.path / FOLDS / str(number))
+        mine = _options_of(options, folder.path / FOLDS / str(number))
         notes: dict[str, JsonValue] = {"fold": f"{number} of {len(splits)}"}
         trainer = job.prepare(mine, samples, processes, part=job.Part(split, notes, like=first))
-        if code := job.complete(trainer, arguments.out):
+        if code := job.complete(trainer, options.out):
             return code
         folds.append(Fold(trainer.folder.weights, split.validation))
         first = first or trainer
     device = str(trainer.machine.device)
-    objective, _ = resolve_objective(arguments.select, samples, arguments.scheme.classes)
+    objective, _ = resolve_objective(options.select, samples, options.scheme.classes)
     record = processes.on_main(lambda: _scored(folder.path / FOLDS / SCORES, folds, device, objective))
-    final = _options_of(arguments, arguments.out)
-    final.threshold, final.select = record.get("threshold"), None
+    threshold = record.get("threshold")
+    final = replace(
+        _options_of(options, options.out),
+        threshold=threshold if isinstance(threshold, float) else None,
+        select=None,
+    )
     everything = HoldOut("nothing", "held out: no images, the folds are scored already", samples, [], {})
     trainer = job.prepare(final, samples, processes, part=job.Part(everything, {"folds": record}, folder, first))
-    return job.complete(trainer, arguments.out)
+    return job.complete(trainer, options.out)
 
 
-def _options_of(arguments: argparse.Namespace, out: Path) -> argparse.Namespace:
+def _options_of(options: TrainingOptions, out: Path) -> TrainingOptions:
     """The options of one of the K + 1 trainings: its folder, its share of `--minutes`."""
-    mine = copy.copy(arguments)
-    mine.out = out
-    mine.minutes = arguments.minutes and arguments.minutes / (arguments.folds + 1)
-    mine.resume = arguments.resume and (out / CHECKPOINT).exists()
-    return mine
+    return replace(
+        options,
+        out=out,
+        minutes=options.minutes and options.minutes / ((options.folds or 0) + 1),
+        resume=options.resume and (out / CHECKPOINT).exists(),
+    )
 
 
-def _open(arguments: argparse.Namespace) -> RunFolder:
+def _open(options: TrainingOptions) -> RunFolder:
     """Begins in the folder, or continues there, and notes the command there, so that `--resume` finds it.
 
     Raises DataError if something else was trained there, OSError.
     """
-    out: Path = arguments.out
-    resume = arguments.resume and (out / CONFIG).exists() and not RunFolder(out, resume=True).is_being_put_aside
+    out: Path = options.out
+    resume = options.resume and (out / CONFIG).exists() and not RunFolder(out, resume=True).is_being_put_aside
     folder = RunFolder(out, resume=resume)
     if not resume:
-        command = shlex.join(["python", "-m", "training.run", *arguments.options])
-        folder.write_config({"command": command, "data": str(arguments.data), "folds": {"count": arguments.folds}})
+        command = shlex.join(["python", "-m", "training.run", *options.command_line])
+        folder.write_config({"command": command, "data": str(options.data), "folds": {"count": options.folds}})
         return folder
     config = folder.read_config()
     if "fold" in config:

@@ -1,6 +1,5 @@
 """From the command line's options to a trainer, and from its end to what is said about it."""
 
-import argparse
 import math
 import sys
 from collections.abc import Callable, Mapping
@@ -38,10 +37,11 @@ from training.recipe import Recipe
 from training.run.options import check_options, make_plan
 from training.run.planner import Plan
 from training.run.provenance import configuration, describe, today
+from training.run.training_options import TrainingOptions
 from training.scoring.object_rule import DEFAULT_SEED_DEPTH, smallest_area
 from training.scoring.objective import OBJECTIVE_NAMES, Objective, resolve_objective
 
-Train = Callable[[argparse.Namespace, list[Sample], Processes, Clock], int]
+Train = Callable[[TrainingOptions, list[Sample], Processes, Clock], int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,23 +61,23 @@ class Part:
     like: Trainer | None = None
 
 
-def run(arguments: argparse.Namespace, samples: list[Sample], processes: Processes, clock: Clock, train: Train) -> int:
+def run(options: TrainingOptions, samples: list[Sample], processes: Processes, clock: Clock, train: Train) -> int:
     """Runs one training or several, as `train` does; returns the exit code, the same in all processes.
 
     `clock`: started with the command. Raises DataError, KeyboardInterrupt before the first step.
     """
     memory.keep_freed()
     try:
-        return train(arguments, samples, processes, clock)
+        return train(options, samples, processes, clock)
     except (EngineError, WeightsError, TooLittleMemory) as error:
         raise DataError(str(error)) from error
     except OSError as error:
-        raise DataError(_cannot_write(arguments.out, error)) from error
+        raise DataError(_cannot_write(options.out, error)) from error
 
 
-def train(arguments: argparse.Namespace, samples: list[Sample], processes: Processes, clock: Clock) -> int:
+def train(options: TrainingOptions, samples: list[Sample], processes: Processes, clock: Clock) -> int:
     """Trains once; returns the exit code."""
-    return complete(prepare(arguments, samples, processes, clock), arguments.out)
+    return complete(prepare(options, samples, processes, clock), options.out)
 
 
 def complete(trainer: Trainer, out: Path) -> int:
@@ -114,7 +114,7 @@ def _cannot_write(folder: Path, error: OSError) -> str:
 
 
 def prepare(
-    arguments: argparse.Namespace,
+    options: TrainingOptions,
     samples: list[Sample],
     processes: Processes = ALONE,
     clock: Clock | None = None,
@@ -128,35 +128,35 @@ def prepare(
     """
     clock = clock or Clock()
     processes.same("images or labels", lambda: fingerprint(samples))
-    device = processes.each(lambda: choose_device(processes.device(arguments.device)))
-    found = processes.on_main(lambda: initial_weights(arguments, samples))
-    state = processes.on_main(lambda: _checkpoint(arguments.out)) if arguments.resume else None
+    device = processes.each(lambda: choose_device(processes.device(options.device)))
+    found = processes.on_main(lambda: _initial_weights(options, samples))
+    state = processes.on_main(lambda: _checkpoint(options.out)) if options.resume else None
     record = _known_record(found, state, part)
     init = found.weights if found and record and record["kept"] else None
-    facts = take_fingerprint(samples, arguments.scheme.classes)
-    objective, reason = resolve_objective(arguments.select, samples, arguments.scheme.classes)
-    plan = make_plan(arguments, samples, init, facts, objective)
+    facts = take_fingerprint(samples, options.scheme.classes)
+    objective, reason = resolve_objective(options.select, samples, options.scheme.classes)
+    plan = make_plan(options, samples, init, facts, objective)
     recipe = plan.recipe
-    split = part.split if part else processes.each(lambda: _hold_out(arguments, samples, recipe.validation_fraction))
-    check_options(arguments, recipe, split.validation)
-    start = _plan(arguments, recipe, init, split, device, processes, clock, state, part)
+    split = part.split if part else processes.each(lambda: _hold_out(options, samples, recipe.validation_fraction))
+    check_options(options, recipe, split.validation)
+    start = _plan(options, recipe, init, split, device, processes, clock, state, part)
     if init and not state and not (part and part.like):
-        start, record = _try_init(arguments, samples, init, facts, objective, start, split, device, processes, clock)
+        start, record = _try_init(options, samples, init, facts, objective, start, split, device, processes, clock)
     if init and not start.init:
-        plan = make_plan(arguments, samples, None, facts, objective)
+        plan = make_plan(options, samples, None, facts, objective)
     recipe, machine, init = start.recipe, start.machine, start.init
     notes = {**(part.notes if part else {}), **({"init": record} if record else {})}
-    description = _describe(arguments, samples, split, start, state["trained"] if state else today(), notes)
+    description = _describe(options, samples, split, start, state["trained"] if state else today(), notes)
     trainer = Trainer(
         recipe,
         description,
         split.training,
         split.validation,
-        processes.on_main(lambda: (part and part.folder) or RunFolder(arguments.out, resume=state is not None)),
+        processes.on_main(lambda: (part and part.folder) or RunFolder(options.out, resume=state is not None)),
         machine,
-        seed=arguments.seed,
+        seed=options.seed,
         init=init.tensors if init else None,
-        limits=Limits(60 * (arguments.minutes or math.inf), arguments.patience),
+        limits=Limits(60 * (options.minutes or math.inf), options.patience),
         clock=clock,
     )
     if state:
@@ -164,7 +164,7 @@ def prepare(
         processes.on_main(trainer.folder.occupy)
     # before anything else is in the folder: whatever is there has a checkpoint, and a disk that is full is known of now
     trainer.save()
-    processes.on_main(lambda: trainer.folder.write_config(configuration(arguments, trainer) | _reasons(split, plan)))
+    processes.on_main(lambda: trainer.folder.write_config(configuration(options, trainer) | _reasons(split, plan)))
     processes.say(_introduction(trainer, split, init), *(f"recipe: {decision}" for decision in plan.decisions))
     if split.validation and recipe.select != "training_loss":
         processes.say(f"weights and threshold are chosen by {OBJECTIVE_NAMES[objective]}, because {reason}")
@@ -176,7 +176,7 @@ def prepare(
 
 
 def _describe(
-    arguments: argparse.Namespace,
+    options: TrainingOptions,
     samples: list[Sample],
     split: HoldOut,
     start: Start,
@@ -185,8 +185,8 @@ def _describe(
 ) -> Description:
     """Describes the weights file of a training that began on the day `begun`. Raises DataError."""
     images = {"training": len(split.training), "validation": len(split.validation)}
-    rule = _object_rule(arguments, samples, start.init, notes)
-    return describe(arguments, start.recipe, images, rule, start.init, begun, notes)
+    rule = _object_rule(options, samples, start.init, notes)
+    return describe(options, start.recipe, images, rule, start.init, begun, notes)
 
 
 def _reasons(split: HoldOut, plan: Plan) -> dict[str, Any]:
@@ -210,15 +210,31 @@ def _known_record(found: Init | None, state: State | None, part: Part | None) ->
     return init_trial.untried(found.weights)
 
 
-def _hold_out(arguments: argparse.Namespace, samples: list[Sample], fraction: float) -> HoldOut:
+def _initial_weights(options: TrainingOptions, samples: list[Sample]) -> Init | None:
+    """Returns the weights of `--init`, fitted to the samples. Raises DataError, WeightsError."""
+    if options.init is None:
+        return None
+    if options.width is not None:
+        raise DataError(f"--width does not go with --init: the net is that of the weights, {options.init}")
+    return initial_weights(
+        options.init,
+        samples,
+        classes=options.scheme.classes,
+        labels=options.labels,
+        channels=options.channels,
+        seed=options.seed,
+    )
+
+
+def _hold_out(options: TrainingOptions, samples: list[Sample], fraction: float) -> HoldOut:
     """Raises DataError."""
-    if arguments.val:
-        return hold_out_folder(samples, load_samples(arguments.val, arguments.scheme, store_of(samples)), arguments.val)
-    return hold_out(samples, fraction, arguments.group)
+    if options.val:
+        return hold_out_folder(samples, load_samples(options.val, options.scheme, store_of(samples)), options.val)
+    return hold_out(samples, fraction, options.group)
 
 
 def _plan(
-    arguments: argparse.Namespace,
+    options: TrainingOptions,
     recipe: Recipe,
     init: Weights | None,
     split: HoldOut,
@@ -229,23 +245,23 @@ def _plan(
     part: Part | None = None,
 ) -> Start:
     """Decides the length of the training, and how it is computed. Raises DataError, TooLittleMemory."""
-    if arguments.val or part:
+    if options.val or part:
         recipe = recipe.model_copy(update={"validation_fraction": 0.0})
     if part and part.like:
         recipe = part.like.recipe.model_copy(update={"threshold": recipe.threshold})
-    machine = _machine(arguments, recipe, split.training, device, processes, state)
-    if arguments.minutes and not (part and part.like):
-        may_narrow = init is None and arguments.width is None and recipe.name == "default"
+    machine = _machine(options, recipe, split.training, device, processes, state)
+    if options.minutes and not (part and part.like):
+        may_narrow = init is None and options.width is None and recipe.name == "default"
         if state:
             recipe = _as_planned(recipe, state, may_narrow)
         else:
-            minutes = arguments.minutes - processes.from_main(clock.seconds) / 60
+            minutes = options.minutes - processes.from_main(clock.seconds) / 60
             recipe = pace.fit(recipe, machine, minutes, split.training, may_narrow=may_narrow)
     return Start(recipe, machine, init)
 
 
 def _try_init(
-    arguments: argparse.Namespace,
+    options: TrainingOptions,
     samples: list[Sample],
     init: Weights,
     facts: Fingerprint,
@@ -259,12 +275,12 @@ def _try_init(
     """Compares `--init` with training from nothing; returns the better start and the record of the trial."""
     if not init_trial.trial_steps(start.recipe, len(split.training)):
         return start, init_trial.untried(init)
-    recipe = make_plan(arguments, samples, None, facts, objective).recipe
-    from_nothing = _plan(arguments, recipe, None, split, device, processes, clock)
+    recipe = make_plan(options, samples, None, facts, objective).recipe
+    from_nothing = _plan(options, recipe, None, split, device, processes, clock)
     starts = start, from_nothing
-    record = init_trial.try_both(init, starts, split.training, split.validation, arguments.seed)
+    record = init_trial.try_both(init, starts, split.training, split.validation, options.seed)
     chosen = start if record["kept"] else from_nothing
-    if not arguments.minutes:
+    if not options.minutes:
         return chosen, record
     return replace(chosen, recipe=init_trial.shortened(chosen.recipe, init_trial.share_left(record))), record
 
@@ -305,7 +321,7 @@ def report(trainer: Trainer) -> Path:
 
 
 def _machine(
-    arguments: argparse.Namespace,
+    options: TrainingOptions,
     recipe: Recipe,
     training: list[Sample],
     device: torch.device,
@@ -316,8 +332,8 @@ def _machine(
     height, width = _input_size(recipe, training)
     parts: int = state["parts"] if state else 1  # a resumed training goes on as it began, if it fits other processes
     if not state or state.get("processes", 1) != processes.count:
-        parts = max(parts, memory.choose_parts(recipe, height, width, device, arguments.workers, processes))
-    machine = Machine(device, arguments.workers, parts, arguments.compile, processes, arguments.sync_batch_norm)
+        parts = max(parts, memory.choose_parts(recipe, height, width, device, options.workers, processes))
+    machine = Machine(device, options.workers, parts, options.compile, processes, options.sync_batch_norm)
     side = recipe.net.stride
     if machine.fewest_normalised(recipe.batch) == 1 and max(height, width) <= side:
         raise DataError(
@@ -364,19 +380,19 @@ def _checkpoint(path: Path) -> State | None:
 
 
 def _object_rule(
-    arguments: argparse.Namespace, samples: list[Sample], init: Weights | None, notes: Mapping[str, JsonValue]
+    options: TrainingOptions, samples: list[Sample], init: Weights | None, notes: Mapping[str, JsonValue]
 ) -> ObjectRule:
     """Returns how masks become objects: as `--objects` or the weights to start from say, or as suits the labels.
 
     Seed depth and minimum area are those that folds have found, those of the weights to start from, or defaults, until
     held-out images choose better ones.
     """
-    asked: Objects | None = arguments.objects
+    asked: Objects | None = options.objects
     started = init.description.object_rule if init else None
     if started and asked in (None, started.kind):
         rule = started
     else:
-        rule = ObjectRule(asked or _suitable_objects(samples, arguments.scheme.classes))
+        rule = ObjectRule(asked or _suitable_objects(samples, options.scheme.classes))
     if rule.kind != "seeds":
         return rule
     folds = notes.get("folds")

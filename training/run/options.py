@@ -1,7 +1,5 @@
 """The command line's options, checked, and the recipe they make of a named one."""
 
-import argparse
-
 from pydantic import ValidationError
 
 from model.weights_file import Weights
@@ -11,6 +9,7 @@ from training.errors import DataError
 from training.loop.losses import OF_SEVERAL_CLASSES
 from training.recipe import DEFAULT, FINE_TUNING_RATE, RECIPES, Recipe
 from training.run.planner import CROPS, Decision, Plan, plan_recipe
+from training.run.training_options import TrainingOptions
 from training.scoring.objective import Objective
 
 # Options and where in a recipe their values go.
@@ -24,20 +23,20 @@ _PLACES = {
 }
 
 
-def check_options(arguments: argparse.Namespace, recipe: Recipe, validation: list[Sample]) -> None:
+def check_options(options: TrainingOptions, recipe: Recipe, validation: list[Sample]) -> None:
     """Raises DataError for options that would be ignored."""
-    if arguments.scheme.classes > 1 and arguments.threshold is not None:
+    if options.scheme.classes > 1 and options.threshold is not None:
         raise DataError("--threshold is for one class: of several the most probable one is taken")
-    if arguments.select and not validation:
+    if options.select and not validation:
         raise DataError("--select chooses weights by held-out images, and none are held out; see --val-fraction")
-    if validation and recipe.select != "training_loss" and arguments.threshold is not None:
+    if validation and recipe.select != "training_loss" and options.threshold is not None:
         raise DataError("--threshold is for --val-fraction 0: with held-out images the best one is found and stored")
-    if not validation and arguments.patience is not None:
+    if not validation and options.patience is not None:
         raise DataError("--patience needs held-out images to tell whether the weights get better; see --val-fraction")
 
 
 def make_plan(
-    arguments: argparse.Namespace,
+    options: TrainingOptions,
     samples: list[Sample],
     init: Weights | None,
     fingerprint: Fingerprint,
@@ -48,11 +47,11 @@ def make_plan(
     `objective` replaces the score that the recipe selects weights by, unless the recipe selects them by the training
     loss and `--select` is not given. Raises DataError.
     """
-    plan = Plan(RECIPES[arguments.recipe])
-    if arguments.recipe == DEFAULT.name:
+    plan = Plan(RECIPES[options.recipe])
+    if options.recipe == DEFAULT.name:
         plan = plan_recipe(fingerprint, plan.recipe, init.description.architecture if init else None)
     changed = plan.recipe.model_dump()
-    if changed["select"] != "training_loss" or arguments.select:
+    if changed["select"] != "training_loss" or options.select:
         changed["select"] = objective
     if init:
         changed["net"] = init.description.architecture.model_dump()
@@ -60,28 +59,28 @@ def make_plan(
         changed["learning_rate"] = min(changed["learning_rate"], FINE_TUNING_RATE)
         changed["threshold"] = init.description.threshold
     else:
-        channels = choose_channels(arguments.channels, samples)
+        channels = choose_channels(options.channels, samples)
         changed["preprocessing"]["channels"] = channels
         changed["net"]["in_channels"] = 3 if channels == "rgb" else 1
-        changed["net"]["classes"] = arguments.scheme.classes
-    if arguments.scheme.classes > 1:
+        changed["net"]["classes"] = options.scheme.classes
+    if options.scheme.classes > 1:
         changed["loss"] = OF_SEVERAL_CLASSES[changed["loss"]]
     for option, (*above, field) in _PLACES.items():
-        value = getattr(arguments, option.removeprefix("--").replace("-", "_"))
+        value = getattr(options, option.removeprefix("--").replace("-", "_"))
         if value is not None:
             (changed[above[0]] if above else changed)[field] = value
-    if arguments.steps or arguments.epochs:
-        changed |= {"steps": arguments.steps, "epochs": arguments.epochs}
+    if options.steps or options.epochs:
+        changed |= {"steps": options.steps, "epochs": options.epochs}
     try:
         recipe = Recipe.model_validate(changed)
     except ValidationError as error:
         raise DataError(first_problem(error)) from error
-    return Plan(recipe, tuple(decision for decision in plan.decisions if not _is_asked(arguments, decision)))
+    return Plan(recipe, tuple(decision for decision in plan.decisions if not _is_asked(options, decision)))
 
 
-def _is_asked(arguments: argparse.Namespace, decision: Decision) -> bool:
+def _is_asked(options: TrainingOptions, decision: Decision) -> bool:
     """Returns True if the command line decides the setting itself."""
-    return decision.setting == CROPS and bool(arguments.crop or arguments.batch)
+    return decision.setting == CROPS and bool(options.crop or options.batch)
 
 
 def first_problem(error: ValidationError) -> str:

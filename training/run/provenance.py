@@ -1,6 +1,5 @@
 """How weights were made: what the weights file says of it, and what stays in the training's folder."""
 
-import argparse
 import shlex
 import subprocess
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from training.errors import DataError
 from training.loop.trainer import Trainer
 from training.recipe import Recipe
 from training.run.options import first_problem
+from training.run.training_options import TrainingOptions
 
 
 def today() -> str:
@@ -26,7 +26,7 @@ def today() -> str:
 
 
 def describe(
-    arguments: argparse.Namespace,
+    options: TrainingOptions,
     recipe: Recipe,
     images: dict[str, int],
     rule: ObjectRule,
@@ -37,7 +37,7 @@ def describe(
     """Describes the weights file. The service publishes the description, so it has no file names and no paths.
 
     Args:
-        arguments: The command line's options.
+        options: The command line's options.
         recipe: The recipe of the training.
         images: Number of images to train on ("training") and held out ("validation").
         rule: How masks become objects.
@@ -54,35 +54,35 @@ def describe(
         "torch": torch.__version__,
         "images": images,
         "recipe": recipe.model_dump(mode="json"),
-        "seed": arguments.seed,
+        "seed": options.seed,
     }
-    known = init.description.labels if init and not arguments.labels else None
+    known = init.description.labels if init and not options.labels else None
     try:
         return Description(
-            name=arguments.name,
+            name=options.name,
             architecture=recipe.net,
             preprocessing=recipe.preprocessing,
             threshold=recipe.threshold,
             objects=rule.kind,
             seed_depth=rule.seed_depth,
             min_area=rule.min_area,
-            labels=known or name_classes(recipe.net.classes, arguments.labels),
+            labels=known or name_classes(recipe.net.classes, options.labels),
             provenance={**provenance, **notes},
         )
     except ValidationError as error:
         raise DataError(first_problem(error)) from error
 
 
-def configuration(arguments: argparse.Namespace, trainer: Trainer) -> dict[str, Any]:
+def configuration(options: TrainingOptions, trainer: Trainer) -> dict[str, Any]:
     """What the folder keeps of how it was made."""
     return trainer.description.provenance | {
-        "command": shlex.join(["python", "-m", "training.run", *arguments.options]),
+        "command": shlex.join(["python", "-m", "training.run", *options.command_line]),
         "device": str(trainer.machine.device),
-        "label_scheme": arguments.scheme.to_json(),
+        "label_scheme": options.scheme.to_json(),
         "parts": trainer.machine.parts,
         **trainer.machine.processes.facts,
         "steps": trainer.steps,
-        "data": str(arguments.data),
+        "data": str(options.data),
         "validation_sha256": trainer.made_of["held-out images"],
         "training_images": [sample.name for sample in trainer.stream.samples],
         "validation_images": [sample.name for sample in trainer.validation],

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -355,8 +356,7 @@ def test_a_time_budget_is_resumed_with_its_plan(cells_folder, tmp_path, monkeypa
     samples = load_samples(cells_folder)
     first = job.prepare(arguments, samples)
     monkeypatch.setattr(pace, "seconds_per_step", lambda *_: 1.0)
-    arguments.resume = True
-    again = job.prepare(arguments, samples)
+    again = job.prepare(replace(arguments, resume=True), samples)
     assert again.schedule == first.schedule
     assert again.recipe == first.recipe
     checkpoint = tmp_path / "out/checkpoint.pt"
