@@ -143,7 +143,7 @@ def _train(recipe: Recipe, training: list[Sample], held_out: list[Sample], trial
         name="trial", architecture=recipe.net, preprocessing=recipe.preprocessing, threshold=recipe.threshold
     )
     with tempfile.TemporaryDirectory() as folder:
-        run, machine = RunFolder(Path(folder), resume=False), Machine(torch.device("cpu"))
+        run, machine = RunFolder(Path(folder)).begin(), Machine(torch.device("cpu"))
         Trainer(recipe, description, training, held_out, run, machine, seed=trial.fold).run()
         if trial.keep:
             (trial.keep / trial.change).mkdir(parents=True, exist_ok=True)

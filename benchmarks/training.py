@@ -182,7 +182,7 @@ def _trainer(
     description = Description(
         name="benchmark", architecture=recipe.net, preprocessing=recipe.preprocessing, threshold=recipe.threshold
     )
-    run = RunFolder(folder, resume=False)
+    run = RunFolder(folder).begin()
     return Trainer(recipe, description, training, held_out, run, Machine(device, workers=1), seed=0)
 
 

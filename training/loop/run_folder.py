@@ -45,18 +45,23 @@ Row = dict[str, float]
 
 
 class RunFolder:
-    """One training's folder. An earlier training in it is moved to `earlier/`, never overwritten."""
+    """The folder of one training."""
 
-    def __init__(self, path: Path, *, resume: bool) -> None:
-        """Begins a training there, unless it is to `resume` one: then nothing is touched.
-
-        Raises OSError, and DataError if another process trains there.
-        """
+    def __init__(self, path: Path) -> None:
+        """Touches nothing; `begin` prepares the folder for a new training."""
         self.path = path
-        if not resume:
-            path.mkdir(parents=True, exist_ok=True)
-            self.occupy()  # first: what was killed before it had a checkpoint is no training to put aside
-            self._put_aside()
+
+    def begin(self) -> "RunFolder":
+        """Prepares the folder for a new training and returns it. An earlier training in it is moved to `earlier/`.
+
+        Raises:
+            DataError: Another process trains there.
+            OSError: The folder cannot be written to.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.occupy()  # first: a training that was killed before its first checkpoint is not kept
+        self._put_aside()
+        return self
 
     @property
     def weights(self) -> Path:

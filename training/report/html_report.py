@@ -189,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if not arguments.out.is_dir():
             raise DataError(f"no folder {arguments.out}")
-        folder = RunFolder(arguments.out, resume=True)
+        folder = RunFolder(arguments.out)
         config = folder.read_config()
         data = arguments.data or Path(config.get("holdout", {}).get("folder") or config.get("data", "data/train"))
         if not data.is_dir():

@@ -40,7 +40,7 @@ def parse(argv: list[str] | None) -> TrainingOptions:
 
 def _begun_with(out: Path) -> list[str]:
     """The options in the folder's config.json; none if it has none."""
-    folder = RunFolder(out, resume=True)
+    folder = RunFolder(out)
     if folder.is_being_put_aside:
         return []
     try:

@@ -106,9 +106,10 @@ def _open(options: TrainingOptions) -> RunFolder:
     Raises DataError if something else was trained there, OSError.
     """
     out: Path = options.out
-    resume = options.resume and (out / CONFIG).exists() and not RunFolder(out, resume=True).is_being_put_aside
-    folder = RunFolder(out, resume=resume)
+    resume = options.resume and (out / CONFIG).exists() and not RunFolder(out).is_being_put_aside
+    folder = RunFolder(out)
     if not resume:
+        folder.begin()
         command = shlex.join(["python", "-m", "training.run", *options.command_line])
         folder.write_config({"command": command, "data": str(options.data), "folds": {"count": options.folds}})
         return folder

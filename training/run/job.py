@@ -152,7 +152,7 @@ def prepare(
         description,
         split.training,
         split.validation,
-        processes.on_main(lambda: (part and part.folder) or RunFolder(options.out, resume=state is not None)),
+        processes.on_main(lambda: (part and part.folder) or _open_folder(options.out, resume=state is not None)),
         machine,
         seed=options.seed,
         init=init.tensors if init else None,
@@ -173,6 +173,12 @@ def prepare(
     if not part and not state and (hint := suggested_folds(split)):
         processes.say(hint)
     return trainer
+
+
+def _open_folder(path: Path, *, resume: bool) -> RunFolder:
+    """Returns the folder, as it is if a training there is resumed. Raises DataError, OSError."""
+    folder = RunFolder(path)
+    return folder if resume else folder.begin()
 
 
 def _describe(
@@ -369,7 +375,7 @@ def _input_size(recipe: Recipe, training: list[Sample]) -> tuple[int, int]:
 
 def _checkpoint(path: Path) -> State | None:
     """What to go on from; None if nothing has been written yet. Raises DataError if nothing of it can be read."""
-    if RunFolder(path, resume=True).is_being_put_aside:
+    if RunFolder(path).is_being_put_aside:
         return None
     state, problem = Checkpoints(path).load()
     if state is None:

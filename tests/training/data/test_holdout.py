@@ -189,7 +189,7 @@ def test_validation_folder_is_held_out_and_found_again_by_the_report(two_folders
     out = tmp_path / "out"
     assert run.main(["--data", str(data), "--out", str(out), *SHORT, "--val", str(held)]) == 0
     assert f"held out: 2 images of --val {held}" in capsys.readouterr().out
-    config = RunFolder(out, resume=True).read_config()
+    config = RunFolder(out).read_config()
     assert config["training_images"] == ["0", "1", "2", "3"]
     assert config["holdout"]["names"] == config["validation_images"] == ["0", "1"]
     assert config["holdout"]["folder"] == str(held)

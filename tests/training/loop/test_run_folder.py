@@ -36,9 +36,11 @@ def test_killed_while_an_earlier_training_is_put_aside_the_next_one_finishes_it(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killed)
         with pytest.raises(Killed):
-            RunFolder(tmp_path, resume=False)
-    assert RunFolder(tmp_path, resume=resume).is_being_put_aside == resume, "resuming itself touches nothing"
-    RunFolder(tmp_path, resume=False)
+            RunFolder(tmp_path).begin()
+    folder = RunFolder(tmp_path)
+    assert folder.is_being_put_aside
+    assert resume or not folder.begin().is_being_put_aside
+    RunFolder(tmp_path).begin()
     assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK, "earlier"]
     assert [path.name for path in (tmp_path / "earlier").iterdir()] == ["1"]
     assert sorted(path.name for path in (tmp_path / "earlier/1").iterdir()) == sorted(NAMES)
@@ -47,7 +49,7 @@ def test_killed_while_an_earlier_training_is_put_aside_the_next_one_finishes_it(
 def test_each_earlier_training_has_a_folder_of_its_own(tmp_path):
     for number in ("1", "2", "3"):
         (tmp_path / "weights.safetensors").write_text(number)
-        RunFolder(tmp_path, resume=False)
+        RunFolder(tmp_path).begin()
     found = {path.name: (path / "weights.safetensors").read_text() for path in (tmp_path / "earlier").iterdir()}
     assert found == {"1": "1", "2": "2", "3": "3"}
 
@@ -58,13 +60,13 @@ def test_what_a_killed_training_left_half_written_is_removed_and_nothing_else(tm
     for left in (".checkpoint-next.pt.123.tmp", ".weights.safetensors.4.tmp", ".report.html.5.tmp"):
         (tmp_path / left).write_text("half")
     (tmp_path / ".notes.6.tmp").write_text("somebody's")
-    RunFolder(tmp_path, resume=True).clean()
+    RunFolder(tmp_path).clean()
     assert {path.name for path in tmp_path.iterdir()} == {*NAMES, ".notes.6.tmp"}
 
 
 def test_a_history_is_read_as_it_was_written(tmp_path):
     rows = [{"step": 10.0, "loss": 0.5, "v_rand": 0.912346}, {"step": 20.0, "loss": 1e-05, "v_rand": 1.0}]
-    RunFolder(tmp_path, resume=True).write_history(rows)
+    RunFolder(tmp_path).write_history(rows)
     assert read_history(tmp_path / "history.csv") == rows
     assert (tmp_path / "history.csv").read_text().splitlines()[1] == "10,0.5,0.912346"
 
@@ -83,21 +85,21 @@ def test_a_row_that_lacks_a_value_is_an_error_of_the_data(tmp_path):
 
 def test_a_folder_is_trained_in_by_one_process_at_a_time_and_free_again_when_that_is_killed(tmp_path):
     hold = "import sys, time; from pathlib import Path; from training.loop.run_folder import RunFolder\n"
-    hold += "folder = RunFolder(Path(sys.argv[1]), resume=False); print('held', flush=True); time.sleep(60)"
+    hold += "folder = RunFolder(Path(sys.argv[1])).begin(); print('held', flush=True); time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process:
         assert process.stdout.readline() == "held\n"
         (tmp_path / "checkpoint.pt").write_text("of the other process")
         with pytest.raises(DataError, match="another process is training there"):
-            RunFolder(tmp_path, resume=False)
+            RunFolder(tmp_path).begin()
         assert (tmp_path / "checkpoint.pt").exists()
         process.kill()
-    RunFolder(tmp_path, resume=False)
+    RunFolder(tmp_path).begin()
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
 def test_a_training_that_was_killed_before_it_had_a_checkpoint_is_not_put_aside(tmp_path):
     (tmp_path / NEXT_CHECKPOINT).write_text("whole, but not in its place")
-    RunFolder(tmp_path, resume=False)
+    RunFolder(tmp_path).begin()
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]

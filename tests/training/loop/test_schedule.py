@@ -49,7 +49,7 @@ class TimedTrainer(Trainer):
         description = Description(
             name="x", architecture=RECIPE.net, preprocessing=RECIPE.preprocessing, threshold=0.5, provenance={}
         )
-        folder = RunFolder(out, resume=out.exists())
+        folder = RunFolder(out) if out.exists() else RunFolder(out).begin()
         machine, limits = Machine(torch.device("cpu")), Limits(seconds)
         clock = Clock(fake)
         super().__init__(

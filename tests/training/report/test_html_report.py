@@ -104,7 +104,7 @@ def facts(**changed) -> Facts:
 def folder(trained, tmp_path) -> RunFolder:
     """A copy of the short training's folder."""
     shutil.copytree(trained, tmp_path / "run")
-    return RunFolder(tmp_path / "run", resume=True)
+    return RunFolder(tmp_path / "run")
 
 
 def test_of_a_real_training_the_numbers_are_those_of_evaluate(folder, cells_folder):
@@ -350,7 +350,7 @@ def test_without_data_it_is_that_of_the_training(trained, tmp_path):
 
 def test_an_earlier_report_is_put_aside_with_its_training(folder):
     folder.report.write_text("old")
-    RunFolder(folder.path, resume=False)
+    RunFolder(folder.path).begin()
     assert (folder.path / "earlier/1/report.html").read_text() == "old"
 
 
@@ -383,7 +383,7 @@ def test_of_several_classes_the_page_has_each_classs_scores_and_colours(trained_
 
 def test_of_several_classes_without_held_out_images_it_says_that_nothing_was_measured(trained_classes, tmp_path):
     shutil.copytree(trained_classes, tmp_path / "run")
-    page = Page(write_report(RunFolder(tmp_path / "run", resume=True), []).read_text())
+    page = Page(write_report(RunFolder(tmp_path / "run"), []).read_text())
     assert "Trained, but not measured" in page.text
     assert "A pixel becomes its most probable class" in page.text
 

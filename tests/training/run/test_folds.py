@@ -36,7 +36,7 @@ def folded(cells_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_out_of_fold_scores_are_those_of_weights_that_have_not_seen_the_image(folded, cells_folder):
     samples = {sample.name: sample for sample in load_samples(cells_folder)}
-    parts = [RunFolder(folded / "folds" / str(number), resume=True) for number in (1, 2)]
+    parts = [RunFolder(folded / "folds" / str(number)) for number in (1, 2)]
     held = [part.read_config()["validation_images"] for part in parts]
     assert sorted(held[0] + held[1]) == sorted(samples)
     by_name = {name: Segmenter.load(part.weights) for part, names in zip(parts, held, strict=True) for name in names}
@@ -54,7 +54,7 @@ def test_out_of_fold_scores_are_those_of_weights_that_have_not_seen_the_image(fo
 
 def test_final_weights_are_trained_on_all_images_and_name_the_score(folded, cells_folder):
     description = load_weights(folded / "weights.safetensors").description
-    config = RunFolder(folded, resume=True).read_config()
+    config = RunFolder(folded).read_config()
     summary = json.loads((folded / "folds/scores.json").read_text())["summary"]
     assert description.threshold == summary["threshold"]
     assert description.provenance["folds"] == config["folds"] == summary
@@ -64,7 +64,7 @@ def test_final_weights_are_trained_on_all_images_and_name_the_score(folded, cell
 
 
 def test_report_of_the_final_weights_names_the_out_of_fold_score(folded):
-    page = write_report(RunFolder(folded, resume=True), []).read_text()
+    page = write_report(RunFolder(folded), []).read_text()
     summary = json.loads((folded / "folds/scores.json").read_text())["summary"]
     assert f"{summary['measure']} {summary['score']:.4f} out of fold (6 images, 2 folds)" in page
     assert "No images were held out" not in page

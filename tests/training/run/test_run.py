@@ -137,7 +137,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint_before(cells_fo
         }
     )
     description = load_description(recipe)
-    folder = RunFolder(tmp_path, resume=False)
+    folder = RunFolder(tmp_path).begin()
     trainer = Trainer(recipe, description, samples[:5], [], folder, Machine(torch.device("cpu")), seed=0)
     with pytest.raises(TrainingError, match="lower --learning-rate"):
         trainer.run()
