@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from model.errors import UserError
+
 PREFIX = "SEGMENT_"
 
 
-class SettingsError(ValueError):
+class SettingsError(UserError):
     """A setting with a bad value; one line that names the variable, its value and what is expected."""
 
 

@@ -16,6 +16,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from model.errors import UserError
 from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, WeightsError, check_tensors, is_described, save_weights
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
             description = Description.model_validate(description.model_dump() | {"threshold": arguments.threshold})
         check_tensors(str(arguments.source), state, description.architecture)
         save_weights(arguments.target, state, description)
-    except (ValueError, OSError) as error:
+    except (UserError, ValidationError, OSError) as error:
         print(f"convert: {_reason(error)}", file=sys.stderr)
         return 2
     config = description.architecture

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from model.engines.choice import bundled_weights, choose, make_engine
 from model.engines.engine import Array, Engine
 from model.engines.tta import TTAEngine
+from model.errors import UserError
 from model.preprocessing import FULL_SCALE, Affine, Values
 from model.tiles import Tile, cut_window, plan_tiles
 from model.weights_file import Description, Weights, load_weights
@@ -76,14 +77,14 @@ class ImageTask:
         Raises ValueError if the net takes no such image.
         """
         if image.dtype not in FULL_SCALE or image.ndim not in (2, 3) or image.size == 0:
-            raise ValueError(
+            raise UserError(
                 f"an image is H x W or H x W x C, uint8, uint16 or float32, not {image.shape} {image.dtype}"
             )
         architecture, preprocessing = description.architecture, description.preprocessing
         self._pixels = preprocessing.arrange(image)
         height, width, channels = self._pixels.shape
         if channels != architecture.in_channels:
-            raise ValueError(f"the net takes {architecture.in_channels} channels, the image has {channels}")
+            raise UserError(f"the net takes {architecture.in_channels} channels, the image has {channels}")
         self._affine = preprocessing.affine(self._pixels)
         self._render = render
         self.tiles = plan_tiles(height, width, tile=tile, halo=architecture.halo, grid=architecture.grid)

@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from model.errors import UserError
+
 Window: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """[first, end) of the rows, [first, end) of the columns."""
 
@@ -71,7 +73,7 @@ def plan_tiles(height: int, width: int, *, tile: int, halo: int, grid: int) -> l
     Raises ValueError if `tile` is no multiple of `grid` or leaves no core between two halos.
     """
     if tile % grid or halo % grid or tile <= 2 * halo:
-        raise ValueError(f"tile must be a multiple of {grid} and more than {2 * halo} pixels, not {tile}")
+        raise UserError(f"tile must be a multiple of {grid} and more than {2 * halo} pixels, not {tile}")
     rows, columns = (_spans(side, tile, halo, grid) for side in (height, width))
     return [Tile(row, column) for row, column in product(rows, columns)]
 

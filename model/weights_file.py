@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from model.atomic_write import write_whole
+from model.errors import UserError
 from model.outputs.objects import ObjectRule, Objects
 from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
@@ -36,7 +37,7 @@ BUNDLED = Path(__file__).parent / "weights" / "em-membranes.safetensors"
 BUNDLED_INT8 = BUNDLED.with_name("em-membranes-int8.xml")
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """A weights file that cannot be used; the message names the file and says what is wrong."""
 
 

@@ -1,5 +1,7 @@
 """The error for data that no training can use."""
 
+from model.errors import UserError
 
-class DataError(ValueError):
+
+class DataError(UserError):
     """Data that cannot be trained on; the message lists everything that is wrong."""

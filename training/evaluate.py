@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from model.engines.choice import ENGINES, PRECISIONS
 from model.engines.tta import COUNTS
+from model.errors import UserError
 from model.images.decoding import decode_image
 from model.images.encoding import encode_png
 from model.predict.inputs import RESULT, images_in
@@ -73,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("evaluate: stopped, nothing is scored", file=sys.stderr)
         return 130
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
     return 0

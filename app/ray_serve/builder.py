@@ -4,6 +4,7 @@ from ray.serve import Application
 
 from app.ray_serve.engine_deployment import Engine
 from app.ray_serve.front import Front
+from model.errors import UserError
 
 
 def build(arguments: dict[str, str]) -> Application:
@@ -12,6 +13,6 @@ def build(arguments: dict[str, str]) -> Application:
     Raises ValueError.
     """
     if arguments:
-        raise ValueError(f"args: {', '.join(arguments)}: none are expected; settings are variables, SEGMENT_<NAME>")
+        raise UserError(f"args: {', '.join(arguments)}: none are expected; settings are variables, SEGMENT_<NAME>")
     application: Application = Front.bind(Engine.bind())  # type: ignore[attr-defined]  # the decorators are untyped
     return application

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from app.scheduler import EngineFailed
+from model.errors import UserError
 from model.weights_file import Description, Weights
 
 # What tells that weights will not do here: files, settings, and engines that cannot be made or compute no tile.
@@ -52,8 +53,8 @@ class Finished:
 def weights_of(user_config: object) -> str | None:
     """The weights that a deployment's user_config names, None for those of SEGMENT_WEIGHTS. Raises ValueError."""
     if not isinstance(user_config, dict) or user_config.keys() - {"weights"}:
-        raise ValueError(f"user_config: {user_config}: expected weights, a file or folder, or null")
+        raise UserError(f"user_config: {user_config}: expected weights, a file or folder, or null")
     weights = user_config.get("weights")
     if not isinstance(weights, str | None):
-        raise ValueError(f"user_config: weights: {weights}: expected a file or folder, or null")
+        raise UserError(f"user_config: weights: {weights}: expected a file or folder, or null")
     return weights or None

@@ -8,12 +8,13 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from model.errors import UserError
 from model.tiles import Window
 
 Array: TypeAlias = NDArray[np.float32]
 
 
-class EngineError(ValueError):
+class EngineError(UserError):
     """An engine, device or precision that is not to be had here; the message says what is."""
 
 

@@ -1,7 +1,9 @@
 """What is wrong with an image file."""
 
+from model.errors import UserError
 
-class ImageError(ValueError):
+
+class ImageError(UserError):
     """Bytes that are no image, or a broken one. The message is fit for the person who sent them."""
 
 

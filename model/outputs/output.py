@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.engines.engine import Array
+from model.errors import UserError
 from model.images.encoding import encode_png, encode_tiff, to_probability_image
 from model.outputs.coco import annotations
 from model.outputs.geojson import feature_collection
@@ -30,7 +31,7 @@ OUTPUTS: tuple[Output, ...] = get_args(Output)
 MOST_OBJECTS = 65535
 
 
-class OutputError(ValueError):
+class OutputError(UserError):
     """A result that its format cannot hold. The message is fit for the person who asked for it."""
 
 

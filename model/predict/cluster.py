@@ -12,12 +12,13 @@ from pathlib import Path
 import ray
 
 import model
+from model.errors import UserError
 
 # For a cluster to accept a connection.
 PATIENCE_S = 5
 
 
-class ClusterError(ValueError):
+class ClusterError(UserError):
     """A cluster that is not to be had. The message says why."""
 
 

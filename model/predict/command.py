@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from model.errors import UserError
 from model.outputs.output import OutputSpec
 from model.predict.inputs import RESULT, find_images, name_results, stem
 from model.predict.jobs import ImageJob, Runner
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
             place = stack.enter_context(_open(options))
             output_spec = to_output_spec(options, place.description)
             options.out.mkdir(parents=True, exist_ok=True)
-        except (ValueError, OSError) as error:
+        except (UserError, OSError) as error:
             print(f"predict: {error}", file=sys.stderr)
             return BAD_ARGUMENT
         _tell_longer_names(names)
@@ -91,7 +92,7 @@ def _open(options: PredictOptions) -> Iterator[Place]:
         )
         return
     if find_spec("ray") is None:
-        raise ValueError("--ray needs the package ray, which is not installed: the extra ray, or requirements/ray.txt")
+        raise UserError("--ray needs the package ray, which is not installed: the extra ray, or requirements/ray.txt")
     from model.predict.cluster import joined, machines, plan_workers
     from model.predict.ray_pipeline import RayPipeline
 
@@ -112,10 +113,10 @@ def _check_volumes(options: PredictOptions, images: Sequence[Path]) -> None:
     if not any(_is_volume(options, image) for image in images):
         return
     if options.output not in VOLUME_OUTPUTS:
-        raise ValueError(f"--output {options.output}: of volumes {' and '.join(VOLUME_OUTPUTS)} can be made")
+        raise UserError(f"--output {options.output}: of volumes {' and '.join(VOLUME_OUTPUTS)} can be made")
     missing = [name for name in ("zarr", "tifffile") if find_spec(name) is None]
     if missing:
-        raise ValueError(f"volumes need the package {missing[0]}, which is not installed: the extra volumes")
+        raise UserError(f"volumes need the package {missing[0]}, which is not installed: the extra volumes")
 
 
 def _predict_volumes(
@@ -139,7 +140,7 @@ def _predict_volumes(
             volume_runs[volume_run] = str(image)
         except OSError as error:
             summary.failed[str(image)] = error.strerror or str(error)
-        except ValueError as error:
+        except UserError as error:
             summary.failed[str(image)] = str(error)
     run_volumes(runner, volume_runs, summary)
 

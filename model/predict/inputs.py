@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from model.errors import UserError
 from model.images.decoding import SUFFIXES
 
 # What a result's name ends in, before its suffix; and while it is unfinished, as those of volumes may be for days.
@@ -16,7 +17,7 @@ UNFINISHED = ".unfinished"
 _ZARR = ("zarr.json", ".zarray", ".zgroup")
 
 
-class InputError(ValueError):
+class InputError(UserError):
     """Inputs that nothing can be done with. The message says why."""
 
 

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from model.engines.choice import ENGINES, PRECISIONS
 from model.engines.tta import COUNTS
+from model.errors import UserError
 from model.outputs.output import OUTPUTS, Output, OutputSpec
 from model.segmenter import TILE
 from model.weights_file import Description
@@ -129,7 +130,7 @@ def to_output_spec(options: PredictOptions, description: Description) -> OutputS
     """What to make of each image. Raises ValueError if the net has no such class, or there is no such threshold."""
     threshold, last = options.threshold, description.architecture.classes - 1
     if threshold is not None and not 0 < threshold < 1:
-        raise ValueError(f"--threshold {threshold:g}: a number between 0 and 1 is expected")
+        raise UserError(f"--threshold {threshold:g}: a number between 0 and 1 is expected")
     if not 0 <= options.class_index <= last:
-        raise ValueError(f"--class {options.class_index}: the net's classes are 0 to {last}")
+        raise UserError(f"--class {options.class_index}: the net's classes are 0 to {last}")
     return OutputSpec(options.output, threshold, options.class_index)

@@ -19,6 +19,7 @@ import torch
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from model.errors import UserError
 from model.outputs.output import OutputSpec
 from model.predict.cluster import ClusterError, Workers
 from model.predict.jobs import Job, OnOutcome, Outcome, Room, Stopped
@@ -149,7 +150,7 @@ def _look(how: How, threads: int) -> tuple[Description, str, int] | str:
     """What a worker finds: the weights' description and label, and how many jobs it does at once; or why none."""
     try:
         pipeline = Pipeline(_load(how, threads), OutputSpec())
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         return str(error)
     return pipeline.segmenter.description, pipeline.segmenter.weights.label, pipeline.threads
 

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from model import unet
 from model.engines.pytorch import TorchEngine
+from model.errors import UserError
 from model.images.encoding import encode_png
 from model.preprocessing import FULL_SCALE, Pixels, Preprocessing
 from model.segmenter import Segmenter
@@ -75,13 +76,13 @@ def check(path: Path) -> list[str]:
 def _check_card(card: Card) -> None:
     """Says what the format does not take before any work is done. Raises ValueError."""
     if len(card.description) > MOST_TEXT:
-        raise ValueError(f"--description: {MOST_TEXT} characters at most, not {len(card.description)}")
+        raise UserError(f"--description: {MOST_TEXT} characters at most, not {len(card.description)}")
     if any("/" in name for name in card.authors):
-        raise ValueError("--authors: names without slashes")
+        raise UserError("--authors: names without slashes")
     try:
         spec.LicenseId(card.license)
     except ValidationError as error:
-        raise ValueError(f"--license {card.license}: not an SPDX identifier, as Apache-2.0 or CC-BY-4.0 are") from error
+        raise UserError(f"--license {card.license}: not an SPDX identifier, as Apache-2.0 or CC-BY-4.0 are") from error
 
 
 def _write_nets(folder: Path, weights: Weights) -> list[str]:

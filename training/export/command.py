@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from model.errors import UserError
 from model.weights_file import BUNDLED, Weights, load_weights
 from training.export.parity import ParityError
 
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     except ParityError as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 2
     print(f"{path}:", *found, sep="\n  ")
@@ -115,7 +116,7 @@ def _check_packages(options: ExportOptions) -> None:
     """Raises ValueError."""
     wanted = FORMATS[options.to].packages + (("nncf",) if options.precision == "int8" else ())
     if missing := [name for name in wanted if find_spec(name) is None]:
-        raise ValueError(
+        raise UserError(
             f'--to {options.to} needs {", ".join(missing)}, which is not installed: pip install ".[export]"'
         )
 
@@ -123,11 +124,11 @@ def _check_packages(options: ExportOptions) -> None:
 def _check_weights(options: ExportOptions, weights: Weights) -> None:
     """Raises ValueError for a net that the format is not for."""
     if weights.graph is not None:
-        raise ValueError(
+        raise UserError(
             f"--weights {options.weights}: made for OpenVINO already; give the .safetensors that it was made from"
         )
     if options.to == "openvino" and weights.description.architecture.upsampling == "bilinear_aligned":
-        raise ValueError("--to openvino takes no nets with aligned corners; onnx, torchscript and bioimageio do")
+        raise UserError("--to openvino takes no nets with aligned corners; onnx, torchscript and bioimageio do")
 
 
 def file_path(out: Path, to: str, weights: Weights) -> Path:
@@ -136,7 +137,7 @@ def file_path(out: Path, to: str, weights: Weights) -> Path:
     if out.suffix == suffix and not out.is_dir():
         return out
     if out.suffix and not out.is_dir():
-        raise ValueError(f"--out {out}: {FORMATS[to].file}, or goes to a folder")
+        raise UserError(f"--out {out}: {FORMATS[to].file}, or goes to a folder")
     return out / f"{weights.description.name}{suffix}"
 
 

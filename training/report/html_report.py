@@ -14,6 +14,7 @@ from typing import Any, cast
 import jinja2
 
 from model.atomic_write import write_whole
+from model.errors import UserError
 from model.segmenter import Segmenter
 from model.weights_file import load_weights
 from training.data.folder import Sample, fingerprint, load_samples
@@ -195,7 +196,7 @@ def main(argv: list[str] | None = None) -> int:
         if not data.is_dir():
             raise DataError(f"no folder {data}, which had the held-out images; name the folder that has them: --data")
         path = write_report(folder, _held_out(data, config))
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2
     print(f"report: {path}")

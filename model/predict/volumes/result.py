@@ -15,6 +15,7 @@ import zarr
 from numpy.typing import NDArray
 
 from model.atomic_write import sync_folder, write_whole
+from model.errors import UserError
 from model.predict.inputs import UNFINISHED as UNFINISHED_NAME
 from model.predict.volumes.source import Volume
 from model.tiles import Tile
@@ -29,7 +30,7 @@ RECIPE = "unet"
 MOMENTS = "moments.json"
 
 
-class ResultError(ValueError):
+class ResultError(UserError):
     """A result that cannot be gone on with. The message says why."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from model.errors import UserError
 from model.outputs.output import OutputSpec, renderer
 from model.predict.jobs import Job
 from model.predict.volumes.moments import Sums, add, affine
@@ -156,4 +157,4 @@ def _check_channels(volume: Volume, description: Description) -> None:
     given = description.preprocessing.arrange(pixel).shape[2]
     # channels that are no colours, stains for one, make no grey
     if given != taken or not (volume.colours or volume.channels in (1, taken)):
-        raise ValueError(f"the net takes {taken} channels, the volume has {volume.channels}")
+        raise UserError(f"the net takes {taken} channels, the volume has {volume.channels}")

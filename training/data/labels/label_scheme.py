@@ -6,6 +6,8 @@ from typing import Any, Literal, Self, get_args
 
 from PIL import ImageColor
 
+from model.errors import UserError
+
 LabelFormat = Literal["auto", "mask", "inverted", "instances", "classes"]
 
 LABEL_FORMATS: tuple[LabelFormat, ...] = get_args(LabelFormat)
@@ -50,23 +52,23 @@ class LabelScheme:
 
     def __post_init__(self) -> None:
         if not 1 <= self.classes <= MOST_CLASSES:
-            raise ValueError(f"{self.classes} classes; 1 to {MOST_CLASSES} are possible")
+            raise UserError(f"{self.classes} classes; 1 to {MOST_CLASSES} are possible")
         if self.classes > 1 and self.format not in ("auto", "classes"):
-            raise ValueError(f"the label format {self.format} is for one class, not for {self.classes}")
+            raise UserError(f"the label format {self.format} is for one class, not for {self.classes}")
         if self.colours and self.values:
-            raise ValueError("labels are read by colour or by value: give --colours or --values, not both")
+            raise UserError("labels are read by colour or by value: give --colours or --values, not both")
         if self.colours and self.ignore:
-            raise ValueError("--ignore names label values; it does not fit labels in colours")
+            raise UserError("--ignore names label values; it does not fit labels in colours")
         for kind, members in (("colours", self.colours), ("values", self.values)):
             if members and not (len(set(members)) == len(members) == self._expected):
-                raise ValueError(
+                raise UserError(
                     f"{len(set(members))} different {kind} for {self._expected} classes; "
                     "one for each class is expected, and at least two"
                 )
         if both := set(self.values) & set(self.ignore):
-            raise ValueError(f"--ignore {min(both)} names a value that --values makes a class")
+            raise UserError(f"--ignore {min(both)} names a value that --values makes a class")
         if self.threshold is not None and (self.classes > 1 or self.format in ("instances", "classes")):
-            raise ValueError("--threshold-labels is for masks; objects and classes are told apart by exact values")
+            raise UserError("--threshold-labels is for masks; objects and classes are told apart by exact values")
 
     @property
     def _expected(self) -> int:
@@ -107,7 +109,7 @@ def name_classes(classes: int, names: Sequence[str] = ()) -> dict[int, str]:
     """
     values = (0, 255) if classes == 1 else range(classes)
     if names and len(names) != len(values):
-        raise ValueError(f"{len(names)} names; one each for {', '.join(map(str, values))} is expected")
+        raise UserError(f"{len(names)} names; one each for {', '.join(map(str, values))} is expected")
     plain = ("foreground",) if classes == 1 else (f"class {index}" for index in values[1:])
     return dict(zip(values, names or ("background", *plain), strict=True))
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model.errors import UserError
 from training.data.labels.label_scheme import IGNORED, Colour, LabelScheme
 from training.data.labels.recognition import FOREGROUND_VALUES, count_values, pack
 from training.data.labels.stored_label import LabelError, StoredLabel, Values
@@ -109,7 +110,7 @@ def separate(ids: Values, border: int = BORDER) -> NDArray[np.bool_]:
         H x W bool, True inside an object and not on a border.
     """
     if border < 1:
-        raise ValueError(f"a border of {border} pixels; at least 1 is expected")
+        raise UserError(f"a border of {border} pixels; at least 1 is expected")
     ordered = ids if ids.dtype in (np.uint8, np.uint16) else _renumbered(ids)
     background_highest = np.where(ordered == 0, np.iinfo(ordered.dtype).max, ordered)
     lowest = cv2.erode(background_highest, _disc(border - border // 2))

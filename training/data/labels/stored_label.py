@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.errors import UserError
+
 Values = NDArray[np.integer[Any]]
 
 _GREY_LEVELS = 255
 
 
-class LabelError(ValueError):
+class LabelError(UserError):
     """A label that does not fit its scheme. The message names the values; the caller knows the file."""
 
 

@@ -1,0 +1,8 @@
+"""The base of all errors that a user can cause and mend."""
+
+
+class UserError(ValueError):
+    """An error in what a user gave: a file, an option, a setting. The message says what is wrong and what is accepted.
+
+    Commands report it in one line. Every other exception is a bug and shows its traceback.
+    """
