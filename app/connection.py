@@ -1,7 +1,7 @@
-"""A connection: uvicorn's, with the limits that uvicorn has none of.
+"""uvicorn's HTTP protocol, plus limits that uvicorn lacks: slow clients, size of the head, number of connections.
 
-Whoever owes the server something (a request's head, the rest of its body, or to take the answer) has to move some bytes
-every few seconds, or is let go. So thousands that drip bytes cost little, and none of them stays.
+A client that must send (the head of a request, the rest of its body) or receive (a response) has to move some bytes
+every few seconds; otherwise the server closes the connection. So thousands of slow clients cost little.
 """
 
 import asyncio
@@ -16,20 +16,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from app.problems import Problem, problem_response
 from app.service import Service
 
-# As many bytes have to move in as many seconds: 1 kB/s, which the slowest of mobile networks reach.
+# LEAST_BYTES must move in PATIENCE_S seconds: 1 kB/s, which the slowest mobile networks reach.
 PATIENCE_S, LEAST_BYTES = 10.0, 10_000
 
-# Of a request line and its headers; what browsers send is a few kilobytes.
+# Bytes of the request line and the headers; browsers send a few kilobytes.
 MAX_HEAD_BYTES = 65_536
 
-# Open at once, if the system lets a process have so many files and SPARE_FILES more.
+# Connections open at once, if the system allows the process this number of files plus SPARE_FILES.
 MAX_CONNECTIONS, SPARE_FILES = 4096, 128
 
 
 class IdleTimer:
-    """Between `start` and `stop`, calls `late` whenever too little has moved in PATIENCE_S.
+    """Calls `late` between `start` and `stop` whenever fewer than LEAST_BYTES have moved in PATIENCE_S.
 
-    `moved`: a count of bytes that grows as they move.
+    `moved` returns the number of bytes moved so far.
     """
 
     def __init__(self, moved: Callable[[], int], late: Callable[[], None]) -> None:
@@ -65,10 +65,18 @@ class IdleTimer:
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """Patient, but not for ever: see the module."""
+    """The protocol with limits, see the module."""
 
     def __init__(self, service: Service, most: int, *args: Any, **kwargs: Any) -> None:
-        """`most`: connections at once; beyond, the one that has owed a request for the longest gives way."""
+        """Sets the limit of connections.
+
+        Args:
+            service: The service, whose metrics count refusals.
+            most: Connections open at once. Beyond, the server closes the idle connection that has waited longest for a
+                request.
+            *args: Arguments of uvicorn's protocol.
+            **kwargs: Arguments of uvicorn's protocol.
+        """
         super().__init__(*args, **kwargs)
         self._service, self._most = service, most
         self._received = self._head_bytes = 0
@@ -165,7 +173,7 @@ class PatientProtocol(HttpToolsProtocol):
 
 
 def most_connections() -> int:
-    """As many as this process may have files; makes that as many as are needed, if it may."""
+    """Returns the number of connections that the file limit allows, after raising that limit as far as needed."""
     wanted = MAX_CONNECTIONS + SPARE_FILES
     try:
         import resource

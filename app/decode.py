@@ -12,7 +12,7 @@ from model.preprocessing import Pixels
 
 
 def measure(data: bytes, max_pixels: int) -> Header:
-    """What the header says. Raises Problem: 400 broken, 415 not accepted, 422 more than `max_pixels` in all pages."""
+    """Reads the header. Raises Problem: 400 broken, 415 not accepted, 422 more than `max_pixels` in all pages."""
     with _problems():
         header = read_header(data)
     if header.pixels > max_pixels:

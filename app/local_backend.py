@@ -1,4 +1,4 @@
-"""Weights and engine as the settings mean them, on this machine."""
+"""The backend of one machine: weights and engine, as the settings choose them."""
 
 import logging
 from collections.abc import Iterator
@@ -25,17 +25,17 @@ log = logging.getLogger(__name__)
 
 
 class LocalBackend:
-    """The engine of this process: chosen at once, made by `start`."""
+    """The engine of this process: chosen by the constructor, built by `start`."""
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
-        """Raises SettingsError if engine, device, precision or tile are not for this machine and these weights."""
+        """Raises SettingsError if engine, device, precision or tile do not fit this machine and these weights."""
         self._settings, self._weights = settings, weights
         self._choice = check_settings(settings, weights)
 
     def start(self, capacity: QueueCapacity, metrics: Metrics, startup: Startup) -> TileScheduler:
-        """Makes it, warms it up with the canary, and puts a queue before it.
+        """Builds the engine, warms it up with the canary image, and starts its scheduler.
 
-        Raises WeightsError if what the weights give here is no probabilities, RuntimeError if the device fails.
+        Raises WeightsError if the results are not probabilities, RuntimeError if the device fails.
         """
         settings = self._settings
         set_threads(settings.compute_threads)
@@ -48,13 +48,13 @@ class LocalBackend:
 
 
 def set_threads(compute: int) -> None:
-    """Where thread counts are set: torch has all of them, as OpenVINO has; cv2 works within its caller's thread."""
+    """Sets thread counts: torch gets all threads, as OpenVINO does; OpenCV works within its caller's thread."""
     torch.set_num_threads(compute)
     cv2.setNumThreads(0)
 
 
 def check_settings(settings: Settings, weights: Weights) -> Choice:
-    """What can only be checked with the machine and the weights at hand: the engine to make. Raises SettingsError."""
+    """Chooses the engine for these weights on this machine. Raises SettingsError if a setting does not fit them."""
     architecture = weights.description.architecture
     try:
         plan_tiles(1, 1, tile=settings.tile, halo=architecture.halo, grid=architecture.grid)
@@ -75,7 +75,7 @@ def _engine_problems(settings: Settings) -> Iterator[None]:
 
 
 def find_weights(settings: Settings) -> Path:
-    """The weights file a setting means: itself, a folder's newest, or the bundled one that suits the engine best.
+    """Finds the weights file of the setting: a file, the newest in a folder, or the bundled one that suits the engine.
 
     Raises SettingsError, WeightsError.
     """
@@ -93,7 +93,7 @@ def find_weights(settings: Settings) -> Path:
 
 
 def read_weights(settings: Settings) -> Weights:
-    """The weights that the settings mean. Raises SettingsError, WeightsError."""
+    """Loads the weights that the settings choose. Raises SettingsError, WeightsError."""
     path = find_weights(settings)
     weights = load_weights(path)
     log.info("weights", extra={"fields": {"file": path, "model": weights.label, "sha256": weights.sha256}})

@@ -1,8 +1,8 @@
-"""The queue of tiles before an engine. Requests take turns, tile by tile; tiles of one kind share a batch.
+"""The scheduler of one process: a queue of tiles before an engine. Requests take turns, tile by tile.
 
-So one huge image delays a small one by a batch, not by an image. The engine runs in threads of its own, one for each of
-its streams, and starts at once with what waits. A tile that fills the engine by itself never takes more than one of
-them, so that small images get past.
+Tiles of one shape share a batch. So a huge image delays a small one by a batch, not by an image. The engine runs in its
+own threads, one for each of its streams, and starts as soon as a tile is queued. Tiles that fill the engine never
+occupy more than one thread, so that small images can pass them.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ Batch: TypeAlias = list[tuple[TileJob, Task, Tile]]
 class LocalScheduler:
     """The `TileScheduler` of one process.
 
-    `run` is called on the event loop, the engine runs in its threads; `_changed` guards what they share.
+    `run` is called on the event loop, the engine runs in its threads; `_changed` guards the state that they share.
     """
 
     def __init__(self, segmenter: Segmenter, capacity: QueueCapacity, metrics: Metrics) -> None:
@@ -48,7 +48,7 @@ class LocalScheduler:
             thread.start()
 
     async def run(self, *tasks: Task) -> TileJob:
-        """Computes all tiles of a request's tasks; cancelling this drops what is left of them.
+        """Computes all tiles of a request's tasks; cancelling the call drops the remaining tiles.
 
         Raises Overloaded, EngineFailed.
         """
@@ -84,7 +84,7 @@ class LocalScheduler:
             return job
 
     def _live(self, index: int) -> None:
-        """A thread's life. If it ends before its time, nobody must wait for what it would have computed."""
+        """Runs one thread. If the thread dies, all jobs fail, so that no request waits for its tiles."""
         try:
             self._work(index)
         except BaseException:
@@ -100,15 +100,17 @@ class LocalScheduler:
                 failures = {job: error for job, *_ in batch}
                 raise
             finally:
-                self._give_back(batch)  # before anybody hears of it, for the next request may come at once
+                self._give_back(
+                    batch
+                )  # before the results are announced, because the next request may follow immediately
                 self._finish([entry for entry in batch if entry[0] not in failures])
                 for job, cause in failures.items():
                     self._fail(job, cause)
 
     def _attempt(self, batch: Batch) -> dict[TileJob, BaseException]:
-        """Computes a batch, and if it fails each tile by itself, once: memory may have been short, or one be bad.
+        """Computes a batch. If it fails, computes each tile separately: memory may have been short, or one tile bad.
 
-        Gives the jobs that failed.
+        Returns the jobs that failed, with the error of each.
         """
         try:
             self._compute(batch)
@@ -124,9 +126,10 @@ class LocalScheduler:
         return failures
 
     def _next_batch(self, index: int) -> Batch:
-        """Waits for work; a job's next tile, then others of its kind, one a job in turn. Empty: closing.
+        """Waits for tiles; returns the next tile of a job, then tiles of the same shape from other jobs in turn.
 
-        A thread works only while those before it do: one that has just computed has its caches and helpers at hand.
+        An empty batch means that the scheduler is closing. A thread works only while the threads before it do, because
+        a thread that has just computed has warm caches.
         """
         with self._changed:
             while not (first := self._next_job()) or self._running < index:
@@ -146,7 +149,7 @@ class LocalScheduler:
             return batch
 
     def _next_job(self) -> TileJob | None:
-        """Whose turn it is, passing over tiles that have to wait until another as large is done."""
+        """Returns the job whose turn it is. Skips tiles that must wait for another tile as large."""
         self._drop_abandoned()
         return next((job for job in self._jobs if not (self._filled and self._is_large(job.waiting[0][1]))), None)
 
@@ -160,7 +163,7 @@ class LocalScheduler:
         self.capacity.measured(self._running * _pixels(batch) / (time.perf_counter() - started))
 
     def _give_back(self, batch: Batch) -> None:
-        """What a batch took, whether it was computed or failed."""
+        """Releases the reservations of a batch, whether it was computed or failed."""
         with self._changed:
             self._running -= 1
             self._filled &= not self._fills(batch)
@@ -191,7 +194,7 @@ class LocalScheduler:
             log.debug("failed for a client that has gone")
 
     def _fail_all(self) -> None:
-        """Those whose tiles another thread is computing fail, too: nobody may be left to compute the rest."""
+        """Fails all jobs, also those with tiles in other threads: those threads may not compute the rest."""
         with self._changed:
             self._dead, jobs = True, list(self._jobs)
         for job in jobs:

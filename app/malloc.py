@@ -1,7 +1,7 @@
-"""Freed memory goes back to the system now and then.
+"""Returns freed memory to the system from time to time (glibc's malloc_trim).
 
-Many threads that take and free pieces of all sizes leave glibc's heap with holes that it keeps: over thousands of
-requests the process would look as if it leaked. Other C libraries have no such call, and are left alone.
+Many threads that allocate and free blocks of all sizes fragment glibc's heap. Over thousands of requests, the process
+would appear to leak memory. Other C libraries have no such call and need none.
 """
 
 import ctypes
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 
-# Answers between two times; each takes milliseconds.
+# Responses between two calls; each call takes milliseconds.
 EVERY = 100
 
 

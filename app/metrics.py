@@ -1,4 +1,4 @@
-"""What `GET /metrics` tells Prometheus."""
+"""The metrics that `GET /metrics` serves to Prometheus."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
@@ -9,7 +9,7 @@ STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 
 REASONS = ("key", "not ready", "overload", "body size", "uploads", "slow client")
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, that nobody reads
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which no dashboard uses
 
 
 class Metrics:
@@ -30,7 +30,7 @@ class Metrics:
             registry=registry,
         )
         self.rejected = Counter("segment_rejected", "Requests refused.", ("reason",), registry=registry)
-        for reason in REASONS:  # from the start at 0, for a counter that appears with its first event has no rate then
+        for reason in REASONS:  # start at 0: a counter that appears with its first event has no rate at that time
             self.rejected.labels(reason)
         self.tiles = Counter("segment_tiles", "Tiles computed.", registry=registry)
         self.dropped_tiles = Counter(

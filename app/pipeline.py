@@ -45,13 +45,13 @@ async def deadline(service: Service) -> AsyncIterator[None]:
 
 
 def headers(service: Service, result: Result[Any]) -> dict[str, str]:
-    """What an answer tells of how it was made: the weights, and where the time went."""
+    """Returns the headers that name the weights and report the time of each stage."""
     timing = ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in result.stages.items())
     return {"X-Model": service.weights.label, "Server-Timing": timing}
 
 
 async def segment(request: Request, service: Service, upload: Upload, output_spec: OutputSpec) -> Result[File]:
-    """The file that is wanted; the upload's bytes are let go of. Raises Problem, ClientDisconnect."""
+    """Makes the requested output and frees the upload's bytes. Raises Problem, ClientDisconnect."""
 
     def prepare() -> tuple[Sequence[Pixels], Sequence[ImageTask]]:
         return _prepare(service, upload.take(), output_spec)
@@ -142,7 +142,10 @@ def _encode(
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What the work gives; cancelled, with ClientDisconnect, if the client leaves first. The body must be read."""
+    """Returns the result of `work`. Cancels it and raises ClientDisconnect if the client disconnects first.
+
+    The body must have been read.
+    """
     working, gone = asyncio.create_task(work), asyncio.create_task(_gone(request))
     try:
         await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)

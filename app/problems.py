@@ -42,7 +42,7 @@ def problem_response(problem: Problem, scope: Scope) -> JSONResponse:
     path = path_of(scope)
     if path != "/v2" and not path.startswith("/v2/"):
         return ProblemResponse(problem, scope["state"]["request_id"])
-    # the protocol knows 400 alone for all that is wrong with a request's content
+    # the protocol has only 400 for every fault in the content of a request
     unprocessable = problem.status == HTTPStatus.UNPROCESSABLE_ENTITY
     status = HTTPStatus.BAD_REQUEST if unprocessable else problem.status
     return JSONResponse({"error": problem.detail}, int(status), dict(problem.headers or {}))
@@ -73,7 +73,7 @@ def engine_problem() -> Problem:
 
 def install_problem_handlers(app: FastAPI) -> None:
     """Turns everything that goes wrong behind the routes into a problem."""
-    # starlette types a handler as taking any Exception; it calls each with its own kind alone
+    # starlette types a handler as taking any Exception; it calls each handler only with its own kind
     app.add_exception_handler(Problem, _on_problem)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _on_http_exception)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _on_bad_parameter)  # type: ignore[arg-type]

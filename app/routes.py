@@ -85,7 +85,12 @@ async def segment(
         float | None, Query(gt=0, lt=1, description="default: the one stored with the weights")
     ] = None,
     class_index: Annotated[
-        int, Query(alias="class", ge=0, description="whose probability, for a net of several classes")
+        int,
+        Query(
+            alias="class",
+            ge=0,
+            description="class whose probability is returned; only a net of several classes has more than class 0",
+        ),
     ] = 0,
 ) -> Response:
     """An image in, its mask out: a PNG as large as the image; for a TIFF of several pages, a TIFF of as many."""
@@ -112,7 +117,7 @@ def _check_class(service: Service, class_index: int) -> None:
 
 
 def _preferred(accepted: str) -> Output:
-    """What an Accept header asks for: the mask, unless it takes no picture but another output's media type."""
+    """Returns the output that an Accept header asks for: the mask, unless only another media type is accepted."""
     if "*/*" in accepted or "image/" in accepted:
         return "mask"
     return next((output for media_type, output in _BY_TYPE.items() if media_type in accepted), "mask")
@@ -124,7 +129,7 @@ def _prefers_tiff(accepted: str) -> bool:
 
 @router.get("/model", responses=_UNAVAILABLE)
 async def describe_model(request: Request) -> dict[str, Any]:
-    """What is served: the weights, how they were made, and what runs them."""
+    """Returns what is served: the weights, their origin, and the engine."""
     service = service_of(request)
     if not service.ready:
         raise not_ready_problem()

@@ -1,4 +1,4 @@
-"""A request's tiles on their way, and what a scheduler is: it has them computed, here or elsewhere."""
+"""The scheduler protocol, and the job of one request: its tiles, which a scheduler computes here or elsewhere."""
 
 import time
 from collections import deque
@@ -12,14 +12,17 @@ from model.segmenter import Task
 
 
 class EngineFailed(Exception):
-    """The engine could not compute a tile, or has stopped."""
+    """The engine failed to compute a tile, or has stopped."""
 
 
 class TileJob:
-    """A request's tiles, page by page. `done` is set when the last is pasted; cancelling it drops those that wait."""
+    """The tiles of one request, page by page.
+
+    `done` is set when the last tile is written; cancelling `done` drops the tiles still queued.
+    """
 
     def __init__(self, tasks: Sequence[Task], capacity: QueueCapacity) -> None:
-        """`tasks`: a page each, at least one. Raises Overloaded."""
+        """Reserves the pixels of `tasks`, one per page, at least one. Raises Overloaded."""
         self.tasks = tasks
         self.waiting = deque((task, tile) for task in tasks for tile in task.tiles)
         self.reservation: Reservation = capacity.reserve(self.waiting_pixels)
@@ -30,7 +33,7 @@ class TileJob:
 
     @property
     def kind(self) -> tuple[object, object]:
-        """Of the next tile: only tiles that are alike in this can be computed at once."""
+        """The batch key of the next tile: tiles share a batch only if their keys are equal."""
         _, tile = self.waiting[0]
         return tile.shape, tile.kept
 
@@ -40,7 +43,7 @@ class TileJob:
 
 
 class TileScheduler(Protocol):
-    """What a service needs of the place where its tiles are computed."""
+    """The interface through which a service has tiles computed."""
 
     capacity: QueueCapacity
 
@@ -50,12 +53,12 @@ class TileScheduler(Protocol):
     def alive(self) -> bool: ...
 
     async def run(self, *tasks: Task) -> TileJob:
-        """Computes all tiles of a request's tasks; cancelling this drops what is left of them.
+        """Computes all tiles of a request's tasks; cancelling the call drops the remaining tiles.
 
         Raises Overloaded, EngineFailed.
         """
         ...
 
     def close(self) -> None:
-        """Finishes what is queued."""
+        """Finishes the queued tiles."""
         ...

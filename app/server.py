@@ -17,9 +17,9 @@ from model.weights_file import WeightsError
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn, but SIGTERM or Ctrl-C drains with the port open, and ends with exit code 0.
+    """uvicorn's server, except that SIGTERM or Ctrl-C drains with the port open and ends with exit code 0.
 
-    uvicorn itself would close the port first, so that nobody could ask `/readyz`, and would then die of the signal.
+    uvicorn itself would close the port first, so that no probe could reach `/readyz`, and would then die by the signal.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
@@ -73,7 +73,7 @@ def _check_host(settings: Settings) -> None:
 
 
 def make_config(app: FastAPI, most: int) -> uvicorn.Config:
-    """What uvicorn is to do. `most`: connections at once."""
+    """Returns uvicorn's configuration. `most`: connections open at once."""
     service: Service = app.state.service
     settings = service.settings
     return uvicorn.Config(

@@ -63,7 +63,7 @@ class Service:
         self._loaded.wait()
 
     def with_weights(self, weights: Weights, scheduler: TileScheduler) -> "Service":
-        """This service with other weights, for requests to come; those on their way go on with theirs."""
+        """Returns this service with other weights for new requests; requests in progress keep theirs."""
         other = copy(self)
         other.weights, other._scheduler = weights, scheduler
         self.metrics.model.info(other._running())
@@ -80,7 +80,7 @@ class Service:
 
     @property
     def healthy(self) -> bool:
-        """Whether the process can still answer: the engine's threads, once started, must be alive."""
+        """Returns True if the process can answer: the engine's threads, if started, must be alive."""
         return self._scheduler is None or self._scheduler.alive
 
     @property
@@ -94,15 +94,15 @@ class Service:
         return ImageTask(image, self.weights.description, self.settings.tile, render)
 
     async def run_in_pool(self, function: Callable[..., T], *arguments: object) -> T:
-        """Runs what is neither quick nor the engine's (decoding, encoding) off the event loop."""
+        """Runs slow work that is not the engine's (decoding, encoding) off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
     def drain(self) -> None:
-        """From now on not ready; what was accepted goes on."""
+        """Refuses new requests; accepted requests finish."""
         self._draining.set()
 
     def close(self) -> None:
-        """Finishes what is queued and ends the threads."""
+        """Finishes the queued tiles and ends the threads."""
         self.drain()
         if self._scheduler:
             self._scheduler.close()

@@ -1,4 +1,4 @@
-"""How long each stage of the start takes, counted from the start of the process."""
+"""Timing of the stages of the start, in seconds since the start of the process."""
 
 import os
 import time

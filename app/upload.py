@@ -75,7 +75,7 @@ async def _read_form(request: Request) -> Upload:
 
 
 def _stem(filename: str | None) -> str:
-    """Safe inside a quoted header value: letters, digits and a few signs; ASCII alone."""
+    """Returns a name that is safe in a quoted header value: ASCII letters, digits and a few signs."""
     stem = PurePath((filename or "").replace("\\", "/")).stem
     kept = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._- ") else "_" for sign in stem)
     return kept.strip()[:100] or "image"

@@ -39,7 +39,7 @@ RETRIES, LONGEST_WAIT_S = 5, 120.0
 
 
 class _Connection:
-    """What both clients have: whom they ask, and how long they are patient."""
+    """The options that both clients share: the service's address, and the limits of retries."""
 
     def __init__(
         self,
@@ -50,11 +50,17 @@ class _Connection:
         longest_wait: float = LONGEST_WAIT_S,
         retry_refused: bool = False,
     ) -> None:
-        """At 503 a request is sent again when `Retry-After` says, and soon if the connection broke off.
+        """Sets the address and the limits of retries.
 
-        `retries`, `longest_wait`: so many times, and after so many seconds of waiting, at most. `retry_refused`: also
-        when nobody listens at the URL, for a service that is about to start. `timeout`: seconds of silence from the
-        service after which httpx.TimeoutException is raised.
+        A 503 is retried after `Retry-After`. A broken connection is retried soon.
+
+        Args:
+            url: Address of the service.
+            api_key: Key that the service asks for.
+            timeout: Seconds without data from the service after which httpx.TimeoutException is raised.
+            retries: Largest number of retries.
+            longest_wait: Largest number of seconds spent waiting between retries.
+            retry_refused: True to retry refused connections also, for a service that is about to start.
         """
         self._options: dict[str, Any] = {
             "base_url": url,
@@ -90,23 +96,32 @@ class Client(_Connection):
         threshold: float | None = None,
         class_index: int = 0,
     ) -> Any:
-        """What a service makes of an image: H x W or H x W x {1, 3, 4} (RGB order), uint8 or uint16, or a file.
+        """Segments an image.
 
-        Gives H x W for "mask" (uint8: 0 and 255, or class indices), "probability" (float32, 0..1) and "instances"
-        (uint16: 0 is background), H x W x 3 uint8 RGB for "overlay"; a list of them for a TIFF of several pages, which
-        may differ in size; the parsed JSON for "geojson" and "coco".
+        Args:
+            image: H x W or H x W x {1, 3, 4} (RGB order), uint8 or uint16; or a path, or the bytes of an image file.
+            output: Name of the output.
+            threshold: Lowest probability of the foreground, 0 < t < 1; None for the one stored with the weights.
+            class_index: The class whose probability is returned.
 
-        `threshold`: 0 < t < 1, default the one stored with the weights. `class_index`: whose probability. Also raises
-        ValueError for an array that is no image, OSError for a file that cannot be read.
+        Returns:
+            "mask" is H x W uint8 (0 and 255, or class indices). "probability" is H x W float32, 0..1. "instances" is
+            H x W uint16, 0 is background. "overlay" is H x W x 3 uint8 RGB. A TIFF of several pages gives a list of
+            arrays, which may differ in size. "geojson" and "coco" are the parsed JSON.
+
+        Raises:
+            ServiceError: The service refused the request.
+            ValueError: The array is not an image.
+            OSError: The file cannot be read.
         """
         return read_result(self._send(segment_call(image, output, threshold, class_index)), output)
 
     def model(self) -> dict[str, Any]:
-        """What is served: name, sha256, architecture, threshold, engine, ..."""
+        """Returns what is served: name, sha256, architecture, threshold, engine, ..."""
         return read_json(self._send(MODEL))
 
     def ready(self) -> bool:
-        """Whether the service takes images now."""
+        """Returns True if the service accepts images now."""
         return is_ready(self._try(READY))
 
     def close(self) -> None:
@@ -138,7 +153,10 @@ class Client(_Connection):
 
 
 class AsyncClient(_Connection):
-    """As `Client`, awaited; `async with`, or `aclose`. Images are read, encoded and decoded in threads."""
+    """The client for asyncio: the methods of `Client`, awaited. Use `async with`, or call `aclose`.
+
+    Images are read, encoded and decoded in threads.
+    """
 
     @overload
     async def segment(

@@ -25,20 +25,20 @@ Call: TypeAlias = dict[str, Any]
 
 Outcome: TypeAlias = httpx.Response | httpx.TransportError
 
-# What the sender hands over as an outcome: no connection, or one that broke off. The latter is also how a 503 may look
-# to whoever is still sending a large image.
+# Transport errors that count as outcomes: no connection, or a broken one. A client that is still sending a large image
+# may see a 503 as a broken connection.
 BROKEN = (httpx.NetworkError, httpx.RemoteProtocolError)
 
 MODEL: Call = {"method": "GET", "url": "/model"}
 READY: Call = {"method": "GET", "url": "/readyz"}
 
-# The first wait if the service does not say how long; each further one is twice as long. Seconds.
+# Seconds of the first wait if the service sends no Retry-After; each further wait is twice as long.
 FIRST_WAIT_S = 0.5
 
-# What an array may have besides height and width.
+# Shapes of an array's channels.
 _CHANNELS = ((), (1,), (3,), (4,))
 
-# By up to this share waits are made longer, so that those who were refused together do not come back together.
+# Waits are prolonged by up to this share, so that clients refused together do not retry together.
 JITTER = 0.25
 
 
@@ -118,7 +118,7 @@ def settle(outcome: Outcome) -> httpx.Response:
 
 
 def read_result(response: httpx.Response, output: str) -> NDArray[Any] | list[NDArray[Any]] | dict[str, Any]:
-    """What `Client.segment` returns."""
+    """Reads the result that `Client.segment` returns."""
     if output in ("geojson", "coco"):
         return read_json(response)
     pages: list[NDArray[Any]] = [*decode_pages(response.content)]

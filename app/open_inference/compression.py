@@ -33,10 +33,10 @@ def inflate(body: bytes, coding: str, limit: int) -> bytes:
 
 
 def deflate(data: bytes, accepted: str) -> tuple[bytes, dict[str, str]]:
-    """The data and the headers of an answer to this Accept-Encoding.
+    """Returns the body and the headers of a response, compressed if `accepted` names exactly one coding.
 
-    It is compressed only if one coding alone is named, as by tritonclient when it is told to: lists are what libraries
-    send of themselves, and most answers are sent faster than compressed.
+    tritonclient names one coding if its user asks for compression. Lists of codings are defaults of libraries, and most
+    responses are sent faster than they are compressed.
     """
     coding = accepted.strip().lower()
     if coding == "gzip":

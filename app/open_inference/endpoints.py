@@ -17,7 +17,7 @@ from model.segmenter import ImageTask
 
 
 def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    """A schema without references, for it becomes a part of a document that has no such definitions."""
+    """Returns the schema without references, because the document that it becomes a part of lacks the definitions."""
     if isinstance(schema, list):
         return [_inlined(each, definitions) for each in schema]
     if not isinstance(schema, dict):
@@ -107,7 +107,7 @@ async def model_config(request: Request) -> dict[str, Any]:
 @router.get(_VERSION + "/ready", dependencies=_KNOWN, include_in_schema=False)
 @router.get(_MODEL + "/ready", dependencies=_KNOWN, responses=_UNKNOWN_OR_NOT_READY)
 async def model_ready(request: Request, name: str) -> dict[str, Any]:
-    """As `/v2/health/ready`."""
+    """Answers as `/v2/health/ready` does."""
     _ready_service(request)
     return {"name": name, "ready": True}
 

@@ -1,4 +1,4 @@
-"""An inference request to images and tasks, and their results to an answer.
+"""Turns an inference request into images and tasks, and their results into a response.
 
 Shape letters: N images, C channels, K classes, H height, W width.
 """
@@ -29,7 +29,7 @@ from model.segmenter import ImageTask, Render, as_they_are, to_mask
 
 @dataclass(frozen=True)
 class Asked:
-    """What to answer with: the outputs that are wanted, and whether each is to be binary."""
+    """The outputs that a request asks for, and whether each is sent as binary data."""
 
     id: str | None
     wanted: Mapping[OutputName, bool]
@@ -46,7 +46,7 @@ class Answer:
 
 
 def prepare(service: Service, upload: Upload, headers: Mapping[str, str]) -> tuple[Asked, list[ImageTask]]:
-    """A task for each image of a request; the upload's bytes are let go of. Raises Problem, Overloaded."""
+    """Makes a task for each image of a request and frees the upload's bytes. Raises Problem, Overloaded."""
     body = inflate(upload.take(), headers.get("content-encoding", ""), service.settings.max_body_bytes)
     request, binary = read_request(body, headers.get("inference-header-content-length"))
     (tensor,) = request.inputs
@@ -108,7 +108,7 @@ def _check_outputs(asked: Asked, images: Sequence[Values], classes: int) -> None
     """Raises Problem, 400, if an output would be no tensor, or JSON beyond all measure."""
     tensors = [name for name in asked.wanted if name != "mask_png"]
     if tensors and len({image.shape[:2] for image in images}) > 1:
-        raise bad_request("Images of several sizes make no tensor: ask for mask_png alone, or send one at a time.")
+        raise bad_request("Images of several sizes make no tensor: ask only for mask_png, or send one image at a time.")
     planes = {"mask": 1, "probability": classes}
     in_json = sum(planes[name] for name in tensors if not asked.wanted[name])
     if in_json * sum(image.shape[0] * image.shape[1] for image in images) > MOST_JSON_VALUES:

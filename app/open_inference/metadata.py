@@ -1,4 +1,4 @@
-"""What the server says of itself, of the net and of its tensors. A size that each request chooses is -1."""
+"""Metadata of the server, of the net and of its tensors. A size that each request chooses is -1."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def model_metadata(service: Service) -> dict[str, Any]:
 
 
 def model_config(service: Service) -> dict[str, Any]:
-    """As much of Triton's model configuration as is true here."""
+    """Returns the fields of Triton's model configuration that apply here."""
     return {
         "name": service.weights.description.name,
         "platform": service.scheduler.engine.name,

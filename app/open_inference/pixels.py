@@ -18,10 +18,20 @@ ROUNDING = 2.0**-22
 
 
 def to_images(values: NDArray[np.float32], description: Description) -> list[Values]:
-    """N x C x H x W, finite -> N images H x W x C: uint8 or uint16 if they hold whole levels, else float32 of 0..1.
+    """Turns a tensor into images.
 
-    Values that were 8 bits become 8 bits again, or their mask would be a hair beside the one of the same picture as a
-    file. Any values will do for a net of z-scored input, to which scale means nothing. Raises Problem, 400.
+    Values that were 8 bits become 8 bits again; otherwise their mask would differ slightly from the mask of the same
+    picture as a file. A net of z-scored input takes values of any range.
+
+    Args:
+        values: N x C x H x W, finite.
+        description: Description of the net.
+
+    Returns:
+        N images H x W x C, uint8 or uint16 if they hold whole levels, otherwise float32 in 0..1.
+
+    Raises:
+        Problem: 400, for values or channels that the net does not take.
     """
     _check_channels(values.shape[1], description)
     low, high = float(values.min()), float(values.max())
@@ -37,7 +47,9 @@ def _check_channels(given: int, description: Description) -> None:
     taken = description.architecture.in_channels
     accepted = (taken,) if description.preprocessing.channels == "stored" else (1, 3)
     if given not in accepted:
-        raise bad_request(f"The second side of input is channels: {' or '.join(map(str, accepted))}, not {given}.")
+        raise bad_request(
+            f"The second dimension of input is the channels: {' or '.join(map(str, accepted))}, not {given}."
+        )
 
 
 def _as_stored(image: NDArray[np.float32]) -> Values:

@@ -75,7 +75,7 @@ class RequestParameters(BaseModel):
 
 
 class InferRequest(BaseModel):
-    """What is to be done: one input, and the outputs that are wanted; none named: all."""
+    """An inference request: one input, and the outputs asked for. No outputs means all."""
 
     id: str | None = None
     parameters: RequestParameters = RequestParameters()
@@ -84,7 +84,7 @@ class InferRequest(BaseModel):
 
     @property
     def wanted(self) -> dict[OutputName, bool]:
-        """The outputs in the order they were asked for, and whether each is to be binary."""
+        """Returns the outputs in the order of the request, and whether each is sent as binary data."""
         default = self.parameters.binary_data_output
         if not self.outputs:
             return dict.fromkeys(ALL_OUTPUTS, default)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from app.open_inference.protocol import ImageInput, OutputName, PixelInput, bad_request
 
-# 2048 x 2048; as JSON each takes up to 20 bytes, and as many in whoever reads it.
+# 2048 x 2048. As JSON, each value takes up to 20 bytes, and as many in the reader.
 MOST_JSON_VALUES = 2**22
 
 # Numbers turned to text at once: the event loop gets its turns in between.
@@ -52,7 +52,7 @@ def read_pixels(tensor: PixelInput, binary: memoryview) -> NDArray[np.float32]:
     if values.size != math.prod(tensor.shape):
         raise bad_request("The data of input are not as many values as its shape says.")
     if not np.isfinite(values).all():
-        raise bad_request("The data of input are to be finite.")
+        raise bad_request("The data of input must be finite.")
     return values.reshape(tensor.shape)
 
 

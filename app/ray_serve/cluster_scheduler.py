@@ -49,7 +49,7 @@ class Engines:
 
 
 class ClusterMetrics:
-    """What is counted besides a service's own `Metrics`."""
+    """Metrics of a cluster, besides the service's own `Metrics`."""
 
     def __init__(self, metrics: Metrics) -> None:
         registry = metrics.registry
@@ -106,7 +106,9 @@ class ClusterScheduler:
                 if flying:
                     await self._flight.take(pixels)
                 else:
-                    self._flight.take_at_once(pixels)  # nobody waits for others' tiles with none on its way
+                    self._flight.take_at_once(
+                        pixels
+                    )  # each request has at least one tile in flight, so none waits only for others
                 sent = group.create_task(self._compute(job, *job.waiting.popleft()))
                 flying.add(sent)
                 sent.add_done_callback(flying.discard)

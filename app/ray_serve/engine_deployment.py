@@ -66,7 +66,7 @@ class Engine:
         self._nets: OrderedDict[Reference, asyncio.Task[Net]] = OrderedDict()
 
     async def reconfigure(self, user_config: object) -> None:
-        """Loads what is to be served. If that fails there goes on what was served before; the log says why."""
+        """Loads new weights. On failure, keeps serving the old ones and logs the reason."""
         try:
             await self.find(weights_of(user_config))
         except UNUSABLE as error:
@@ -102,7 +102,7 @@ class Engine:
         self._nets.move_to_end(reference)
         loading = self._nets[reference]
         try:
-            net = await asyncio.shield(loading)  # whoever waits may give up, others wait, too
+            net = await asyncio.shield(loading)  # one caller may give up while others still wait
         except Exception:
             if self._nets.get(reference) is loading and loading.done():
                 del self._nets[reference]
@@ -133,11 +133,11 @@ async def _load(settings: Settings, reference: Reference) -> Net:
 def _make(settings: Settings, reference: Reference) -> Net:
     weights = load_weights(Path(reference.path))
     if weights.sha256 != reference.sha256:
-        raise WeightsError(f"weights {reference.path}: not the file that was to be served, it has changed")
+        raise WeightsError(f"weights {reference.path}: the file has changed since it was chosen for serving")
     metrics = Metrics()
     capacity = QueueCapacity(
         sys.maxsize, math.inf, metrics.queue_pixels
-    )  # fronts have limits, and a replica takes so many tiles
+    )  # fronts have limits, and a replica gets a limited number of tiles
     scheduler = LocalBackend(settings, weights).start(capacity, metrics, Startup())
     return Net(weights, scheduler)
 
@@ -152,6 +152,6 @@ def largest_tile(weights: Weights, side: int) -> TileInput:
 
 
 def _assigned_threads() -> int:
-    """As many as Ray has given this replica CPUs."""
+    """Returns the number of CPUs that Ray has assigned to this replica."""
     cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
     return max(1, int(cpus))

@@ -1,4 +1,4 @@
-"""The deployment that speaks HTTP: the service's own application, with engines elsewhere."""
+"""The deployment that serves HTTP: the service's own application, with engines in other replicas."""
 
 import asyncio
 import logging
@@ -31,10 +31,10 @@ LOOK_S = 10.0
 
 
 class BehindProxy:
-    """What Ray Serve's proxy does otherwise than a server is made good.
+    """Corrects two differences between Ray Serve's proxy and a plain ASGI server.
 
-    It gives each request an X-Request-ID and puts it in itself, so ours is taken out of the answers. When a client
-    leaves, `receive` may raise TaskCancelledError, and would wait for ever after it.
+    The proxy adds its own X-Request-ID, so this class removes ours from responses. When a client disconnects, the
+    proxy's `receive` may raise TaskCancelledError and would then wait forever; this class reports a disconnect.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -89,10 +89,10 @@ class Front:
         return self._app
 
     async def reconfigure(self, user_config: object) -> None:
-        """From now on other weights; requests on their way go on with theirs.
+        """Switches new requests to other weights; requests in progress finish with the old weights.
 
-        Weights that cannot be used leave those that are served, and a line in the log. A new replica does not start
-        with them, nor with others instead.
+        Weights that cannot be used change nothing but the log. A new replica does not start if its weights cannot be
+        used.
         """
         service: Service = self._app.state.service
         try:
@@ -125,7 +125,7 @@ class Front:
 
 
 def _running(application: str, *deployments: str) -> list[int]:
-    """How many replicas of each deployment are running."""
+    """Returns the number of running replicas of each deployment."""
     found = serve.status().applications[application].deployments
     running: Any = "RUNNING"  # it says that the keys are of an enumeration; they are text
     return [found[name].replica_states.get(running, 0) for name in deployments]

@@ -1,13 +1,13 @@
-"""How many tiles are on their way to engines."""
+"""A limit for the tiles in flight between a front and the engines."""
 
 import asyncio
 from collections import deque
 
 
 class InFlightLimit:
-    """Pixels on their way, up to a limit; those that wait for room get it in turn. Lives on one event loop.
+    """A fair semaphore that counts pixels. It belongs to one event loop.
 
-    Few enough that a request which comes now does not have to wait for long, and enough that no engine does.
+    The limit is low enough that a new request does not wait long, and high enough that no engine idles.
     """
 
     def __init__(self, limit: int) -> None:
@@ -16,7 +16,7 @@ class InFlightLimit:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def take(self, pixels: int) -> None:
-        """Waits for its turn and for room; what is larger than the limit flies alone."""
+        """Waits for its turn and for capacity. A tile larger than the limit is sent when no other is in flight."""
         if not self._waiting and self._fits(pixels):
             self.pixels += pixels
             return
@@ -26,11 +26,11 @@ class InFlightLimit:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.release(pixels)  # it had just been let in
+                self.release(pixels)  # the turn had just come
             raise
 
     def take_at_once(self, pixels: int) -> None:
-        """Past all that wait."""
+        """Takes pixels without waiting."""
         self.pixels += pixels
 
     def release(self, pixels: int) -> None:

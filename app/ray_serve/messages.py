@@ -1,4 +1,4 @@
-"""What fronts and engines tell each other, besides a `TileInput`."""
+"""Messages between fronts and engines, besides `TileInput`."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
