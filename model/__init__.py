@@ -1,1 +1,1 @@
-"""What a U-Net is, and how an image becomes probabilities. Knows no HTTP and no data set."""
+"""The U-Net, and the way from an image to probabilities. Knows neither HTTP nor data sets."""

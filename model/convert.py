@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         if arguments.target.suffix != ".safetensors":
-            raise WeightsError(f"{arguments.target}: what is written is a .safetensors file, and is to be named so")
+            raise WeightsError(f"{arguments.target}: the name must end in .safetensors")
         state = read_state_dict(arguments.source)
         name = arguments.name or re.sub(r"[^A-Za-z0-9._-]+", "-", arguments.target.stem).strip("-._")
         description = describe(state, name or "unet", arguments.source.name)

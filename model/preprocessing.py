@@ -1,4 +1,4 @@
-"""How the pixels of an image file become the numbers a net was trained on; stored with the weights.
+"""Preprocessing: turns the pixels of an image file into the numbers that a net was trained on. Stored with the weights.
 
 Shape letters: H height, W width, C channels.
 """
@@ -17,12 +17,12 @@ Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 STORED = (np.uint8, np.uint16)
 
 Values: TypeAlias = Pixels | NDArray[np.float32]
-"""What a net can be given: stored pixels, or numbers of which 0..1 is the full range."""
+"""Input of a net: stored pixels, or numbers whose full range is 0..1."""
 
 FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 
-# An image whose deviation is lower holds noise alone, which normalisation must not blow up: rounding in 8 bits, in
-# 16 what cameras read from darkness. What they see in little light, a few hundred counts, is to be stretched.
+# An image with a lower standard deviation holds only noise, which normalisation must not amplify: rounding in 8 bits, a
+# camera's dark noise in 16 bits. A dim signal of a few hundred counts must still be stretched.
 LEAST_DEVIATION = {np.dtype(np.uint8): 1.0, np.dtype(np.uint16): 16.0, np.dtype(np.float32): 16 / 65535}
 
 
@@ -42,7 +42,7 @@ class Affine:
 
 
 class Preprocessing(BaseModel):
-    """What is done to an image before the net sees it.
+    """The preprocessing of an image.
 
     `channels`: "grey" (colour is converted, alpha dropped), "rgb" (grey is repeated, alpha dropped), or "stored"
     (the image must have as many channels as the net takes).
@@ -81,7 +81,7 @@ class Preprocessing(BaseModel):
         return z_score(mean, deviation, image.dtype)
 
     def fixed(self, channels: int, dtype: np.dtype[Any]) -> Affine:
-        """The map without normalisation, which depends on the type of the pixels alone."""
+        """Returns the map without normalisation, which depends only on the pixels' type."""
         unit = FULL_SCALE[dtype] if self.scaling == "unit" else FULL_SCALE[dtype] / 255.0
         return Affine(np.zeros(channels, np.float32), np.full(channels, unit, np.float32))
 

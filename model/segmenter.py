@@ -24,7 +24,7 @@ TILE = 1600
 MAX_BATCH = 8
 
 Render: TypeAlias = Callable[[Array], NDArray[Any]]
-"""K x H x W float32 probabilities -> what is kept of them, (... x) H x W, pixel by pixel."""
+"""Maps K x H x W float32 probabilities to the stored values, (... x) H x W, pixel by pixel."""
 
 
 def as_they_are(probabilities: Array) -> Array:
@@ -49,7 +49,7 @@ class TileInput:
         return self.affine.apply(self.pixels)
 
     def finish(self, probabilities: Array) -> NDArray[Any]:
-        """What is kept of the probabilities of `tile.kept` (K x h x w): its core, as rendered."""
+        """Renders the tile's core from the probabilities of `tile.kept`, K x h x w."""
         rows, columns = self.tile.rows, self.tile.columns
         return self.render(probabilities[:, : rows.high - rows.low, : columns.high - columns.low])
 
@@ -60,7 +60,7 @@ class Task(Protocol):
     tiles: list[Tile]
 
     def cut(self, tile: Tile) -> TileInput:
-        """What to compute."""
+        """The tiles to compute."""
         ...
 
     def paste(self, tile: Tile, finished: NDArray[Any]) -> None:
@@ -72,9 +72,10 @@ class ImageTask:
     """One image on its way through an engine: a `Task`."""
 
     def __init__(self, image: Values, description: Description, tile: int, render: Render = as_they_are) -> None:
-        """`image`: H x W or H x W x C, RGB order; uint8, uint16, or float32 of which 0..1 is the full range.
+        """Plans the tiles of an image.
 
-        Raises ValueError if the net takes no such image.
+        `image` is H x W or H x W x C in RGB order, uint8, uint16, or float32 with the full range 0..1. Raises UserError
+        if the net does not take such an image.
         """
         if image.dtype not in FULL_SCALE or image.ndim not in (2, 3) or image.size == 0:
             raise UserError(
@@ -145,7 +146,7 @@ class Segmenter:
         return ImageTask(image, self.description, self._tile, render)
 
     def batch_size(self, tile: Tile) -> int:
-        """How many such tiles go through the engine at once."""
+        """Returns the number of such tiles in a batch."""
         return max(1, min(self.max_batch, self.engine.batch_pixels // tile.pixels))
 
     def run(self, batch: Sequence[tuple[Task, Tile]]) -> None:

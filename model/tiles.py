@@ -1,10 +1,10 @@
 """The overlap-tile plan (Ronneberger et al. 2015, figure 2): every output pixel is written by exactly one tile.
 
-A tile's window is what the net sees, its core what it writes. A window reaches `halo` pixels past its core wherever the
-image goes on, and ends where the image ends, so that the borders of the image are treated as in one piece.
+A tile's window is the net's input, its core the output. A window extends `halo` pixels beyond its core, or to the end
+of the image, so that the borders of the image are treated as in one piece.
 
-The halo is there for the encoder, whose deepest levels look that far. The decoder's own convolutions look only a few
-pixels around the core, so it is computed there alone (`decoder_crops`): a sixth less work, and the same result.
+The encoder needs the halo, because its deepest levels see that far. The decoder's own convolutions see only a few
+pixels around the core, so the decoder is computed only there (`decoder_crops`): a sixth less work, the same result.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ Window: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 class Span:
     """A tile along one axis, in pixels of the image: window [start, start + size), core [low, high) inside it.
 
-    `end`: up to where the engine is asked for results; `high`, or the end of the window where that is the image's,
-    so that images of nearly one size ask for the same.
+    `end` is where the requested results end: `high`, or the end of the window if the image ends there. So images of
+    nearly the same size request the same shape.
     """
 
     start: int
@@ -36,7 +36,7 @@ class Span:
 
     @property
     def kept(self) -> tuple[int, int]:
-        """What the engine is asked for, counted from the window's start; it begins with the core."""
+        """The results to compute, counted from the window's start; they begin with the core."""
         return self.low - self.start, self.end - self.start
 
 
@@ -64,13 +64,13 @@ class Tile:
 
 
 def plan_tiles(height: int, width: int, *, tile: int, halo: int, grid: int) -> list[Tile]:
-    """The tiles of an image of that size, row by row.
+    """Plans the tiles of an image, row by row.
 
-    The image is taken as padded to multiples of `grid` to the right and below. A side of at most `tile` pixels stays
-    in one piece; a longer one is covered by as few windows of at most `tile` pixels as can be, all of one size, that
-    start at multiples of `grid`.
+    The image counts as padded to multiples of `grid` on the right and below. A side of at most `tile` pixels stays in
+    one piece. A longer side is covered by the smallest possible number of windows. Windows have one size of at most
+    `tile` pixels and start at multiples of `grid`.
 
-    Raises ValueError if `tile` is no multiple of `grid` or leaves no core between two halos.
+    Raises UserError if `tile` is no multiple of `grid` or leaves no core between two halos.
     """
     if tile % grid or halo % grid or tile <= 2 * halo:
         raise UserError(f"tile must be a multiple of {grid} and more than {2 * halo} pixels, not {tile}")

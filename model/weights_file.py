@@ -1,7 +1,7 @@
 """The weights file: one `.safetensors` that describes itself.
 
-The tensors are the net's state dict. The header's metadata holds the `Description` as JSON, so nobody ever has to know
-again with which width, scaling or threshold a file was made. Nothing here unpickles anything.
+The tensors are the net's state dict. The header's metadata holds the `Description` as JSON, so no user has to know the
+width, scaling or threshold of a file. This module unpickles nothing.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class WeightsError(UserError):
 
 
 class Description(BaseModel):
-    """What a weights file contains beside its tensors.
+    """The metadata of a weights file.
 
     Attributes:
         threshold: Probability from which a pixel is foreground (nets of one class).
@@ -87,11 +87,14 @@ class Description(BaseModel):
 
     @property
     def object_rule(self) -> ObjectRule:
-        """How the mask becomes objects."""
+        """The rule by which the mask becomes objects."""
         return ObjectRule(self.objects, self.seed_depth, self.min_area)
 
     def to_metadata(self) -> dict[str, str]:
-        """One entry, for safetensors writes several in random order, and the same weights are to be the same file."""
+        """Returns metadata of one entry.
+
+        safetensors writes several entries in random order, and equal weights must be equal files.
+        """
         return {METADATA_KEY: json.dumps(self.model_dump(mode="json"), allow_nan=False)}
 
 
@@ -124,15 +127,15 @@ class Weights:
 def save_weights(path: Path, tensors: dict[str, Tensor], description: Description) -> None:
     """Writes the file whole or not at all. Raises OSError if it cannot be written."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    # not safetensors' own save_file: it writes for the owner alone, and a full disk is no OSError of its
+    # not safetensors' own save_file: its files are readable only by the owner, and a full disk does not raise OSError
     write_whole(path, save(plain, description.to_metadata()))
 
 
 def load_weights(path: Path = BUNDLED) -> Weights:
     """Reads and checks a weights file: description, names, shapes and finite values.
 
-    An .xml is what `training.export --to openvino` wrote; the .bin beside it is read, too. A .zip is a package of
-    `--to bioimageio`. Raises WeightsError.
+    An .xml is a graph of `training.export --to openvino`, with its weights in the .bin beside it. A .zip is a package
+    of `--to bioimageio`. Raises WeightsError.
     """
     if path.suffix == ".xml":
         return _load_graph(path)
@@ -152,7 +155,7 @@ def load_weights(path: Path = BUNDLED) -> Weights:
 
 
 def is_described(path: Path) -> bool:
-    """Whether a file is weights with a description, whatever its name is."""
+    """Returns True if a file holds weights with a description, whatever its name is."""
     try:
         with safe_open(path, "pt") as file:
             return METADATA_KEY in (file.metadata() or {})
@@ -225,7 +228,7 @@ def _read_description(path: Path, text: str) -> Description:
 
 
 def _what_else(data: bytes) -> str:
-    """What bytes are that safetensors cannot read."""
+    """Describes bytes that safetensors cannot read."""
     if data.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04", b"\x80\x05")):
         return "a pickle (torch.save), not a safetensors file; bring it in with python -m model.convert"
     return "broken or truncated, or not a safetensors file"
@@ -247,5 +250,5 @@ def check_tensors(source: str, tensors: dict[str, Tensor], config: UNetConfig) -
 
 
 def _form(tensor: Tensor) -> tuple[torch.Size, bool]:
-    """What of a tensor has to fit: its shape, and whether it holds fractions (in whatever precision)."""
+    """Returns the properties of a tensor that must match: its shape, and whether it holds fractions."""
     return tensor.shape, tensor.is_floating_point()

@@ -2,6 +2,6 @@
 
 import sys
 
-# With this module at hand, openvino tells its makers of each import. A service that is shown other people's images
-# keeps quiet: None makes the module's import fail, as if it were not installed.
+# openvino reports each import to its makers through this module. A service that handles other people's images must not:
+# None makes the module's import fail, as if it were not installed.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

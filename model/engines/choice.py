@@ -28,7 +28,7 @@ class Choice:
 
 
 def choose(weights: Weights, engine: str = "auto", device: str = "auto", precision: str = "auto") -> Choice:
-    """What is wanted, with each "auto" made out. Raises EngineError if it is not to be had.
+    """Resolves each "auto". Raises EngineError if the choice is not available.
 
     "auto" is OpenVINO on a CPU, where it is installed and takes the net, else torch.
     """
@@ -40,7 +40,7 @@ def choose(weights: Weights, engine: str = "auto", device: str = "auto", precisi
     aligned = weights.description.architecture.upsampling == "bilinear_aligned"
     if engine == "openvino":
         _check_openvino(str(found))
-        if aligned:  # they are to be computed the original's way
+        if aligned:  # such nets must be computed as the original does
             raise EngineError("the openvino engine takes no nets with aligned corners: the torch engine does")
     if engine == "openvino" or (engine == "auto" and _runs_openvino(device) and not aligned and precision != "fp16"):
         from model.engines import openvino
@@ -63,7 +63,7 @@ def make_engine(weights: Weights, choice: Choice, threads: int = 0) -> Engine:
 
 
 def bundled_weights(engine: str = "auto", device: str = "auto", precision: str = "auto") -> Path:
-    """The bundled weights that suit best: in 8 bits where OpenVINO runs them, for they lose nothing and are faster.
+    """Returns the bundled weights that suit best: 8-bit weights where OpenVINO runs them, which are as good and faster.
 
     Raises EngineError.
     """
@@ -76,7 +76,7 @@ def bundled_weights(engine: str = "auto", device: str = "auto", precision: str =
 
 def _choose_for_graph(graph: "openvino.Model", engine: str, device: str, precision: str) -> Choice:
     if engine == "torch":
-        raise EngineError("weights made for OpenVINO run on the openvino engine alone")
+        raise EngineError("weights made for OpenVINO run only on the openvino engine")
     _check_openvino("cpu" if device == "auto" else str(choose_device(device)))
     from model.engines import openvino
 
@@ -85,7 +85,7 @@ def _choose_for_graph(graph: "openvino.Model", engine: str, device: str, precisi
             raise EngineError(NO_INT8)
         return Choice("openvino", "cpu", openvino.choose_precision(precision))
     if precision not in ("auto", "int8"):
-        raise EngineError("weights in int8 run in precision int8 alone")
+        raise EngineError("weights in int8 run only in precision int8")
     return Choice("openvino", "cpu", "int8")
 
 
@@ -93,7 +93,7 @@ def _check_openvino(device: str) -> None:
     if find_spec("openvino") is None:
         raise EngineError("the openvino engine needs the package openvino, which is not installed")
     if device != "cpu":
-        raise EngineError(f"the openvino engine runs on the cpu alone, not on {device}")
+        raise EngineError(f"the openvino engine runs only on the cpu, not on {device}")
 
 
 def _runs_openvino(device: str) -> bool:

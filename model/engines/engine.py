@@ -1,4 +1,4 @@
-"""What an engine is.
+"""The engine protocol.
 
 Shape letters: N tiles, C channels, K classes, H height, W width.
 """
@@ -19,7 +19,7 @@ class EngineError(UserError):
 
 
 class EngineInfo(Protocol):
-    """What people read of an engine, wherever it runs."""
+    """The properties of an engine that are shown to people."""
 
     @property
     def name(self) -> str: ...
@@ -39,7 +39,7 @@ class Engine(EngineInfo, Protocol):
 
     @property
     def streams(self) -> int:
-        """How many runs to keep going at once, in as many threads; a batch beyond `batch_pixels` has no use for two."""
+        """Number of runs to keep going at once, each in its own thread; a batch beyond `batch_pixels` gains nothing."""
         ...
 
     def run(self, batch: Array, kept: Window | None = None) -> Array:

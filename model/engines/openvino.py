@@ -36,17 +36,17 @@ BATCH_PIXELS = 512 * 512
 STREAMS = 2
 
 
-# Prepared layers that a stream keeps for shapes it has seen; OpenVINO's own 5000 would take gigabytes where images are
-# of all sizes. A net has some 30, so the last eight shapes are at hand.
+# Prepared layers that a stream keeps for shapes it has seen. OpenVINO's own 5000 would take gigabytes if images have
+# many sizes. A net has about 30 layers, so the layers of the last eight shapes are kept.
 CACHED_LAYERS = 256
 
 
 class OpenVinoEngine:
-    """An `Engine`. It takes windows of whole multiples of the net's grid.
+    """The `Engine` of OpenVINO. The sides of its windows are multiples of the net's grid.
 
-    A run that finds the engine idle has all threads, for the least latency. One that does not has a stream of its own
-    with its share of the threads. A batch of more than `batch_pixels` waits until it can have all threads: two of
-    those at once would take twice the memory.
+    A run on an idle engine uses all threads, which gives the lowest latency. Other runs use one stream each, with its
+    part of the threads. A batch of more than `batch_pixels` waits until it can use all threads, because two such
+    batches at once would take twice the memory.
     """
 
     name, device = "openvino", "cpu"
@@ -77,7 +77,7 @@ class OpenVinoEngine:
         height, width = batch.shape[-2:]
         whole = ((0, height), (0, width))
         with self._alone() as alone:
-            # All large windows go one way, whole ones too, for each way keeps the memory that it once took.
+            # All large windows, also whole ones, take this path: each path keeps the memory that it once allocated.
             if batch.shape[0] * height * width > self.batch_pixels or kept not in (None, whole):
                 crops = decoder_crops(kept or whole, (height, width), self._depth, self._downsampling)
                 with self._all_threads:
@@ -93,7 +93,7 @@ class OpenVinoEngine:
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
-        """Whether no other run was going on when this one began."""
+        """Yields True if no other run was in progress at the start."""
         with self._counting:
             alone = not self._running
             self._running += 1
@@ -111,11 +111,11 @@ class OpenVinoEngine:
 
 @cache
 def _core() -> openvino.Core:
-    """The only one in the process, for good.
+    """Returns the only Core of the process, which is never destroyed.
 
-    Each Core gives the thread that makes it a stack for signals, and takes it back when it goes. Of two that go in the
-    order they came, the second leaves the thread the stack of the first, which is no longer there: the next signal
-    with a handler, be it of a child that has ended, would be the process's end.
+    Each Core gives the thread that creates it a stack for signals, and restores the previous stack when it is
+    destroyed. If two Cores are destroyed in the order of their creation, the thread is left with a stack that no
+    longer exists. The next handled signal, such as SIGCHLD, would then kill the process.
     """
     return openvino.Core()
 
@@ -126,7 +126,7 @@ def _infer(request: openvino.InferRequest, *inputs: NDArray[Any]) -> Array:
 
 
 def choose_precision(wanted: str) -> str:
-    """For "auto" bf16 where the chip multiplies in it, else fp32; else what is wanted. Raises EngineError."""
+    """Resolves "auto": bf16 if the chip multiplies in bf16, else fp32. Raises EngineError for other precisions."""
     if wanted == "auto":
         return "bf16" if "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
     if wanted not in TYPES:
@@ -135,7 +135,7 @@ def choose_precision(wanted: str) -> str:
 
 
 def has_int8() -> bool:
-    """Whether the chip is faster in 8 bits."""
+    """Returns True if the chip is faster in 8 bits."""
     return "INT8" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
@@ -155,7 +155,7 @@ def read_graph(xml: bytes, weights: bytes) -> openvino.Model:
 
 
 def is_int8(graph: openvino.Model) -> bool:
-    """Whether it is quantised to 8 bits."""
+    """Returns True if the graph is quantised to 8 bits."""
     return any(node.get_type_name() == "FakeQuantize" for node in graph.get_ops())
 
 

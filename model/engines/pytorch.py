@@ -72,7 +72,7 @@ class TorchEngine:
         return array
 
     def _stream(self) -> AbstractContextManager[object]:
-        """On CUDA a stream for each thread, so that one thread's copies go on beside another's kernels."""
+        """Gives each thread its own CUDA stream, so that copies of one thread overlap with kernels of another."""
         if self._device.type != "cuda":
             return nullcontext()
         if not hasattr(self._threads, "stream"):
@@ -86,10 +86,11 @@ class TorchEngine:
 
 
 def to_probabilities(logits: Tensor, threshold: float) -> Tensor:
-    """N x K x H x W float32 logits -> probabilities: the sigmoid of one class, the softmax of several.
+    """Turns N x K x H x W float32 logits into probabilities: the sigmoid of one class, the softmax of several.
 
-    Several float32 logits share one float32 sigmoid. Around `threshold` (0 < t < 1) they are kept apart, by one unit in
-    the last place: p >= t just where logit >= log(t / (1 - t)), so a net whose threshold was a logit keeps its mask.
+    Several float32 logits share one float32 sigmoid. Around `threshold` (0 < t < 1), the probabilities are corrected by
+    one unit in the last place. Then p >= t exactly where logit >= log(t / (1 - t)), and a net whose threshold was a
+    logit keeps its mask.
     """
     if logits.shape[1] > 1:
         return logits.softmax(dim=1)

@@ -1,8 +1,8 @@
 """Test-time augmentation (TTA): the mean of the probabilities over flips and quarter turns of the image.
 
-Tiles stay exact under it: their windows start at multiples of the grid and are as long as multiples of it, so a flipped
-or turned window is pooled in the same groups of pixels as that part of the flipped or turned image, and the halo, which
-is the same on all four sides, suffices.
+Tiles stay exact under TTA. Windows start at multiples of the grid, and their sides are multiples of it. So a flipped or
+turned window is pooled in the same groups of pixels as that part of the flipped or turned image. The halo suffices,
+because it is the same on all four sides.
 
 Shape letters: N tiles, C channels, K classes, H height, W width.
 """
@@ -59,9 +59,9 @@ class TTAEngine:
         self.batch_pixels, self.streams = engine.batch_pixels, engine.streams
 
     def run(self, batch: Array, kept: Window | None = None) -> Array:
-        """N x C x H x W float32 -> N x K x h x w float32 probabilities, for any H and W from 1 up.
+        """Turns N x C x H x W float32 into N x K x h x w float32 probabilities, for any H and W from 1.
 
-        One symmetry after another, so that it takes hardly more memory than the engine alone.
+        Symmetries are computed one after another, so that TTA takes hardly more memory than the engine without it.
         """
         height, width = batch.shape[-2:]
         padded, kept = self._padded(batch), kept or ((0, height), (0, width))

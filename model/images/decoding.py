@@ -38,17 +38,23 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def decode_image(data: bytes) -> Pixels:
-    """The file's pixels as stored, uint8 or uint16: H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA).
+    """Decodes the first page of a file.
 
-    The first page of several. A palette is resolved, a rotation in EXIF data is not applied, for a mask lies over the
-    pixels as they are stored; a TIFF's Orientation, which its decoders apply, is. Raises ImageError if any part of the
-    picture is missing, UnsupportedImage.
+    A palette is resolved. A rotation in EXIF data is not applied, because a mask lies over the stored pixels. A TIFF's
+    Orientation is applied, as decoders of TIFF do.
+
+    Returns:
+        The stored pixels, uint8 or uint16: H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA).
+
+    Raises:
+        ImageError: A part of the picture is missing.
+        UnsupportedImage: The format, or a property of the file, is not accepted.
     """
     return _decode(data, read_header(data), 1)[0]
 
 
 def decode_pages(data: bytes) -> list[Pixels]:
-    """Every page of the file, each as from `decode_image`. Raises ImageError, UnsupportedImage."""
+    """Decodes every page of a file, each as `decode_image` does. Raises ImageError, UnsupportedImage."""
     header = read_header(data)
     return _decode(data, header, header.pages)
 
@@ -128,7 +134,7 @@ _MODES |= {"RGBA": "RGBA", "LA": "RGBA", "PA": "RGBA"}
 
 
 def _decode_deep_tiff(data: bytes, count: int) -> list[Pixels]:
-    """16 bits: by OpenCV, for Pillow has no colours of so many."""
+    """Decodes 16 bits by OpenCV, because Pillow has no 16-bit colours."""
     _, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED, range=(0, count))
     return [_as_rgb(page) for page in pages]
 

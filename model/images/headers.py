@@ -1,8 +1,8 @@
-"""What an image file says of itself, read before any decoder sees it: format, size, pages.
+"""Headers of image files: format, size and pages, read before any decoder runs. This is the security boundary.
 
-Read here and not by Pillow, for whoever sends a file chooses what reading its header costs: 2000 tags of a TIFF of 1 MB
-that all point at the same megabyte take 2 GB in libtiff, 2 MB of empty JPEG segments a second in Pillow. Whatever
-repeats in a file is counted here against a limit, and each step costs no more than a look at the bytes.
+Pillow does not read the headers, because the sender of a file would choose the cost. 2000 tags of a TIFF of 1 MB that
+all point at the same megabyte take 2 GB in libtiff; 2 MB of empty JPEG segments take a second in Pillow. This module
+counts everything that can repeat in a file against a limit, and each step only looks at a few bytes.
 """
 
 import re
@@ -43,16 +43,16 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says of itself before anything is decoded."""
+    """The properties of an image file that are known before it is decoded."""
 
     format: str
     width: int
     height: int
     pages: int
     pixels: int
-    """To make room for, of all pages together: they may differ in size. `width` and `height` are the first one's."""
+    """Pixels of all pages together, to reserve memory for. `width` and `height` are those of the first page."""
     bits: int = 8
-    """Of a sample, at most; known of TIFF alone."""
+    """Largest number of bits of a sample; read only from TIFF."""
     lossy: str = ""
     """What compressed it and changed its pixels' values: "JPEG", in a TIFF too, or "lossy WebP"."""
 
@@ -108,7 +108,7 @@ def _bmp_size(data: bytes) -> tuple[int, int]:
     if size not in _BMP_HEADERS:
         raise broken("BMP")
     width, height, _, _, compression = struct.unpack_from("<iiHHI", data, 18)
-    # runs of pixels (1, 2) may leave some out, and then nobody knows whether they were meant to
+    # compressions 1 and 2 may skip pixels; then a missing part cannot be told from an intended gap
     if compression not in (0, 3):
         raise UnsupportedImage("BMP files are accepted uncompressed.")
     return width, abs(height)  # a negative height: rows from top to bottom
@@ -184,10 +184,10 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 def check_scans(data: bytes) -> None:
-    """Whether the scans of a JPEG draw its whole picture, and not too many times over.
+    """Checks that the scans of a JPEG contain its whole picture, and that there are not too many scans.
 
-    Each scan costs the decoder a pass over all pixels, and need not be longer than a few bytes. Without its last ones a
-    progressive picture is a blurred one. Raises ImageError, UnsupportedImage.
+    Each scan costs the decoder a pass over all pixels, even if the scan has only a few bytes. Without its last scans, a
+    progressive picture is blurred. Raises ImageError, UnsupportedImage.
     """
     # never too few: inside a scan no such bytes are, only other segments and what follows the picture hold more of them
     few = data.count(b"\xff\xda") <= MAX_SCANS

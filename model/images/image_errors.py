@@ -1,4 +1,4 @@
-"""What is wrong with an image file."""
+"""Errors about image files."""
 
 from model.errors import UserError
 

@@ -1,4 +1,4 @@
-"""What the pages of a TIFF file say of themselves; those that decoders get wrong without a word are refused."""
+"""Tags of the pages of a TIFF file. Pages that decoders would silently read wrongly are refused."""
 
 import struct
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ _DTYPES = {1: "uint", 2: "int", 3: "float"}
 
 @dataclass(frozen=True)
 class Page:
-    """The tags that matter, of several values the largest; where there is none, the standard's default, else 0."""
+    """The tags that matter. Of several values, the largest counts; a missing tag has the standard's default, or 0."""
 
     width: int = 0
     height: int = 0
@@ -61,17 +61,17 @@ class Page:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height as a decoder gives them: turned, if the page is to be."""
+        """Width and height of the decoded page, after the rotation that its Orientation asks for."""
         return (self.height, self.width) if self.orientation in (5, 6, 7, 8) else (self.width, self.height)
 
     @property
     def colours_said_to_be_grey(self) -> bool:
-        """Whether three samples lie side by side in each pixel although the photometric tag says grey."""
+        """True if pixels have three interleaved samples although the photometric tag says grey."""
         return (self.samples, self.planes, self.photometric) == (3, 1, _GREY)
 
     @property
     def room(self) -> int:
-        """Pixels of the page, or of a tile or strip: decoders make room for a whole one, however small the page."""
+        """Pixels of the page, or of a tile or strip if larger: decoders allocate memory for a whole tile or strip."""
         rows = self.height if self.rows_per_strip == _ALL_ROWS else self.rows_per_strip
         return max(self.width * max(self.height, rows), self.tile_width * self.tile_height)
 
@@ -111,7 +111,7 @@ def read_pages(data: bytes) -> list[Page]:
 def tag_colours(data: bytes) -> bytes:
     """Returns the file with RGB in the photometric tag of each page that has colours but says grey.
 
-    Some programs write such files; decoders refuse them. The tag that explains the samples beyond the first goes, too.
+    Some programs write such files; decoders refuse them. The ExtraSamples tag is hidden as well.
     """
     tagged = bytearray()
     order = _byte_order(data)

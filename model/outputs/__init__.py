@@ -1,1 +1,1 @@
-"""What an image becomes besides probabilities: a mask, objects, or a picture, as the bytes of a file."""
+"""Outputs of an image: masks, objects and pictures, as the bytes of a file."""

@@ -12,7 +12,7 @@ from model.outputs.objects import Ids, class_of_each
 
 
 def annotations(pages: Sequence[tuple[Ids, NDArray[np.uint8]]], labels: Mapping[int, str], stem: str) -> dict[str, Any]:
-    """What a COCO file holds. `pages`: ids and mask of each; `labels`: what mask values mean, 0 is background.
+    """Returns the content of a COCO file. `pages`: ids and mask of each; `labels`: meanings of the mask's values.
 
     `images` has a page each, `categories` the classes, `annotations` the objects with compressed RLE counts.
     """
@@ -44,7 +44,7 @@ def _objects(ids: Ids, mask: NDArray[np.uint8], image_id: int) -> Iterator[dict[
 
 
 def _run_lengths(ids: Ids) -> Iterator[list[int]]:
-    """Of each object from 1 on: pixels outside, inside, outside, ... down the columns, left to right."""
+    """Returns run lengths of each object from 1 on: pixels outside, inside, outside, ... column by column."""
     flat = ids.ravel(order="F")
     first = np.flatnonzero(np.diff(flat, prepend=0))
     end = np.append(first[1:], flat.size)

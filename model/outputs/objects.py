@@ -28,7 +28,7 @@ _BLUR = 1.0
 
 @dataclass(frozen=True)
 class ObjectRule:
-    """How a mask becomes objects.
+    """The rule by which a mask becomes objects.
 
     Attributes:
         kind: "regions": connected components of the mask. "interiors": connected components of the mask, grown until

@@ -1,4 +1,4 @@
-"""The kinds of output: what is kept of each tile's probabilities, and the file that the whole image becomes.
+"""The kinds of output: how each tile is rendered, and the file that the whole image becomes.
 
 Shape letters: K classes, H height, W width.
 """
@@ -37,10 +37,13 @@ class OutputError(UserError):
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """What to make of an image, or of the pages of a stack.
+    """The output to make of an image, or of the pages of a stack.
 
-    `threshold`: 0..1, None for the one stored with the weights. `class_index`: whose probability. `tiff`: a picture
-    comes as TIFF even if it is a single page.
+    Attributes:
+        output: Name of the output.
+        threshold: 0..1; None for the one stored with the weights.
+        class_index: The class whose probability is written.
+        tiff: True to write a picture as TIFF even if it has one page.
     """
 
     output: Output = "mask"

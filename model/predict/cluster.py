@@ -1,4 +1,4 @@
-"""A Ray cluster that is joined, or started on this machine; and nothing that Ray has to say about it."""
+"""Joins a Ray cluster, or starts one on this machine, without Ray's own messages."""
 
 import logging
 import math
@@ -24,10 +24,16 @@ class ClusterError(UserError):
 
 @contextmanager
 def joined(address: str | None) -> Iterator[None]:
-    """Within, this process is a driver of the cluster at an address ("host:port", "auto", "local" for a new one).
+    """Connects this process to a Ray cluster for the duration of the context.
 
-    None: the one that RAY_ADDRESS names or that runs on this machine, else a new one, which ends here. A cluster that
-    this process has joined before is used as it is. Raises ClusterError.
+    If the process is connected already, the context uses that cluster.
+
+    Args:
+        address: "host:port", "auto", or "local" for a new cluster. None uses the cluster of RAY_ADDRESS or of this
+            machine, or starts one that ends with the context.
+
+    Raises:
+        ClusterError: The cluster cannot be joined.
     """
     ours = not ray.is_initialized()
     if ours:
@@ -43,7 +49,7 @@ def joined(address: str | None) -> Iterator[None]:
 
 def _join(address: str | None) -> None:
     where = address or os.environ.get("RAY_ADDRESS")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody's business
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     code = {"py_modules": [str(Path(model.__file__ or "").parent)]}  # the same on all machines: this one
     try:
@@ -62,7 +68,7 @@ def _join(address: str | None) -> None:
 
 
 def check_reachable(where: str | None) -> None:
-    """Whether anybody listens there. Ray would try for minutes, and then end the process. Raises OSError."""
+    """Raises OSError if the address does not accept connections. Ray would retry for minutes and then exit."""
     host, separator, port = (where or "").removeprefix("ray://").rpartition(":")
     if separator:
         socket.create_connection((host, int(port)), PATIENCE_S).close()
@@ -83,7 +89,7 @@ def _silence() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Workers:
-    """How many there are to be, and what each takes of its machine."""
+    """The number of workers, and the resources that each takes of its machine."""
 
     count: int
     cpus: int
@@ -97,10 +103,16 @@ MOST_CPUS = 8
 def plan_workers(
     machines: Sequence[Mapping[str, float]], *, count: int | None = None, cpus: int | None = None, gpu: bool = True
 ) -> Workers:
-    """For machines of so many "CPU" and "GPU": a worker for each GPU if `gpu`, or workers that fill all CPUs.
+    """Plans a worker for each GPU if `gpu`, otherwise workers that fill all CPUs.
 
-    `count`, `cpus`: instead of as many as there is room for, and of what fits the smallest machine, up to `MOST_CPUS`.
-    Raises ClusterError if no machine has room for a worker.
+    Args:
+        machines: Numbers of "CPU" and "GPU" of each machine.
+        count: Number of workers; None for as many as fit.
+        cpus: CPUs of each worker; None for those of the smallest machine, `MOST_CPUS` at most.
+        gpu: True to use GPUs, if there are any.
+
+    Raises:
+        ClusterError: No machine has the resources for a worker.
     """
     if gpu and any(machine.get("GPU", 0) >= 1 for machine in machines):
         machines = [machine for machine in machines if machine.get("GPU", 0) >= 1]
@@ -112,17 +124,17 @@ def plan_workers(
     cpus = cpus or max(1, min(MOST_CPUS, math.floor(share)))
     room = sum(_room(machine, cpus, gpus) for machine in machines)
     if not room:
-        raise ClusterError(f"--cpus {cpus}: no machine of the cluster has so many")
+        raise ClusterError(f"--cpus {cpus}: no machine of the cluster has that many CPUs")
     return Workers(count or room, cpus, gpus)
 
 
 def _room(machine: Mapping[str, float], cpus: int, gpus: int) -> int:
-    """How many workers a machine can have."""
+    """Returns the number of workers that fit a machine."""
     by_cpus = math.floor(machine.get("CPU", 0) / cpus)
     return min(by_cpus, math.floor(machine["GPU"])) if gpus else by_cpus
 
 
 def machines() -> list[dict[str, float]]:
-    """What each machine of the cluster has, "CPU" and "GPU" among it."""
+    """Returns the resources of each machine of the cluster, such as "CPU" and "GPU"."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     return [node["Resources"] for node in nodes if node["Alive"]]

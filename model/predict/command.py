@@ -1,6 +1,6 @@
-"""`python -m model.predict INPUT... --out DIR`: images to files of masks or other results, without a server.
+"""`python -m model.predict INPUT... --out DIR`: writes masks or other results of images, without a server.
 
-A result that is there already is kept, so the same command goes on where it was stopped.
+Existing results are kept, so the same command resumes where it was stopped.
 """
 
 import sys
@@ -26,7 +26,7 @@ PICTURES = (".png", ".tif")
 SUFFIXES = {"geojson": (".geojson",), "coco": (".json",)}
 
 TIFF = (".tif", ".tiff")
-# What is known of a pixel without the rest of its section.
+# Outputs that are computed pixel by pixel, without the rest of the section.
 VOLUME_OUTPUTS = ("mask", "probability")
 
 
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _predict(options: PredictOptions, names: Mapping[Path, str], place: "Place", output_spec: OutputSpec) -> Summary:
-    """Makes the results that are not there."""
+    """Makes the missing results."""
     targets = {image: (options.out / name).absolute() for image, name in names.items()}
     missing = {
         image: target
@@ -74,7 +74,7 @@ def _predict(options: PredictOptions, names: Mapping[Path, str], place: "Place",
 
 @dataclass(frozen=True)
 class Place:
-    """Where the work is done, with weights loaded there; `label` is what tells them from others."""
+    """The place where jobs run, with its weights loaded; `label` identifies the weights."""
 
     description: Description
     label: str
@@ -83,7 +83,7 @@ class Place:
 
 @contextmanager
 def _open(options: PredictOptions) -> Iterator[Place]:
-    """This machine, or a Ray cluster, which is joined within. Raises ValueError."""
+    """Yields this machine, or a Ray cluster that is joined for the duration. Raises UserError."""
     how: dict[str, Any] = {name: getattr(options, name) for name in ("engine", "device", "precision", "tile", "tta")}
     if options.ray is None:
         segmenter = Segmenter.load(options.weights, **how)
@@ -109,11 +109,11 @@ def _is_volume(options: PredictOptions, image: Path) -> bool:
 
 
 def _check_volumes(options: PredictOptions, images: Sequence[Path]) -> None:
-    """Raises ValueError if there are volumes among the images that nothing can be made of."""
+    """Raises UserError if the images include volumes that cannot be processed."""
     if not any(_is_volume(options, image) for image in images):
         return
     if options.output not in VOLUME_OUTPUTS:
-        raise UserError(f"--output {options.output}: of volumes {' and '.join(VOLUME_OUTPUTS)} can be made")
+        raise UserError(f"--output {options.output}: volumes have only the outputs {' and '.join(VOLUME_OUTPUTS)}")
     missing = [name for name in ("zarr", "tifffile") if find_spec(name) is None]
     if missing:
         raise UserError(f"volumes need the package {missing[0]}, which is not installed: the extra volumes")
@@ -146,12 +146,12 @@ def _predict_volumes(
 
 
 def _suffixes(options: PredictOptions, image: Path) -> Sequence[str]:
-    """How the name of its result may end."""
+    """Returns the possible suffixes of an image's result."""
     return (".zarr",) if _is_volume(options, image) else SUFFIXES.get(options.output, PICTURES)
 
 
 def _is_there(target: Path, suffixes: Sequence[str]) -> bool:
-    """Whether a result is there; it is whole then, for results get their names last."""
+    """Returns True if a result exists. It is complete then, because results get their names last."""
     return any(target.with_name(target.name + suffix).exists() for suffix in suffixes)
 
 

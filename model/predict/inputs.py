@@ -45,7 +45,7 @@ def find_images(inputs: Iterable[str], out: Path) -> tuple[list[Path], dict[str,
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether a folder is a Zarr array or group, so an image by itself."""
+    """Returns True if a folder is a Zarr array or group, and so is one image."""
     return path.is_dir() and any((path / name).exists() for name in _ZARR)
 
 
@@ -80,7 +80,7 @@ def _expand(text: str) -> list[Path]:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """What in a folder has an image's suffix and is not hidden, in natural order (2 before 10). Raises OSError."""
+    """Returns the files of a folder with an image's suffix, hidden ones excluded, in natural order. Raises OSError."""
     return in_natural_order(filter(_is_image, folder.iterdir()))
 
 
@@ -102,11 +102,11 @@ def _natural(text: str) -> list[tuple[int, str]]:
 
 
 def name_results(images: Sequence[Path]) -> dict[Path, str]:
-    """What each image's result is called, without its suffix: the stem with `_res`, such as "cell_res".
+    """Names each image's result, without a suffix: the stem with `_res`, such as "cell_res".
 
-    Where two share a stem, the format is added (cell_png_res, cell_tif_res), where they lie in different folders as
-    many of those as tell them apart (monday_cell_res, friday_cell_res). Upper and lower case count as alike, as they
-    do on some file systems. Raises InputError if that leaves two names alike.
+    If two images share a stem, the format is added (cell_png_res, cell_tif_res). If they are in different folders, as
+    many folders are added as distinguish them (monday_cell_res, friday_cell_res). Upper and lower case count as equal,
+    as on some file systems. Raises InputError if two names are still equal.
     """
     beside = Counter((path.parent, stem(path).casefold()) for path in images)
     own = {
@@ -124,7 +124,7 @@ def name_results(images: Sequence[Path]) -> dict[Path, str]:
 
 
 def _clashing(names: Mapping[Path, str]) -> list[Path]:
-    """The images whose names are not theirs alone, those of one name side by side."""
+    """Returns the groups of images that share a name."""
     taken = Counter(name.casefold() for name in names.values())
     found = [path for path, name in names.items() if taken[name.casefold()] > 1]
     return sorted(found, key=lambda path: names[path].casefold())

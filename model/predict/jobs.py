@@ -1,4 +1,4 @@
-"""What bulk prediction consists of: jobs, each done by one thread from reading to writing, here or elsewhere."""
+"""The jobs of bulk prediction. One thread does each job, from reading to writing, here or on a cluster."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ class Stopped(Exception):
 
 
 class Bench(Protocol):
-    """What a job finds where it is done; it is shared by the jobs that are done there at once."""
+    """The environment of a job, shared by all jobs that run in one process."""
 
     segmenter: Segmenter
     output_spec: OutputSpec
@@ -40,7 +40,7 @@ class Bench(Protocol):
         ...
 
     def room(self, pixels: int) -> AbstractContextManager[None]:
-        """Waits until so many pixels more may be held in memory."""
+        """Waits until this number of pixels fits into memory."""
         ...
 
     def engine(self) -> AbstractContextManager[object]:
@@ -49,11 +49,11 @@ class Bench(Protocol):
 
 
 class Job(Protocol):
-    """Something to be done, which can be pickled. Done twice, it leaves what it leaves when it is done once."""
+    """A picklable, idempotent unit of work."""
 
     @property
     def steps(self) -> int:
-        """How far a progress bar goes on when it is done."""
+        """Units by which the job advances a progress bar."""
         ...
 
     def do(self, bench: Bench) -> Any:
@@ -63,7 +63,7 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: its value, which can be pickled, or why it failed, in one line."""
+    """The outcome of a job: its picklable value, or the reason of its failure in one line."""
 
     value: Any = None
     problem: str | None = None
@@ -111,7 +111,7 @@ class ImageJob:
 
 
 class Room:
-    """Room for so many of something at once, pixels say; what is larger than all of it has it to itself."""
+    """A semaphore that counts units, such as pixels. A request above the limit is granted when it is the only one."""
 
     def __init__(self, size: int) -> None:
         self._size, self._taken = size, 0

@@ -21,7 +21,7 @@ from model.segmenter import Segmenter
 # Jobs on their way besides those that the engine computes: one to be decoded, one to be encoded.
 BESIDE_ENGINE = 2
 
-# Images wait until no more than so many pixels are on their way. A mask takes some 3 bytes a pixel, objects more.
+# Largest number of pixels in flight. A mask takes about 3 bytes a pixel, objects more.
 MOST_PIXELS = 64_000_000
 
 
@@ -50,7 +50,7 @@ class Pipeline:
                 raise
 
     def _submit(self, pool: ThreadPoolExecutor, waiting: Iterator[Job], running: dict[Future[Outcome], Job]) -> int:
-        """Some of those waiting, for a volume may be millions of jobs. Returns how many are running."""
+        """Submits some of the waiting jobs, because a volume may have millions. Returns the number of running jobs."""
         if not self._stopped.is_set():
             for job in islice(waiting, 2 * self.threads - len(running)):
                 running[pool.submit(self.make, job)] = job

@@ -1,4 +1,4 @@
-"""What `python -m model.predict` can be told."""
+"""The options of `python -m model.predict`."""
 
 import argparse
 import re
@@ -65,7 +65,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: list[str] | None) -> PredictOptions:
-    """Exits with one line if it makes no sense."""
+    """Parses the command line. Exits with a one-line message if an option is wrong."""
     parser = _Parser(prog="python -m model.predict", description="Segment images, with no server.")
     parser.add_argument(
         "inputs",
@@ -86,11 +86,11 @@ def parse(argv: list[str] | None) -> PredictOptions:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
     parser.add_argument("--tile", type=int, default=TILE, help=f"side of the largest tile, pixels; default: {TILE}")
-    parser.add_argument("--tta", type=int, choices=COUNTS, default=1, help="average over so many flips and turns")
+    parser.add_argument("--tta", type=int, choices=COUNTS, default=1, help="number of flips and turns to average over")
     _add_cluster(parser)
     arguments = parser.parse_args(_apart(sys.argv[1:] if argv is None else argv))
     if arguments.ray is None and (arguments.workers or arguments.cpus):
-        parser.error("--workers and --cpus are of use with --ray alone")
+        parser.error("--workers and --cpus need --ray")
     return PredictOptions(**vars(arguments))
 
 
@@ -101,7 +101,7 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         nargs="?",
         const="",
-        help="host:port; without: the one of RAY_ADDRESS or of this machine, else one that is started here",
+        help="host:port; without a value: the cluster of RAY_ADDRESS or of this machine, else a new one",
     )
     group.add_argument("--workers", metavar="N", type=_positive, help="default: as many as fill the cluster")
     group.add_argument("--cpus", metavar="N", type=_positive, help="of each worker; default: its machine's, 8 at most")
@@ -127,7 +127,7 @@ def _apart(argv: Sequence[str]) -> list[str]:
 
 
 def to_output_spec(options: PredictOptions, description: Description) -> OutputSpec:
-    """What to make of each image. Raises ValueError if the net has no such class, or there is no such threshold."""
+    """Returns the output to make of each image. Raises UserError for a class or threshold that is out of range."""
     threshold, last = options.threshold, description.architecture.classes - 1
     if threshold is not None and not 0 < threshold < 1:
         raise UserError(f"--threshold {threshold:g}: a number between 0 and 1 is expected")

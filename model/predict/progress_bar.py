@@ -15,7 +15,7 @@ STOPPED = 128  # and the signal's number: 130 after Ctrl-C
 
 @dataclass
 class Summary:
-    """What became of the images. `failed`: images, or inputs that mean none, and why."""
+    """The outcome of a command. `failed`: images, or inputs without images, with the reasons."""
 
     failed: dict[str, str] = field(default_factory=dict)
     kept: int = 0
@@ -32,11 +32,11 @@ class Summary:
     def __str__(self) -> str:
         kept = f"{self.kept} kept from before (--overwrite makes them again)" if self.kept else "0 kept from before"
         text = f"{self.done} done, {kept}, {len(self.failed)} failed"
-        return f"{text}; stopped, the same command goes on from here" if self.stopped_by else text
+        return f"{text}; stopped, the same command resumes here" if self.stopped_by else text
 
 
 def run_images(runner: Runner, jobs: Mapping[ImageJob, str], summary: Summary) -> None:
-    """Makes the results of images, each under what it is to be called if it fails."""
+    """Makes the results of images. `jobs` maps each job to the name under which a failure is reported."""
     failed: dict[Job, str] = {}
     with tqdm(total=len(jobs), unit="image", disable=None) as bar:
 

@@ -30,7 +30,7 @@ from model.weights_file import Description
 How: TypeAlias = Mapping[str, Any]
 """The arguments of `Segmenter.load`."""
 
-# A job that ends its worker's process so many times, the last ones alone in it, is not begun again.
+# A job is not attempted again if its worker's process has died this many times; the last attempts run alone.
 MOST_DEATHS = 3
 
 # Ray Data takes a millisecond or two for each block of rows. With this many, progress is still smooth.
@@ -61,7 +61,7 @@ class RayPipeline:
         self._stopping = threading.Event()
 
     def with_output(self, output_spec: OutputSpec) -> "RayPipeline":
-        """Itself, for what is wanted of each image."""
+        """Returns this pipeline, set to make `output_spec` of each image."""
         self._output_spec = output_spec
         return self
 
@@ -147,7 +147,7 @@ def _load(how: How, threads: int) -> Segmenter:
 
 
 def _look(how: How, threads: int) -> tuple[Description, str, int] | str:
-    """What a worker finds: the weights' description and label, and how many jobs it does at once; or why none."""
+    """Returns the weights' description and label, and a worker's number of parallel jobs; or an error message."""
     try:
         pipeline = Pipeline(_load(how, threads), OutputSpec())
     except (UserError, OSError) as error:
@@ -164,7 +164,7 @@ class _Journal:
         self._done: dict[int, Outcome] = {}
 
     async def history(self, number: int) -> tuple[int, Outcome | None]:
-        """How often a job was begun, and its outcome if there is one."""
+        """The number of attempts of a job, and its outcome if there is one."""
         return self._begun[number], self._done.get(number)
 
     async def begin(self, number: int) -> None:
@@ -203,7 +203,7 @@ class _Worker:
         return [{"number": number, "outcome": pickle.dumps(outcome)}]
 
     def _do(self, number: int, job: Job, deaths: int) -> Outcome:
-        """What was on its way when a worker died is done alone, so that it is known whose fault the next death is."""
+        """Runs jobs that were in flight when a worker died one by one, so that the next death shows the cause."""
         if deaths >= MOST_DEATHS:
             return Outcome(problem=f"its worker died {deaths} times, perhaps for want of memory")
         with self._company.taken(self._pipeline.threads if deaths else 1):

@@ -321,7 +321,7 @@ def test_the_original_is_never_written_to(make_net, tmp_path, capsys):
     source = tmp_path / "in.pth"
     torch.save(make_net(**TUTORIAL).state_dict(), source)
     before = source.read_bytes()
-    assert "is to be named so" in failing(capsys, source, source)
+    assert "must end in .safetensors" in failing(capsys, source, source)
     assert source.read_bytes() == before
 
 

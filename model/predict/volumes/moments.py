@@ -1,7 +1,7 @@
 """Mean and standard deviation of sections that are never in memory as a whole.
 
-Sums of whole numbers are exact in whatever order and however many parts they are taken, so they can be taken by many
-machines, and the result is what OpenCV gives for the section in one piece, to the last of the float32 digits in use.
+Sums of whole numbers are exact in any order and in any number of parts, so many machines can compute them. The result
+equals OpenCV's for the whole section, up to the last float32 digit in use.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from model.preprocessing import Affine, Values, z_score
 Sums: TypeAlias = tuple[tuple[int, int], ...]
 """For each channel the sum of the values and the sum of their squares."""
 
-# Of so many squares of 16 bits the sum is below 2^53, up to where float64 holds every whole number.
+# The sum of this many squares of 16 bits is below 2^53, up to which float64 holds every whole number.
 EXACT_PIXELS = 2**20
 
 
@@ -35,13 +35,13 @@ def _sums(plane: Values) -> tuple[int, int]:
 
 
 def add(parts: Iterable[Sums]) -> Sums:
-    """Of a section's parts, at least one."""
+    """Merges the moments of a section's parts, at least one."""
     channels = zip(*parts, strict=True)
     return tuple((sum(total for total, _ in channel), sum(square for _, square in channel)) for channel in channels)
 
 
 def affine(section: Sums, pixels: int, dtype: np.dtype[Any]) -> Affine:
-    """What `Preprocessing.affine` gives for a z-scored section of so many pixels of that type."""
+    """Returns what `Preprocessing.affine` returns for a z-scored section of `pixels` pixels of that type."""
     means = [total / pixels for total, _ in section]
     variances = [squares / pixels - mean**2 for (_, squares), mean in zip(section, means, strict=True)]
     return z_score(np.array(means), np.sqrt(np.maximum(variances, 0.0)), dtype)

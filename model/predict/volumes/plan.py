@@ -1,4 +1,4 @@
-"""How a volume is divided into parts that fit into memory, and are read without unpacking much more than once.
+"""The plan of a volume: parts that fit into memory, chosen so that few stored chunks are unpacked twice.
 
 Shape letters: Z sections, H height, W width.
 """
@@ -17,7 +17,7 @@ MOST_PIXELS = 2**25
 
 @dataclass(frozen=True)
 class Part:
-    """Some tiles, alike in several sections: whole chunks of the result, which nobody else writes."""
+    """Tiles at the same place in several sections: whole chunks of the result, which no other part writes."""
 
     time: int
     sections: tuple[int, int]
@@ -62,7 +62,7 @@ class Plan:
 
 
 def _together(stored: int, block: int, most: int) -> int:
-    """How many blocks along one side are read at once: as many as a stored chunk touches."""
+    """Returns the number of blocks along one side that are read at once: as many as a stored chunk touches."""
     return max(1, min(-(-stored // block), most))
 
 

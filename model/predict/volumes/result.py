@@ -1,7 +1,7 @@
-"""The result of a volume: an OME-Zarr (0.5) whose chunks are there whole or not at all.
+"""The result of a volume: an OME-Zarr (0.5) whose chunks are complete or missing.
 
-Until all are there its name ends in ".unfinished.zarr", so what is called "_res.zarr" is whole, as with images. zarr
-writes each chunk to another name first, which is then renamed, so a chunk that is there is whole.
+Until all chunks are written, the name ends in ".unfinished.zarr". So a "_res.zarr" is complete, as the results of
+images are. zarr writes each chunk under a temporary name and renames it, so a chunk that exists is complete.
 """
 
 import json
@@ -31,7 +31,7 @@ MOMENTS = "moments.json"
 
 
 class ResultError(UserError):
-    """A result that cannot be gone on with. The message says why."""
+    """A result that cannot be resumed. The message says why."""
 
 
 class Result:
@@ -46,14 +46,14 @@ class Result:
             raise ResultError(
                 f"{folder} is no result of this command, or was hardly begun; --overwrite begins it again"
             )
-        # a chunk of nothing but 0 is to be there, too, to tell it from one that is yet to be made
+        # chunks of zeros are written as well, to distinguish them from missing chunks
         self._array = array.with_config({"write_empty_chunks": True})
         self._names = [str(name) for name in array.metadata.dimension_names or ()]  # type: ignore[union-attr]
         self.recipe: Any = group.attrs.asdict().get(RECIPE)
         """What it is made with."""
 
     def has(self, time: int, section: int, tile: Tile) -> bool:
-        """Whether a tile's core, which is a chunk, is there."""
+        """Returns True if a tile's core, which is one chunk, is written."""
         place = {"t": time, "z": section, "y": tile.rows.low, "x": tile.columns.low}
         chunk = [place[name] // size for name, size in zip(self._names, self._array.chunks, strict=True)]
         return (self.folder / "0" / self._array.metadata.encode_chunk_key(tuple(chunk))).exists()
@@ -65,7 +65,7 @@ class Result:
         self._array[tuple(place[name] for name in self._names)] = core
 
     def moments(self) -> dict[str, Any]:
-        """What is known of the sections' values; see `model.predict.volumes.moments`."""
+        """The moments of the sections measured so far; see `model.predict.volumes.moments`."""
         path = self.folder / MOMENTS
         return dict(json.loads(path.read_bytes())) if path.exists() else {}
 
@@ -87,7 +87,7 @@ class Result:
 def create(
     folder: Path, volume: Volume, dtype: np.dtype[Any], chunk: tuple[int, int], recipe: Mapping[str, Any]
 ) -> Result:
-    """An empty result for a volume, in place of what is there. `chunk`: its rows and columns. Raises OSError."""
+    """Creates an empty result for a volume, replacing an existing one. `chunk`: rows and columns. Raises OSError."""
     if folder.exists():
         shutil.rmtree(folder)
     space = volume.space.without_channels()

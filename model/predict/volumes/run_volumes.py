@@ -13,7 +13,7 @@ from model.predict.volumes.volume_run import VolumeRun
 
 
 def run_volumes(runner: Runner, volume_runs: Mapping[VolumeRun, str], summary: Summary) -> None:
-    """Makes the results of volumes, each under what it is to be called if it fails; goes on with what was begun."""
+    """Makes the results of volumes, or resumes them. `volume_runs` maps each to the name for reporting a failure."""
     failed: dict[VolumeRun, str] = {}
     _measure(runner, list(volume_runs), failed)
     if not summary.stopped_by:
@@ -77,7 +77,7 @@ def _noting_seen(
 
 @contextmanager
 def _noting(volume: VolumeRun, failed: dict[VolumeRun, str]) -> Iterator[None]:
-    """Of a volume whose files cannot be written, that is the failure."""
+    """Records an OSError as the failure of the volume."""
     try:
         yield
     except OSError as error:

@@ -36,7 +36,7 @@ class Box:
 
 
 class Volume:
-    """An array of which windows can be read; any number of threads may."""
+    """An array whose windows can be read, by any number of threads at once."""
 
     def __init__(self, array: Any, space: Space, samples: bool = False) -> None:
         """`array`: whatever has shape, dtype, chunks and numpy's slices, axes as in `space`.
@@ -50,7 +50,7 @@ class Volume:
         self.times, self.sections, self.height, self.width = (int(lengths.get(name, 1)) for name in "tzyx")
         self.channels = int(lengths.get("c") or lengths.get("s") or 1)
         self.colours = samples
-        """Whether channels are colours, of which grey can be made."""
+        """True if channels are colours, which can be converted to grey."""
         self.dtype: np.dtype[Any] = array.dtype.newbyteorder("=")
         chunks = dict(zip(self._names, array.chunks, strict=True))
         self.chunk = tuple(min(chunks.get(name, 1), lengths.get(name, 1)) for name in "zyx")

@@ -1,6 +1,6 @@
-"""Where a volume's pixels lie: its axes, and how far apart pixels are along them; as OME-NGFF writes it.
+"""The axes of a volume and the distances between pixels, as OME-NGFF stores them.
 
-In version 0.5 it stands in a group's attributes under "ome", before that among them.
+Version 0.5 stores them in a group's attributes under "ome", earlier versions in the attributes themselves.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,12 +27,12 @@ class Space:
 
     @classmethod
     def plain(cls, names: Sequence[str]) -> "Space":
-        """Of axes of which nothing else is known."""
+        """Returns the space of axes without units or scales."""
         details = tuple({"type": _TYPES.get(name, "space")} for name in names)
         return cls(tuple(names), details, (1.0,) * len(names))
 
     def without_channels(self) -> "Space":
-        """What a mask has of it."""
+        """Returns the space of a mask of the volume."""
         kept = [axis for axis, name in enumerate(self.names) if name != "c"]
         return Space(
             tuple(self.names[axis] for axis in kept),

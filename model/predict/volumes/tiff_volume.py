@@ -31,7 +31,7 @@ _UNITS |= {"nm": "nanometer", "mm": "millimeter", "pm": "picometer", "Å": "angs
 
 
 class _Mapped:
-    """An array in a file, of which any window may be read: to be planned as if it were stored in small chunks."""
+    """An array in a file, memory-mapped, so that it can be planned as if it were stored in small chunks."""
 
     def __init__(self, array: Any, samples: bool) -> None:
         self._array, self.shape, self.dtype = array, array.shape, array.dtype
@@ -63,7 +63,7 @@ def open_tiff(path: Path) -> tuple[Any, Space, bool, Callable[[], None]]:
 
 @contextmanager
 def _complaints_raised() -> Iterator[None]:
-    """Of pages that it cannot find tifffile says so in its log, and goes on without them. Raises ImageError."""
+    """Raises ImageError for missing pages, which tifffile only logs."""
     handler = BufferingHandler(MOST_COMPLAINTS)
     handler.setLevel(logging.ERROR)
     _LOGGER.addHandler(handler)
@@ -139,5 +139,5 @@ def _sizes_by_imagej(file: tifffile.TiffFile) -> dict[str, tuple[float, str]]:
 
 
 def _unit(text: str) -> str:
-    """As OME-NGFF writes it; nothing if it is none that it knows."""
+    """Returns the unit as OME-NGFF names it, or None for an unknown unit."""
     return text if text in _UNITS.values() else _UNITS.get(text, "")

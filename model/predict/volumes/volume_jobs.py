@@ -32,7 +32,7 @@ class MeasureJob:
     steps = 1
 
     def do(self, bench: Bench) -> list[Sums]:
-        """Of the part of each section that lies in the box. Raises ImageError, OSError, Stopped."""
+        """Measures the part of each section that lies in the box. Raises ImageError, OSError, Stopped."""
         with bench.room(self.box.pixels):
             bench.go_on()
             arrange = bench.segmenter.description.preprocessing.arrange
@@ -103,7 +103,7 @@ class _Section:
 
 @lru_cache(4)
 def _open_result(folder: Path, _made_ns: int) -> Result:
-    """Kept open, for a job may be a single chunk."""
+    """Keeps the volume open, because a job may be a single chunk."""
     return Result(folder)
 
 
@@ -113,7 +113,7 @@ def chunks(part: Part) -> Iterator[tuple[tuple[int, int], Tile]]:
 
 
 def _around(part: Part, tiles: Sequence[Tile], volume: Volume) -> Box:
-    """What has to be read for some tiles of a part."""
+    """Returns the box to read for some tiles of a part."""
     rows, columns = [tile.rows for tile in tiles], [tile.columns for tile in tiles]
     (top, bottom), (left, right) = (
         (min(span.start for span in spans), min(side, max(span.start + span.size for span in spans)))

@@ -1,4 +1,4 @@
-"""A volume on its way to its result: what is left to be done, and what becomes of what was done."""
+"""The run of one volume: its remaining jobs, and the handling of their outcomes."""
 
 import shutil
 import time
@@ -35,9 +35,10 @@ class VolumeRun:
         description: Description,
         tile: int,
     ) -> None:
-        """`target`: without its suffix. `recipe`: what the result depends on beside `output_spec`; it is kept with it.
+        """Resumes an unfinished result, or begins one.
 
-        Goes on with an unfinished result, or begins one. Raises ImageError, ResultError, ValueError, OSError.
+        `target` is the path without its suffix. `recipe` holds everything else that the result depends on; it is stored
+        with the result. Raises ImageError, ResultError, UserError, OSError.
         """
         self.path = path
         self.target = target.with_name(target.name + SUFFIX)
@@ -73,7 +74,7 @@ class VolumeRun:
         return result
 
     def measuring(self) -> list[Job]:
-        """What has to be done first: nothing if the net wants no moments, or all sections have theirs."""
+        """Returns the measuring jobs: none if the net needs no moments, or if all sections are measured."""
         if self._description.preprocessing.normalisation != "zscore":
             return []
         needed = {(part.time, number) for part in self._missing() for number in range(*part.sections)}
@@ -95,13 +96,13 @@ class VolumeRun:
             self.save()
 
     def save(self) -> None:
-        """What is measured. Raises OSError."""
+        """Stores measured moments. Raises OSError."""
         self._saved = time.monotonic()
         if self._moments:
             self._result.keep_moments(self._moments)
 
     def segmenting(self) -> list[Job]:
-        """What is left to be done once all is measured."""
+        """Returns the remaining jobs after all sections are measured."""
         return [
             SegmentJob(
                 self.path, self._result.folder, part, [self._affine((part.time, z)) for z in range(*part.sections)]
@@ -125,7 +126,7 @@ class VolumeRun:
 
     @property
     def chunks(self) -> int:
-        """Of the whole result."""
+        """Returns the size of the whole result."""
         count: int = self._volume.times * self._volume.sections * self._plan.count
         return count
 
@@ -135,7 +136,7 @@ class VolumeRun:
 
 
 def unfinished(target: Path) -> Path:
-    """What a result, NAME_res.zarr, is called until it is whole."""
+    """Returns the name of a result, NAME_res.zarr, until it is complete."""
     return target.with_name(target.name.removesuffix(SUFFIX) + UNFINISHED)
 
 

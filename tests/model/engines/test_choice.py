@@ -52,7 +52,7 @@ def test_a_quantised_graph_runs_in_int8_on_openvino():
     for wanted in ({}, {"engine": "openvino", "precision": "int8", "device": "cpu"}):
         assert choose(weights, **wanted) == Choice("openvino", "cpu", "int8")
     for precision in ("fp32", "bf16"):
-        with pytest.raises(EngineError, match="int8 run in precision int8 alone"):
+        with pytest.raises(EngineError, match="int8 run only in precision int8"):
             choose(weights, precision=precision)
 
 
@@ -64,7 +64,7 @@ def test_another_graph_runs_in_the_precisions_of_openvino(weights_of, wanted, pr
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        ({"engine": "torch"}, "run on the openvino engine alone"),
+        ({"engine": "torch"}, "run only on the openvino engine"),
         ({"precision": "int8"}, r"training\.export --precision int8"),
         ({"precision": "fp16"}, "'fp16' is not one of"),
     ],
@@ -92,7 +92,7 @@ def test_openvino_runs_on_no_other_device(weights_of, monkeypatch):
     monkeypatch.setattr(choice, "choose_device", torch.device)
     assert choose(weights_of(graph=True)).device == "cpu"
     for weights in (weights_of(), weights_of(graph=True)):
-        with pytest.raises(EngineError, match="runs on the cpu alone, not on mps"):
+        with pytest.raises(EngineError, match="runs only on the cpu, not on mps"):
             choose(weights, engine="openvino", device="mps")
 
 

@@ -269,7 +269,7 @@ def _png_header(width: int, height: int) -> bytes:
         (["--tile", "100"], "tile must be a multiple of 16"),
         (["--device", "cuda:99"], "device 'cuda:99' is not available here"),
         (["--weights", "nowhere.safetensors"], "weights nowhere.safetensors: no such file"),
-        (["--workers", "2"], "--workers and --cpus are of use with --ray alone"),
+        (["--workers", "2"], "--workers and --cpus need --ray"),
         (["--ray", "--workers", "0"], "--workers: must be 1 or more"),
         (["--ray", "127.0.0.1:1"], "--ray: the cluster at 127.0.0.1:1 cannot be joined"),
     ],
@@ -302,7 +302,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
     finished = names(tmp_path / "out")
     assert 0 < len(finished) < 120
     assert all(decode_image((tmp_path / "out" / name).read_bytes()).shape == (256, 256) for name in finished)
-    told = f"{len(finished)} done, 0 kept from before, 0 failed; stopped, the same command goes on from here\n"
+    told = f"{len(finished)} done, 0 kept from before, 0 failed; stopped, the same command resumes here\n"
     assert out == told
     left = next(image for image in (tmp_path / "in").iterdir() if f"{image.stem}_res.png" not in finished)
     again = [left, *(tmp_path / "in" / name.replace("_res", "") for name in finished)]

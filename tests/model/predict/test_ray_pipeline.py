@@ -126,7 +126,7 @@ def test_ctrl_c_stops_all_workers_and_what_is_finished_is_told(
     finished = list((tmp_path / "out").iterdir())
     assert 0 < len(finished) < 120
     assert all(decode_image(path.read_bytes()).shape == (256, 256) for path in finished)
-    assert out == f"{len(finished)} done, 0 kept from before, 0 failed; stopped, the same command goes on from here\n"
+    assert out == f"{len(finished)} done, 0 kept from before, 0 failed; stopped, the same command resumes here\n"
 
 
 @pytest.mark.usefixtures("cluster")

@@ -333,5 +333,5 @@ def test_what_is_made_of_whole_sections_alone_is_one_line_and_code_2(weights, co
     assert command(weights(), "--output", "geojson", tmp_path / "cells.zarr") == (
         2,
         "",
-        ["predict: --output geojson: of volumes mask and probability can be made"],
+        ["predict: --output geojson: volumes have only the outputs mask and probability"],
     )
