@@ -54,7 +54,7 @@ COMPUTING = ("engine", "device", "precision", "tta")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code (0, 2 after a message on stderr, 130 if it was stopped)."""
+    """Runs the command; returns the exit code (0, 2 after a message on stderr, 130 if it was stopped)."""
     options = _parse(argv)
     try:
         if options.calibrate:
@@ -127,7 +127,7 @@ def _parse(argv: list[str] | None) -> EvaluationOptions:
     parser.add_argument("--data", type=Path, required=True, help="folder with image/ and label/")
     add_label_options(parser)
     parser.add_argument(
-        "--only", metavar="NAME", nargs="+", default=(), help="score these images alone: names without suffix"
+        "--only", metavar="NAME", nargs="+", default=(), help="score only these images: names without suffix"
     )
     parser.add_argument(
         "--select",
@@ -250,7 +250,7 @@ def _warn(findings: list[str]) -> None:
 
 
 def _check_new_file(path: Path) -> None:
-    """Whether a file can be written, before hours of scoring; leaves none. Raises OSError."""
+    """Checks before hours of scoring that a file can be written, without leaving one. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     there = path.exists()
     path.touch()

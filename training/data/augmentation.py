@@ -177,9 +177,9 @@ def photometric(planes: Planes, strength: Augmentation, rng: Random) -> Planes:
 
 
 def _blotched(planes: Planes, strength: float, rng: Random) -> Planes:
-    """Hides parts under blotches of one grey, more or less opaque, like dirt, holes and stains on a section.
+    """Hides parts under opaque or translucent blotches of one grey, like dirt, holes and stains on a section.
 
-    What lies beneath has to be told from what is around: a membrane goes on behind a hole, a stain makes none.
+    The net learns to infer hidden structures from their surroundings: a membrane continues behind a hole.
     """
     field = _smooth_noise((planes.shape[1], planes.shape[2]), rng.uniform(8, 40), rng)
     opacity = rng.uniform(0.3, 1) * ((field - rng.uniform(0.6, 1.3)) / 0.3).clip(0, 1)

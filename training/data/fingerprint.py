@@ -75,7 +75,7 @@ def take_fingerprint(samples: Sequence[Sample], classes: int) -> Fingerprint:
 
 
 def choose_channels(asked: Literal["grey", "rgb"] | None, samples: list[Sample]) -> Literal["grey", "rgb"]:
-    """What the net takes: as `--channels` asks, else RGB if any image is in colour."""
+    """Returns the channels of the net: those of `--channels`, else RGB if any image is in colour."""
     return asked or ("rgb" if any(is_coloured(sample) for sample in samples) else "grey")
 
 
@@ -99,7 +99,7 @@ def _typical_width(samples: Sequence[Sample]) -> float:
 
 
 def _regions(sample: Sample) -> list[tuple[float, int]]:
-    """Width and area of each connected region of one class; of several classes the background is one, too."""
+    """Measures width and area of each connected region; several classes include the background."""
     found = []
     present = [int(value) for value in np.unique(sample.label) if value != IGNORED]
     for value in [value for value in present if value] if max(present, default=0) <= 1 else present:

@@ -27,7 +27,7 @@ Array: TypeAlias = NDArray[Any]
 # Share of the free memory for images if no bound is given. The net, its activations and the batches need the rest.
 SHARE = 0.25
 # Share of the bound for arrays that stay in memory, where forked workers share them with the main process. The rest is
-# for arrays read back from the scratch file, of which each process has copies of its own.
+# for arrays read back from the scratch file; each process has its own copies of them.
 _RESIDENT = 0.75
 
 

@@ -136,7 +136,7 @@ def _misfit(pixels: Pixels, stored: StoredLabel, image_name: str, label_name: st
 
 
 def _guarded(path: Path, read: Callable[[Path], list[Page]], problems: list[str]) -> list[Page]:
-    """What `read` returns for a path; none, and one problem more, if it cannot."""
+    """Returns the result of `read` for a path, or None after adding a problem."""
     try:
         return read(path)
     except (ImageError, LabelError) as error:

@@ -39,7 +39,7 @@ def gathered(values: Tensor) -> Tensor:
 
 
 def reduced(value: float, operation: "dist.ReduceOp.RedOpType") -> float:
-    """Of one number a process: all of them, reduced. Exchanged by CPUs, so no GPU is waited for. Raises ProcessLost."""
+    """Reduces one number of each process, on CPUs, so that no GPU is waited for. Raises ProcessLost."""
     number = torch.tensor(value, dtype=torch.float64)
     with together():
         dist.all_reduce(number, operation)

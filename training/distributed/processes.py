@@ -1,4 +1,4 @@
-"""What the processes of one training need of each other, and the process that trains alone.
+"""The interface between the processes of one training, and its implementation for a single process.
 
 `training.distributed.torch_processes` implements the same interface for several processes. All of them run the same
 code and meet at the same calls. This module does not import torch, which takes seconds.
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class ProcessLost(RuntimeError):
-    """Another process has ended or cannot be reached; which says why on its own."""
+    """Another process has ended or cannot be reached. That process reports the cause."""
 
 
 class Processes:
-    """One process alone. `rank`: this one's number, 0 to `count` - 1; the main one, 0, does all that leaves a trace."""
+    """A single process. `rank` is its number, 0 to `count` - 1; only the main process, 0, writes and prints."""
 
     rank = 0
     count = 1
@@ -30,66 +30,66 @@ class Processes:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What there is to note of them beside what one alone would note."""
+        """Entries of the record that a single process does not have."""
         return {}
 
     def share(self, images: range) -> range:
-        """This process's part of them: as many as each of the others, or one more for the first few; perhaps none."""
+        """Returns this process's part of the images. Parts differ in size by one at most and may be empty."""
         each, left = divmod(len(images), self.count)
         first = self.rank * each + min(self.rank, left)
         return images[first : first + each + (self.rank < left)]
 
     def say(self, *lines: str, file: TextIO | None = None) -> None:
-        """Printed once, by the main process."""
+        """Prints lines once, in the main process."""
         if self.main:
             print(*lines, sep="\n", file=file or sys.stdout, flush=True)
 
     def on_main(self, work: Callable[[], T]) -> T:
-        """What the main process makes of it, for all; or the exception it has raised, in all.
+        """Runs `work` in the main process and returns its result, or raises its exception, in all processes.
 
-        The others wait. Within, of this class only `any` and `on_main` may be called: they concern the main process.
+        The other processes wait. `work` may call only `any` and `on_main` of this class.
         """
         return work()
 
     def each(self, work: Callable[[], T]) -> T:
-        """Done by every process for itself; what one of them raises, all raise."""
+        """Runs `work` in every process; an exception of one process is raised in all."""
         return work()
 
     def same(self, what: str, value: Callable[[], str]) -> None:
-        """Raises ValueError in all of them if it is not the same in all; `what` names it."""
+        """Raises DataError in all processes if the value differs between them; `what` names the value."""
 
     def any(self, flag: bool) -> bool:
-        """Whether it is set in one of them at least."""
+        """Returns True if the flag is set in any process."""
         return flag
 
     def from_main(self, value: float) -> float:
-        """The main process's."""
+        """Returns the main process's value."""
         return value
 
     def least(self, value: float) -> float:
-        """The lowest of all."""
+        """Returns the lowest value of all processes."""
         return value
 
     def sharing(self, device: str) -> int:  # noqa: ARG002 - the many look at it
-        """How many of them share one device of a kind ("cpu", "cuda")."""
+        """Returns the number of processes that share one device of a kind ("cpu", "cuda")."""
         return 1
 
     def device(self, wanted: str) -> str:
-        """This process's own, of a name that is given to all of them. Raises ValueError if they cannot share it."""
+        """Returns this process's device for a name given to all. Raises DataError if they cannot share the device."""
         return wanted
 
     def total(self, values: "Tensor") -> "Tensor":
-        """The sum of all processes' values, of any one shape.
+        """Returns the sum of all processes' values, which have one shape (all-reduce).
 
-        Its gradient is that of this process's own values: what `add_gradients` adds up is then the gradient of the sum.
+        Its gradient is that of this process's own values, so that `add_gradients` adds up the gradient of the sum.
         """
         return values
 
     def add_gradients(self, parameters: "Iterable[nn.Parameter]") -> None:
-        """Each gradient becomes the sum of all processes'."""
+        """Replaces each gradient by the sum over all processes (all-reduce)."""
 
     def synchronise_batch_norm(self, net: "nn.Module") -> None:
-        """In training mode its batch norms take the statistics of all processes' images from now on."""
+        """Makes batch norm use the statistics of all processes' images in training mode."""
 
 
 ALONE = Processes()

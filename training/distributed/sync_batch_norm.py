@@ -1,6 +1,6 @@
-"""Batch norm over the images of all processes, so that how many share a batch does not change what is computed.
+"""Batch norm over the images of all processes, so that the number of processes does not change the result.
 
-On GPUs it is torch's own, which works there alone; this one is for CPUs.
+torch's own works only on GPUs, where it is used; this one is for CPUs.
 """
 
 from typing import Any, cast

@@ -1,7 +1,7 @@
 """Many processes that train one net, through torch.distributed: gloo between CPUs, NCCL between GPUs.
 
-Each has the whole net and a share of each batch. Shares may differ in size and be empty, so nothing is averaged:
-sums are added up and divided by what the whole batch has, which makes loss and gradients those of one process.
+Each process has the whole net and a share of each batch. Shares may differ in size and may be empty. So sums are added
+up and divided by the size of the whole batch, which gives the loss and the gradients of a single process.
 """
 
 import contextlib
@@ -83,7 +83,9 @@ class ManyProcesses(Processes):
         if wanted in ("auto", "cuda"):
             return f"cuda:{self._local_rank}"
         if self._local_count > 1 or not wanted.startswith("cuda"):
-            raise DataError(f"device {wanted!r} is none for several processes; cpu, or cuda, of which each takes one")
+            raise DataError(
+                f"--device {wanted} cannot be shared by several processes; use cpu, or cuda with one GPU per process"
+            )
         return wanted
 
     def total(self, values: Tensor) -> Tensor:
@@ -147,7 +149,7 @@ def _deaf() -> Iterator[None]:
 
 
 def _threads(sharing: int) -> int:
-    """Of torch, for each of so many processes on this machine: what OMP_NUM_THREADS says, else their share of cores."""
+    """Returns the threads of each of `processes` processes: OMP_NUM_THREADS, else an equal share of the cores."""
     with contextlib.suppress(psutil.Error):
         # torchrun sets it to 1 where it is not set, so what counts is whether torchrun itself has found it
         if "OMP_NUM_THREADS" in psutil.Process(os.getppid()).environ():
@@ -160,7 +162,7 @@ def _threads(sharing: int) -> int:
 
 @dataclass
 class _Outcome(Generic[T]):
-    """What came of some work, to be sent to other processes."""
+    """The outcome of some work, which is sent to other processes."""
 
     value: T | None
     error: BaseException | None

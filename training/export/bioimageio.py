@@ -36,7 +36,7 @@ MOST_TEXT = 1024  # characters, of the format's description
 
 @dataclass(frozen=True)
 class Card:
-    """What the weights do not say of themselves, for a package's readers. `description`: "" for one made up."""
+    """The parts of a package's description that weights lack. `description`: "" to compose one."""
 
     authors: tuple[str, ...] = ("unet-segmentation-service",)
     description: str = ""

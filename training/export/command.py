@@ -1,7 +1,7 @@
 """`python -m training.export --weights W --to FORMAT --out PATH`: a trained net for other programs, or in 8 bits.
 
-Formats: `onnx`, `torchscript`, `openvino`, `bioimageio`. What was written is run beside the net in torch; a file that
-computes something else is not kept. Packages of a format are imported only when it is asked for.
+Formats: `onnx`, `torchscript`, `openvino`, `bioimageio`. Each file is compared with the net in torch, and a file that
+computes something else is not kept. A format's packages are imported only if that format is requested.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from training.export.parity import ParityError
 
 @dataclass(frozen=True)
 class Format:
-    """What its files are, their suffix, and the packages that it takes to write and check them."""
+    """A format: the kind of file, its suffix, and the packages needed to write and check it."""
 
     file: str
     suffix: str
@@ -143,7 +143,7 @@ def file_path(out: Path, to: str, weights: Weights) -> Path:
 
 @contextmanager
 def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
-    """A path of the same name in a folder of its own; what is there at the end is moved to where `path` is, it last."""
+    """Yields a path in a temporary folder, whose files are moved to the folder of `path` at the end, `path` last."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
         unfinished = Path(folder) / path.name

@@ -1,4 +1,4 @@
-"""What a package says of its net to people, made of what the weights say of themselves."""
+"""The documentation of a package, composed from the metadata of the weights."""
 
 from pydantic import JsonValue
 

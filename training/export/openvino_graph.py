@@ -1,4 +1,4 @@
-"""OpenVINO graphs (an .xml and a .bin): for programs that run OpenVINO, and, in 8 bits, for the service.
+"""OpenVINO graphs (an .xml and a .bin) for programs that run OpenVINO; 8-bit graphs are also for the service.
 
 Shape letters: N images, C channels, K classes, H height, W width.
 """
@@ -66,7 +66,7 @@ def write_int8(weights: Weights, folder: Path, path: Path) -> list[str]:
     _save(quantised, weights, path, {"quantised": made})
     engines = OpenVinoEngine(graph, "fp32"), OpenVinoEngine(quantised, "int8")
     changed = [_changed(weights.description.threshold, *(engine.run(one) for engine in engines)) for one in windows]
-    return [f"int8 decides {np.mean(changed):.2%} of the pixels otherwise than fp32, {max(changed):.2%} at worst"]
+    return [f"int8 decides {np.mean(changed):.2%} of the pixels differently from fp32, {max(changed):.2%} at worst"]
 
 
 def calibration_windows(weights: Weights, folder: Path) -> list[Array]:

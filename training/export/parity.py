@@ -1,4 +1,4 @@
-"""Whether an exported file computes what the net does in torch.
+"""The parity check: compares an exported file with the net in torch.
 
 Shape letters: N images, C channels, K classes, H height, W width.
 """
@@ -20,7 +20,7 @@ Run: TypeAlias = Callable[[Array], Array]
 # Of a probability. Programs sum in other orders and multiply by other algorithms, which makes up a hundredth of this.
 TOLERANCE = 1e-3
 
-# Around this side, in pixels, files are tried: small, for the check is to be quick.
+# Side in pixels of the images to compare; small, so that the check is quick.
 SIDE = 64
 
 
@@ -44,7 +44,7 @@ def check(weights: Weights, run: Run) -> list[str]:
 
 
 def batches(description: Description) -> list[Array]:
-    """Of one, two and three images; square, wide and tall; cells as the net gets them."""
+    """Returns batches of one, two and three images, square, wide and tall, with preprocessed cells."""
     stride, channels = description.architecture.stride, description.architecture.in_channels
     side = -(-SIDE // stride) * stride
     image = np.stack([cells(3 * side, np.random.default_rng(seed))[0] for seed in range(channels)], axis=2)

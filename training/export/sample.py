@@ -21,9 +21,10 @@ SIDE = 256
 
 
 def choose(description: Description, path: Path | None) -> Pixels:
-    """S x S x C, uint8 or uint16: the middle of an image file, as the net's channels; S is a multiple of its stride.
+    """Returns the middle of an image file with the net's channels, S x S x C, uint8 or uint16.
 
-    Without a file the project's example, or a synthetic image where that is not at hand. Raises ImageError, OSError.
+    S is a multiple of the net's stride. Without a file, the image is the project's example, or a synthetic one if the
+    example is missing. Raises ImageError, OSError.
     """
     channels = description.architecture.in_channels
     image = cast(Pixels, description.preprocessing.arrange(_read(path) if path else _example()))

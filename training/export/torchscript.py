@@ -1,4 +1,4 @@
-"""TorchScript: for torch in Python, C++, Java; `torch.jit.load` alone reads it."""
+"""TorchScript, for torch in Python, C++ and Java; only `torch.jit.load` reads it."""
 
 import warnings
 from pathlib import Path

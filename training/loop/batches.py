@@ -1,7 +1,7 @@
 """The endless stream of training samples, and batches of it.
 
-What is drawn at a position of the stream depends on the seed and the position alone. So the order of the workers
-does not matter, and a resumed training goes on with exactly the samples it would have seen.
+A sample depends only on the seed and on its position in the stream. So the order of the workers does not matter, and a
+resumed training continues with exactly the samples it would have seen.
 """
 
 import itertools

@@ -22,7 +22,7 @@ KEYS = {"learner", "parts", "recipe", "trained", *(part.name for part in fields(
 
 
 class Checkpoints:
-    """Those of one folder."""
+    """The checkpoints of one folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -15,13 +15,13 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Share:
-    """What part of a batch the images at hand are, `fraction` of them; `total` adds up the values of all shares."""
+    """The share of a batch that this process computes: `fraction` of its images. `total` adds up all shares."""
 
     fraction: float = 1.0
     total: Callable[[Tensor], Tensor] = lambda values: values
 
     def mean(self, mean: Tensor) -> Tensor:
-        """The batch's mean, of that of the images at hand (no number for no images)."""
+        """Mean over the whole batch, computed from the mean of this process's images (NaN if it has none)."""
         return self.total(mean * self.fraction if self.fraction else mean.nan_to_num())
 
 
@@ -46,13 +46,13 @@ def bce_dice(logits: Tensor, targets: Tensor, weights: Tensor, share: Share = WH
 
 
 def bce_background_dice(logits: Tensor, targets: Tensor, weights: Tensor, share: Share = WHOLE) -> Tensor:
-    """Cross-entropy plus the soft Dice loss of the background alone: the membranes, where the foreground is cells."""
+    """Cross-entropy plus the soft Dice loss of the background only: the membranes, if the foreground is cells."""
     background = _dice_loss(1 - logits.sigmoid(), 1 - targets, _counted(weights), share)
     return bce(logits, targets, weights, share) + background
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, share: Share = WHOLE) -> Tensor:
-    """Of several classes, the mean over all pixels."""
+    """Cross-entropy of several classes, the mean over all pixels."""
     each = F.cross_entropy(logits, targets[:, 0].long(), reduction="none")
     return share.mean((each[:, None] * weights).mean())
 

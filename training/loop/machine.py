@@ -1,4 +1,4 @@
-"""What a training runs on, and how its steps are computed there."""
+"""The device of a training, and the way its steps are computed there."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from training.distributed.processes import ALONE, Processes
 
 @dataclass(frozen=True)
 class Machine:
-    """Decides how long a step takes and, but for `parts` and statistics of shares, not what comes out.
+    """Decides how long a step takes, but not its result, except for `parts` and the statistics of shares.
 
     `workers`: processes that draw batches; 0: the training's own. `parts`: how many pieces a batch is computed in, to
     save memory. `compiled`: whether the net is compiled first. `processes`: those that share each part among them;
@@ -26,12 +26,12 @@ class Machine:
 
     @property
     def pins(self) -> bool:
-        """Whether batches are put into pinned memory, from where a GPU fetches them while it computes."""
+        """True if batches are put into pinned memory, from which a GPU copies while it computes."""
         return self.device.type == "cuda"
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it: a training goes on with the same parts, on other processes if need be."""
+        """Entries of a checkpoint: a training resumes with the same parts, possibly on other processes."""
         return {"parts": self.parts, "processes": self.processes.count}
 
     def divided(self, batch: int) -> list[tuple[range, range]]:

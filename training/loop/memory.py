@@ -1,4 +1,4 @@
-"""How much memory a training step takes, whether it is there, and that it stays at hand."""
+"""Memory of a training step: its estimate, a check that it is available, and its reuse by the next step."""
 
 import contextlib
 import ctypes
@@ -12,7 +12,7 @@ from training.loop.learner import Learner
 from training.loop.machine import Machine
 from training.recipe import Recipe
 
-# Of what is kept for the backward pass: that and what it takes beside it, its workspaces and gradients of activations.
+# Peak memory of the backward pass, in multiples of the stored activations: workspaces and gradients come on top.
 # Measured on a CPU: 1.3 to 2.1 for crops of 256 and whole images of 512, widths 16 to 64, in bfloat16 and float32.
 PEAK = 2.2
 # Of each of the net's parameters: itself, its gradient, the optimizer's two moments and the average, in float32.
@@ -25,10 +25,10 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def keep_freed() -> None:
-    """From now on the process keeps what a step frees for the next one, which takes the same again.
+    """Makes glibc keep freed memory for the next step, which needs the same amount.
 
-    Else glibc gives it back, and the kernel clears it page by page when it is wanted: an eighth of a step on a CPU.
-    Other C libraries are left alone.
+    Otherwise, glibc returns the memory and the kernel clears each page again, which takes an eighth of a step on a CPU.
+    Other C libraries need no such setting.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
         mallopt = ctypes.CDLL(None).mallopt

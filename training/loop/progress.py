@@ -1,4 +1,4 @@
-"""How far a training has come: all of it but the net and its optimizer."""
+"""The progress of a training: all of its state except the net and the optimizer."""
 
 import math
 from dataclasses import dataclass, field, fields

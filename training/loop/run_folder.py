@@ -1,15 +1,15 @@
-"""What a training leaves in its folder, and reading it back.
+"""The files of a training's folder, written and read.
 
-checkpoint.pt           all that `--resume` needs; checkpoint-previous.pt is the one before
+checkpoint.pt           the state that `--resume` needs; checkpoint-previous.pt is the one before
 weights.safetensors     the best weights so far, ready to be served
-config.json             recipe, seed, data: what made them
-history.csv             one row a check: loss, learning rate, scores
+config.json             recipe, seed, data and command
+history.csv             one row per check: loss, learning rate, scores
 tensorboard/            the same as curves, and pictures
-report.html             all of it for people: see report.py
+report.html             the report for people, see training.report
 folds/                  with `--folds`: the folders of the single trainings, and the scores of all images
 
-A checkpoint is written first, and holds what the weights and the history are made from: they are written again from it
-when a training goes on, and so agree with it whenever it was killed.
+The checkpoint is written first. It contains everything that the weights and the history are made from. A resumed
+training writes them again, so they agree with the checkpoint whenever the training was killed.
 """
 
 import csv
@@ -73,16 +73,16 @@ class RunFolder:
 
     @property
     def is_being_put_aside(self) -> bool:
-        """Whether what lies there is of an earlier training: one was begun, and killed while it made room."""
+        """True if a training was killed while it moved an earlier one to `earlier/`."""
         return self._unfinished.exists()
 
     def occupy(self) -> None:
-        """Locks it and cleans it up. Raises DataError if another process trains there."""
+        """Locks the folder and cleans it up. Raises DataError if another process trains there."""
         self.lock()
         self.clean()
 
     def lock(self) -> None:
-        """For this process, until it ends, however it does. Raises DataError if another one trains there."""
+        """Locks the folder until this process ends. Raises DataError if another process trains there."""
         if fcntl is None:
             return
         # never closed: that would give up the lock
@@ -96,7 +96,7 @@ class RunFolder:
             os.close(descriptor)
 
     def clean(self) -> None:
-        """Removes what a killed training has left half-written."""
+        """Removes the unfinished files of a killed training."""
         for name in (*NAMES, NEXT_CHECKPOINT):
             for left in self.path.glob(f".{name}.*.tmp"):
                 left.unlink()
@@ -106,7 +106,7 @@ class RunFolder:
         write_whole(self.path / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
 
     def read_config(self) -> dict[str, Any]:
-        """What `write_config` wrote. Raises DataError if it is not there or cannot be read."""
+        """Reads the configuration. Raises DataError if it is missing or broken."""
         path = self.path / CONFIG
         try:
             config: dict[str, Any] = json.loads(path.read_text())
@@ -115,7 +115,7 @@ class RunFolder:
         return config
 
     def write_history(self, rows: list[Row]) -> None:
-        """All checks so far, oldest first; each with its `step` and the same columns."""
+        """Writes all checks so far, oldest first, each with its `step` and the same columns."""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, rows[0])
         writer.writeheader()
@@ -129,7 +129,7 @@ class RunFolder:
         return self.path / "earlier" / "unfinished"
 
     def _put_aside(self) -> None:
-        """Into `earlier/unfinished`, which becomes `earlier/1` once it is whole; goes on with one that was killed."""
+        """Moves files to `earlier/unfinished`, then renames that to `earlier/N`; resumes an interrupted move."""
         left = [self.path / name for name in NAMES if (self.path / name).exists()]
         if left:
             self._unfinished.mkdir(parents=True, exist_ok=True)
@@ -142,10 +142,10 @@ class RunFolder:
 
 
 def read_history(path: Path) -> list[Row]:
-    """The rows of a `history.csv`, oldest first.
+    """Reads the rows of a `history.csv`, oldest first.
 
-    A last line that was cut off does not count: the file may be a copy. Raises DataError if there is no such file or it
-    holds something else than numbers.
+    An incomplete last line is ignored, because the file may be a copy. Raises DataError if the file is missing or holds
+    anything but numbers.
     """
     try:
         with path.open(newline="") as file:

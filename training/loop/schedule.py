@@ -1,4 +1,4 @@
-"""How far a training has come: by its steps, or by the clock.
+"""Schedules: the position of a training, by its steps or by the clock.
 
 A position runs from 0 to the number of planned steps. Learning rate, averaged weights, checks and the end depend on the
 position only. Under a time budget the position follows the clock: on a machine that becomes half as fast each step

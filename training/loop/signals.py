@@ -1,4 +1,4 @@
-"""How a training is asked to stop: Ctrl-C (SIGINT), or SIGTERM, which is how a system ends a job."""
+"""Signals that stop a training: Ctrl-C (SIGINT), or SIGTERM, by which a system ends a job."""
 
 import contextlib
 import signal

@@ -1,7 +1,7 @@
 """The history as curves for TensorBoard, and pictures beside them.
 
-TensorBoard's own writer leaves writing to a thread: nobody knows what a killed training has written, and on a full disk
-the thread ends with a traceback. Here all of a check is written at once.
+TensorBoard's own writer writes in a thread. If a training is killed, the written part is unknown; on a full disk, the
+thread ends with a traceback. This module writes all entries of a check at once.
 """
 
 import io

@@ -52,7 +52,7 @@ SAVE_EVERY = 300.0
 
 
 class TrainingError(RuntimeError):
-    """A training that cannot go on; what it reached is in its folder."""
+    """A training that cannot continue. Its folder keeps what it has reached."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Limits:
 
 
 class Trainer:
-    """Trains one net; `run` returns when it is done, and can be called again after a stop (`resume`)."""
+    """Trains one net. `run` returns at the end, and can be called again after a stop (`resume`)."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Trainer:
         limits: Limits = Limits(),
         clock: Clock | None = None,
     ) -> None:
-        """Makes the net; nothing is written yet.
+        """Builds the net and writes nothing.
 
         Args:
             recipe: The recipe.
@@ -125,10 +125,12 @@ class Trainer:
         return self.progress.best
 
     def run(self) -> Best:
-        """Trains to the end, or to one of its limits: `ended` says which.
+        """Trains to the end, or to a limit; `ended` tells which.
 
-        Raises TrainingError if the loss is no number, OSError if the folder cannot be written to, KeyboardInterrupt
-        after SIGINT or SIGTERM, with the checkpoint written: then `resume` goes on exactly where this stopped.
+        Raises:
+            TrainingError: The loss is not a number.
+            OSError: The folder cannot be written to.
+            KeyboardInterrupt: SIGINT or SIGTERM. The checkpoint is written, and `resume` continues exactly there.
         """
         loader, clock = self._loader(), self.clock
         with (
@@ -149,7 +151,7 @@ class Trainer:
         return self.best
 
     def resume(self, state: State) -> None:
-        """Goes back to a checkpoint's state. Raises DataError if it is of another recipe, data, seed or version."""
+        """Restores a checkpoint. Raises DataError if it has another recipe, data, seed or version."""
         other = [name for name, value in self.made_of.items() if state.get(name) != value]
         if other:
             raise DataError(
@@ -172,7 +174,7 @@ class Trainer:
 
     def _save(self) -> None:
         before = self.clock.seconds
-        # no generators of random numbers: what is drawn depends on seed and step alone
+        # no random number generators: samples depend only on seed and step
         state = self.made_of | self.progress.state() | self.machine.facts | {"learner": self.learner.state()}
         self._checkpoints.save(state | {"trained": self.description.provenance.get("trained")})
         self.saved_step = self.step
@@ -202,7 +204,7 @@ class Trainer:
 
     @cached_property
     def made_of(self) -> dict[str, Any]:
-        """What decides the outcome: a checkpoint goes on only with the same."""
+        """Everything that decides the outcome. A checkpoint is resumed only if these entries are equal."""
         return {
             "recipe": self.recipe.model_dump_json(),
             "seed": self.seed,

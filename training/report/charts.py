@@ -36,12 +36,12 @@ INK = "#000000"
 LINES = {"#0072b2": "-", "#d55e00": "--", "#009e73": ":"}
 PAGE_COLOURS = {INK: "currentColor"} | {colour: f"var(--line-{n})" for n, colour in enumerate(LINES, start=1)}
 
-FEW = 30  # so many checks are drawn as points too
+FEW = 30  # up to this number of checks, points are drawn as well
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture of one or more columns of the history; `words` say what it shows to whoever cannot see it."""
+    """A chart of one or more columns of the history; `words` is its text alternative."""
 
     title: str
     svg: str
@@ -49,7 +49,7 @@ class Chart:
 
 
 def draw_charts(history: History, kept: int, labels: Mapping[int, str] = MappingProxyType({})) -> list[Chart]:
-    """Draws a chart for each panel of which the history has a column, with a mark at the step whose weights were kept.
+    """Draws a chart for each panel that has columns in the history, with a mark at the step of the kept weights.
 
     `labels`: the class names of a net of several classes, for one more panel each.
     """
@@ -94,7 +94,7 @@ def _mark(axes: Axes, kept: int) -> None:
 
 
 def _for_the_page(document: str) -> str:
-    """The `<svg>` element alone, in the page's colours; without the groups' ids, which every chart has alike."""
+    """Returns the `<svg>` element in the page's colours, without the ids of groups, which all charts share."""
     svg = re.sub(r'<g id="[^"]*"', "<g", document[document.index("<svg") :])
     for written, shown in PAGE_COLOURS.items():
         svg = svg.replace(written, shown)

@@ -11,7 +11,7 @@ from training.loop.signals import sigterm_interrupts
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code: 0, 1 if training failed, 2 for bad input, 130 after Ctrl-C or SIGTERM."""
+    """Runs the command; returns the exit code: 0, 1 for a failed training, 2 for bad input, 130 after Ctrl-C or SIGTERM."""
     clock = Clock()  # the time of --minutes includes loading
     with sigterm_interrupts():
         try:
@@ -20,9 +20,9 @@ def main(argv: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             return _ended("stopped before its first step; nothing is lost", 130)
         except ProcessLost as error:
-            # torchrun sends SIGTERM to all as soon as one has ended, and why this one ends is still to be said
+            # torchrun sends SIGTERM to all processes when one has ended, and this process must still report the cause
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            return _ended(f"{error}; --resume goes on from the last checkpoint", 1)
+            return _ended(f"{error}; --resume continues from the last checkpoint", 1)
 
 
 def _ended(why: str, code: int) -> int:
@@ -32,7 +32,7 @@ def _ended(why: str, code: int) -> int:
 
 
 def _run(argv: list[str] | None, processes: Processes, clock: Clock) -> int:
-    # imported here, so that Ctrl-C is answered while they load
+    # imported here, so that Ctrl-C works while they load
     from training.data.folder import load_data
     from training.data.image_cache import image_cache
     from training.data.inspection import inspect
@@ -47,7 +47,7 @@ def _run(argv: list[str] | None, processes: Processes, clock: Clock) -> int:
         options = replace(options, scheme=data.scheme, labels=options.labels or data.scheme.names)
         check_labels(data.scheme, options.labels, options.objects)
         processes.say(*processes.on_main(lambda: [*inspect(data.samples, options.labels), *data.notes]))
-        # only now, since torch takes seconds to import and bad data should not
+        # imported last: torch takes seconds to import, and errors in the data should be reported before
         from training.run import folds, job
 
         train = folds.train if options.folds else job.train

@@ -39,7 +39,7 @@ def parse(argv: list[str] | None) -> TrainingOptions:
 
 
 def _begun_with(out: Path) -> list[str]:
-    """The options in the folder's config.json; none if it has none."""
+    """Returns the options in the folder's config.json, or none."""
     folder = RunFolder(out)
     if folder.is_being_put_aside:
         return []
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("runs/latest"), help="folder for weights and records (default: runs/latest)"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the training in --out; needs no other options, or the same"
+        "--resume", action="store_true", help="resume the training in --out; needs no other options, or the same ones"
     )
     _add_holdout(parser)
     _add_length(parser)
@@ -152,9 +152,9 @@ def _add_labels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--objects",
         choices=get_args(Objects),
-        help="how a mask becomes objects: its regions, regions grown until lines separate them (interiors), or regions "
-        "split at necks (seeds; default: interiors if the labels' background is a thin net, seeds "
-        "for instance labels, else regions)",
+        help="how a mask becomes objects: regions; interiors are regions grown until lines separate them; seeds are "
+        "regions split at necks (default: interiors if the labels' background is a thin net, seeds for instance "
+        "labels, else regions)",
     )
     parser.add_argument(
         "--labels",
@@ -178,7 +178,7 @@ def _add_length(parser: argparse.ArgumentParser) -> None:
         "--patience",
         type=_positive(int),
         metavar="CHECKS",
-        help="stop after so many validations without a better score",
+        help="stop after this number of checks without a better score",
     )
 
 
@@ -193,7 +193,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         help="start from these weights (without a value: the bundled ones) if a short trial shows that they help",
     )
     parser.add_argument("--width", type=int, help="channels of the first level (default: 32; tutorial: 64)")
-    parser.add_argument("--batch", type=int, help="images a step (default: 6; tutorial: 1)")
+    parser.add_argument("--batch", type=int, help="images per step (default: 6; tutorial: 1)")
     parser.add_argument("--crop", type=int, help="side of the training crops in pixels (default: 256)")
     parser.add_argument(
         "--learning-rate",
@@ -201,7 +201,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         help="the schedule's highest (default: 2e-3, from weights 5e-4; tutorial: 1e-5)",
     )
     parser.add_argument("--seed", type=_count, default=0, help="default: 0")
-    parser.add_argument("--threshold", type=float, help="the one stored if no images are held out to find it")
+    parser.add_argument("--threshold", type=float, help="threshold to store if no images are held out to find it")
     parser.add_argument(
         "--select",
         choices=OBJECTIVES,

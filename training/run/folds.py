@@ -56,7 +56,7 @@ def train(options: TrainingOptions, samples: list[Sample], processes: Processes,
     try:
         return _train_all(options, samples, splits, folder, processes)
     except KeyboardInterrupt:  # between two trainings
-        processes.say(f"training: stopped; --resume goes on from {options.out}", file=sys.stderr)
+        processes.say(f"training: stopped; --resume continues from {options.out}", file=sys.stderr)
         return 130
 
 

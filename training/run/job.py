@@ -1,4 +1,4 @@
-"""From the command line's options to a trainer, and from its end to what is said about it."""
+"""The training job: builds a trainer from the options, and reports its result."""
 
 import math
 import sys
@@ -94,11 +94,11 @@ def complete(trainer: Trainer, out: Path) -> int:
         processes.say(f"training: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        kept = f"all up to step {trainer.saved_step} is kept, and --resume goes on from there"
+        kept = f"all up to step {trainer.saved_step} is kept, and --resume continues from there"
         processes.say(f"training: {_cannot_write(trainer.folder.path, error)}; {kept}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        processes.say(f"training: stopped; --resume goes on from {out}", file=sys.stderr)
+        processes.say(f"training: stopped; --resume continues from {out}", file=sys.stderr)
         return 130
     return 0
 
@@ -162,7 +162,7 @@ def prepare(
     if state:
         trainer.resume(state)
         processes.on_main(trainer.folder.occupy)
-    # before anything else is in the folder: whatever is there has a checkpoint, and a disk that is full is known of now
+    # first of all files: every folder then has a checkpoint, and a full disk is noticed now
     trainer.save()
     processes.on_main(lambda: trainer.folder.write_config(configuration(options, trainer) | _reasons(split, plan)))
     processes.say(_introduction(trainer, split, init), *(f"recipe: {decision}" for decision in plan.decisions))
@@ -336,7 +336,7 @@ def _machine(
 ) -> Machine:
     """The device and how a batch is computed on it. Raises DataError, TooLittleMemory."""
     height, width = _input_size(recipe, training)
-    parts: int = state["parts"] if state else 1  # a resumed training goes on as it began, if it fits other processes
+    parts: int = state["parts"] if state else 1  # a resumed training keeps its parts, if they fit the processes
     if not state or state.get("processes", 1) != processes.count:
         parts = max(parts, memory.choose_parts(recipe, height, width, device, options.workers, processes))
     machine = Machine(device, options.workers, parts, options.compile, processes, options.sync_batch_norm)
@@ -374,14 +374,14 @@ def _input_size(recipe: Recipe, training: list[Sample]) -> tuple[int, int]:
 
 
 def _checkpoint(path: Path) -> State | None:
-    """What to go on from; None if nothing has been written yet. Raises DataError if nothing of it can be read."""
+    """Loads the checkpoint to resume, or None if there is none yet. Raises DataError if none can be read."""
     if RunFolder(path).is_being_put_aside:
         return None
     state, problem = Checkpoints(path).load()
     if state is None:
         print(f"{path}: no checkpoint yet, starting from the beginning", flush=True)
     elif problem:
-        print(f"{problem}; going on from the checkpoint before, step {state['step']}", file=sys.stderr)
+        print(f"{problem}; resuming from the previous checkpoint, step {state['step']}", file=sys.stderr)
     return state
 
 

@@ -1,4 +1,4 @@
-"""The command line's options, checked, and the recipe they make of a named one."""
+"""Checks options against the data, and applies them to a named recipe."""
 
 from pydantic import ValidationError
 
@@ -84,7 +84,7 @@ def _is_asked(options: TrainingOptions, decision: Decision) -> bool:
 
 
 def first_problem(error: ValidationError) -> str:
-    """Of a recipe or a description: the option, or the place if there is none, its value, and what is wrong with it."""
+    """Describes the first error in a recipe or a description: the option or field, its value, and what is wrong."""
     first = error.errors()[0]
     options = [option for option, place in {**_PLACES, "--name": ("name",)}.items() if place == first["loc"]]
     place = options[0] if options else ".".join(map(str, first["loc"]))

@@ -1,4 +1,4 @@
-"""How weights were made: what the weights file says of it, and what stays in the training's folder."""
+"""The provenance of weights: entries of the weights file, and of the training's folder."""
 
 import shlex
 import subprocess
@@ -21,7 +21,7 @@ from training.run.training_options import TrainingOptions
 
 
 def today() -> str:
-    """As weights have it, in UTC: 2026-01-31."""
+    """Returns the date in UTC as weights files store it: 2026-01-31."""
     return datetime.now(UTC).date().isoformat()
 
 
@@ -74,7 +74,7 @@ def describe(
 
 
 def configuration(options: TrainingOptions, trainer: Trainer) -> dict[str, Any]:
-    """What the folder keeps of how it was made."""
+    """Returns the configuration that the training's folder keeps."""
     return trainer.description.provenance | {
         "command": shlex.join(["python", "-m", "training.run", *options.command_line]),
         "device": str(trainer.machine.device),

@@ -23,7 +23,7 @@ DEGENERATE, UNDEFINED = -1.0, 0.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """How good weights are at a check.
+    """The quality of weights at a check.
 
     Attributes:
         rank: Higher is better: the objective's score; with few images the mean of the score and of exp(-loss), the

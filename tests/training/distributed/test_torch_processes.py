@@ -118,7 +118,7 @@ def test_a_process_without_an_image_changes_nothing(cells_folder, tmp_path):
     [
         (["--data", "nowhere"], "training: no folder nowhere"),
         (["--steps", "none"], "error: argument --steps"),
-        (["--device", "mps"], "training: device 'mps' is none for several processes"),
+        (["--device", "mps"], "training: --device mps cannot be shared by several processes"),
     ],
 )
 def test_what_is_wrong_is_said_once_and_ends_all_with_2(options, tmp_path, wrong, said):
@@ -163,7 +163,7 @@ def test_stopped_by_sigterm_it_goes_on_with_any_number_of_processes(
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     said = "".join(process.communicate(timeout=60))
-    assert said.count(f"training: stopped; --resume goes on from {stopped}\n") == 1
+    assert said.count(f"training: stopped; --resume continues from {stopped}\n") == 1
     assert 0 < read_checkpoint(stopped / "checkpoint.pt")["step"] < 50, "stopped in the middle"
 
     for after in then:

@@ -83,7 +83,7 @@ def test_interrupted_training_resumes_at_its_fold(folded, cells_folder, tmp_path
 
     monkeypatch.setattr(trainer.Trainer, "_train_step", interrupted)
     assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), *FOLDED]) == 130
-    assert f"--resume goes on from {tmp_path}\n" in capsys.readouterr().err
+    assert f"--resume continues from {tmp_path}\n" in capsys.readouterr().err
     assert run.main(["--out", str(tmp_path), "--resume"]) == 0
     assert len(trained) == 3 * 4, "no step is trained twice"
     whole, resumed = (load_weights(folder / "weights.safetensors") for folder in (folded, tmp_path))

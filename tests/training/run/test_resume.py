@@ -231,7 +231,7 @@ def test_stopped_in_the_midst_of_a_check_it_is_checked_before_it_goes_on(
         patch.setattr(trainer, "picture", stop)
         assert train("out", *options) == 130
     assert len(segmented) == 1, "it does not wait for the other images"
-    assert capsys.readouterr().err.endswith(f"training: stopped; --resume goes on from {tmp_path / 'out'}\n")
+    assert capsys.readouterr().err.endswith(f"training: stopped; --resume continues from {tmp_path / 'out'}\n")
     state = read_checkpoint(tmp_path / "out/checkpoint.pt")
     assert (state["step"], state["checked"], len(state["losses"])) == (2, 0, 2)
     assert train("out", *options, "--resume") == 0
@@ -243,7 +243,7 @@ def test_stopped_while_the_report_is_written_it_is_written_later(train, whole, t
     with monkeypatch.context() as patch:
         patch.setattr(report, "render", lambda *_: signal.raise_signal(signal.SIGTERM))
         assert train("out") == 130
-    assert "training: stopped; --resume goes on from" in capsys.readouterr().err
+    assert "training: stopped; --resume continues from" in capsys.readouterr().err
     assert load_weights(tmp_path / "out" / WEIGHTS).sha256 == whole
     assert not (tmp_path / "out/report.html").exists()
     assert train("out", "--resume") == 0
@@ -311,7 +311,7 @@ def test_from_a_damaged_checkpoint_it_goes_on_with_the_one_before_and_says_so(tr
     newest.write_bytes(newest.read_bytes()[:-100])
     capsys.readouterr()
     assert train("out", "--resume") == 0
-    said = f"{newest}: broken or truncated; going on from the checkpoint before, step 4\n"
+    said = f"{newest}: broken or truncated; resuming from the previous checkpoint, step 4\n"
     assert capsys.readouterr().err.count(said) == 1
     assert load_weights(tmp_path / "out" / WEIGHTS).sha256 == whole
     assert [row["step"] for row in run_folder.read_history(tmp_path / "out/history.csv")] == [2, 4, 6]
@@ -380,7 +380,7 @@ def test_a_file_that_must_not_grow_ends_it_with_one_line_and_resume_goes_on_when
     assert begun.returncode == 1
     assert begun.stderr == (
         f"training: {tmp_path}: cannot be written to (File too large); "
-        "all up to step 0 is kept, and --resume goes on from there\n"
+        "all up to step 0 is kept, and --resume continues from there\n"
     )
     assert read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 0
     assert not list(tmp_path.glob("*.tmp"))
