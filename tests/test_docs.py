@@ -98,9 +98,8 @@ def test_every_shell_snippet_runs(sandbox):
     for line in commands:
         for long, short in SHORTER.items():
             line = line.replace(long, short)
-        line = line.replace("localhost:8000", f"localhost:{sandbox[2]}").replace(
-            "curl ", "curl --fail --silent --show-error "
-        )
+        line = line.replace("localhost:8000", f"localhost:{sandbox[2]}")
+        line = line.replace("curl --fail-with-body ", "curl ").replace("curl ", "curl --fail --silent --show-error ")
         _run(["bash", "-c", line], sandbox)
     assert decode_image((sandbox[0] / "mask.png").read_bytes()).dtype.name == "uint8"
     assert decode_image((sandbox[0] / "probability.png").read_bytes()).dtype.name == "uint16"

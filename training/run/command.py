@@ -11,7 +11,7 @@ from training.loop.signals import sigterm_interrupts
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns the exit code: 0, 1 for a failed training, 2 for bad input, 130 after Ctrl-C or SIGTERM."""
+    """Runs the command; returns 0, 1 if the training failed, 2 for bad input, 130 after Ctrl-C or SIGTERM."""
     clock = Clock()  # the time of --minutes includes loading
     with sigterm_interrupts():
         try:
