@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 IMAGE := unet-segmentation-service
 
 .DEFAULT_GOAL := help
-.PHONY: help serve cluster train test torture lint types imports format screenshots pictures lock sbom audit image clean
+.PHONY: help serve cluster train test torture lint types imports page format screenshots pictures lock sbom audit image clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ cluster: $(VENV)/.ray ## serve on :8000 on a Ray cluster of this machine, see do
 train: $(VENV)/.train ## train on data/train, see: make train ARGS=--help
 	@exec $(BIN)/python -m training.run $(ARGS)
 
-test: lint types imports ## lint, types, import contracts, and every test
+test: lint types imports page ## lint, types, import contracts, and every test
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 torture: $(VENV)/.dev ## attack the service and the training job, for half an hour; one table at the end
@@ -39,6 +39,9 @@ lint: $(VENV)/.dev ## ruff: rules and format
 
 types: $(VENV)/.dev ## mypy, strict
 	@$(BIN)/mypy
+
+page: node_modules/.installed ## the page's JavaScript: lint, types, tests of its pure modules
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; npm run --silent lint && npm run --silent types && npm test --silent
 
 imports: $(VENV)/.dev ## which package may import which
 	@$(BIN)/lint-imports --no-logo
@@ -67,6 +70,12 @@ $(VENV)/.serve $(VENV)/.train $(VENV)/.ray $(VENV)/.dev: $(VENV)/.%: requirement
 	@$(BIN)/python requirements/install_torch.py
 	@echo "$(VENV): installing requirements/$*.txt"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# node comes with the development lock, so that every machine has the same one.
+node_modules/.installed: package-lock.json $(VENV)/.dev
+	@echo "node_modules: installing package-lock.json"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
 	@touch $@
 
 $(BIN)/pip:

@@ -1,3 +1,4 @@
+// @ts-check
 // The service's calls. Addresses are relative, so that the page works behind a path prefix.
 
 const KEY = "segment-key"; // in sessionStorage: gone with the tab
@@ -30,13 +31,18 @@ export function pause(seconds) {
 }
 
 /**
- * Sends an image with these parameters; gives `{ blob, name }`, `name` being the file name that the service proposes.
- * `onUpload` is called with the share that is sent, 0..1; `signal` ends it. Throws Problem.
+ * Sends an image with these parameters. Throws Problem.
+ *
+ * @param {File} file
+ * @param {Record<string, string | number>} parameters
+ * @param {{ onUpload?: (share: number) => void, signal?: AbortSignal | null }} [options] `onUpload` gets the share of the
+ *   upload that is sent, 0..1; `signal` cancels the request.
+ * @returns {Promise<{ blob: Blob, name: string }>} the result and the file name that the service proposes
  */
-export function segment(file, parameters, { onUpload = () => {}, signal = null } = {}) {
+export function segment(file, parameters, { onUpload = (_share) => {}, signal = null } = {}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest(); // fetch tells nothing of an upload's progress
-    request.open("POST", `segment?${new URLSearchParams(parameters)}`);
+    request.open("POST", `segment?${queryOf(parameters)}`);
     request.responseType = "blob";
     const key = sessionStorage.getItem(KEY);
     if (key) request.setRequestHeader("X-API-Key", headerValue(key));
@@ -53,6 +59,11 @@ export function segment(file, parameters, { onUpload = () => {}, signal = null }
     form.append("file", file, file.name);
     request.send(form);
   });
+}
+
+/** The parameters as a query string. */
+export function queryOf(parameters) {
+  return String(new URLSearchParams(Object.entries(parameters).map(([name, value]) => [name, String(value)])));
 }
 
 /** A header holds Latin letters only; a key with others is none that the service knows. */

@@ -1,3 +1,4 @@
+// @ts-check
 // What needs no answer from the service: files that are no images, or end too early. All else is for it to say.
 
 const ACCEPTED = "PNG, JPEG, TIFF, BMP and WebP are accepted";

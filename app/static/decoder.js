@@ -1,3 +1,4 @@
+// @ts-check
 // The worker's calls, as promises.
 
 const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });

@@ -1,6 +1,7 @@
+// @ts-check
 // A button for each output of the service.
 
-import { segment } from "./api.js";
+import { queryOf, segment } from "./api.js";
 
 const OUTPUTS = [
   ["mask", "Mask", "PNG"],
@@ -11,7 +12,11 @@ const OUTPUTS = [
   ["coco", "COCO", "JSON"],
 ];
 
-/** `[parameters, title, format]` of each button: with several classes, one probability for each. */
+/**
+ * `[parameters, title, format]` of each button; with several classes, one probability for each class.
+ *
+ * @returns {[Record<string, string | number>, string, string][]}
+ */
 function choices(labels, classes) {
   if (classes === 1) return OUTPUTS.map(([output, title, format]) => [{ output }, title, format]);
   return OUTPUTS.flatMap(([output, title, format]) => {
@@ -29,7 +34,7 @@ export function makeDownloads(frame, { labels, classes, current, onProblem }) {
   for (const [parameters, title, format] of choices(labels, classes)) {
     const button = document.createElement("button");
     button.type = "button";
-    button.dataset.output = parameters.output;
+    button.dataset.output = String(parameters.output);
     button.append(title, small(format));
     button.addEventListener("click", async () => {
       const { entry, threshold } = current();
@@ -49,8 +54,7 @@ export function makeDownloads(frame, { labels, classes, current, onProblem }) {
 /** The bytes that curl gets: those that came already, or by a request of their own. */
 async function fileOf(entry, parameters, threshold) {
   const wanted = threshold === null ? parameters : { ...parameters, threshold };
-  const query = (each) => String(new URLSearchParams(each));
-  return query(wanted) === query(entry.parameters) ? entry.result : segment(entry.file, wanted);
+  return queryOf(wanted) === queryOf(entry.parameters) ? entry.result : segment(entry.file, wanted);
 }
 
 function small(text) {

@@ -1,3 +1,4 @@
+// @ts-check
 // The list of images: a thumbnail and the state of each.
 
 import { loadThumbnail } from "./picture.js";
@@ -15,7 +16,9 @@ export class Filmstrip {
   #items = new Map(); // by entry
 
   constructor(list, { onSelect, onRemove }) {
-    Object.assign(this, { list, onSelect, onRemove });
+    this.list = list;
+    this.onSelect = onSelect;
+    this.onRemove = onRemove;
   }
 
   /** Makes or renews the item of an entry. */
@@ -26,7 +29,7 @@ export class Filmstrip {
     state.textContent = STATES[entry.state](entry);
     progress.hidden = !["uploading", "computing"].includes(entry.state);
     if (entry.state === "uploading") progress.value = entry.sent;
-    else progress.removeAttribute("value"); // nobody knows how far: it moves
+    else progress.removeAttribute("value"); // the share is unknown: the bar moves
   }
 
   select(entry) {
@@ -35,7 +38,8 @@ export class Filmstrip {
   }
 
   #make(entry) {
-    const item = document.getElementById("image-item").content.firstElementChild.cloneNode(true);
+    const template = /** @type {HTMLTemplateElement} */ (document.getElementById("image-item"));
+    const item = /** @type {HTMLElement} */ (template.content.firstElementChild.cloneNode(true));
     const [button, state, progress] = ["button", ".state", "progress"].map((found) => item.querySelector(found));
     const remove = item.querySelector(".remove");
     item.querySelector(".name").textContent = entry.file.name;

@@ -1,3 +1,4 @@
+// @ts-check
 // Wheel, fingers, mouse and keys to the viewer's zoom and pan.
 
 const STEP = 1.25; // of a key or button

@@ -1,3 +1,4 @@
+// @ts-check
 // The ways in which files come: picked, dropped anywhere, pasted.
 
 /** `onFiles` is called with an array of files. */

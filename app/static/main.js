@@ -1,3 +1,4 @@
+// @ts-check
 // Puts the page together.
 
 import { describeModel, setKey } from "./api.js";
@@ -12,7 +13,8 @@ import { Scene } from "./scene.js";
 import { drawHistogram, number, percent, summarise } from "./statistics.js";
 import { Viewer } from "./viewer.js";
 
-const $ = (id) => document.getElementById(id);
+/** @type {(id: string) => any} */
+const $ = (id) => document.getElementById(id); // of any kind: inputs, dialogs, canvases
 
 const viewer = new Viewer($("canvas"));
 const zoom = followGestures(viewer);
@@ -34,7 +36,7 @@ $("example").addEventListener("click", async () => {
 for (const [id, act] of Object.entries({ "zoom-in": zoom.zoomIn, "zoom-out": zoom.zoomOut, fit: zoom.fit })) {
   $(id).addEventListener("click", act);
 }
-$("modes").addEventListener("change", (event) => (viewer.mode = event.target.value));
+$("modes").addEventListener("change", ({ target }) => (viewer.mode = target.value));
 $("opacity").addEventListener("input", showOpacity);
 $("outlines").addEventListener("change", showOpacity);
 $("page").addEventListener("input", () => show($("page").valueAsNumber - 1));

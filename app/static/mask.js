@@ -1,3 +1,4 @@
+// @ts-check
 // The mask as two pictures: filled objects, and their outlines.
 
 import { emptyCanvas } from "./picture.js";

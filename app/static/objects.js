@@ -1,3 +1,4 @@
+// @ts-check
 // Objects of a net of one class, by the rules of the weights file: those of model/outputs/objects.py.
 
 import { areasOf } from "./regions.js";

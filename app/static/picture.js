@@ -1,3 +1,4 @@
+// @ts-check
 // What is shown of an image file: by the browser's own decoder where it is right, else by the worker.
 
 import { ask } from "./decoder.js";

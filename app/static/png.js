@@ -1,3 +1,4 @@
+// @ts-check
 // PNG files in all of their bits: what a canvas gives has 8.
 
 const CHANNELS = { 0: 1, 2: 3, 4: 2, 6: 4 }; // by colour type; 3, a palette, is left to the browser

@@ -1,3 +1,4 @@
+// @ts-check
 // The images and their requests: one request an image, a few at a time.
 
 import { pause, Problem, segment } from "./api.js";

@@ -1,3 +1,4 @@
+// @ts-check
 // Pixels in memory: `{ width, height, channels, data }`, `data` a Uint8Array or Uint16Array, row by row.
 
 /** Of how many rows and columns one is shown, so that no more than `most` pixels and `side` pixels a side are. */

@@ -1,3 +1,4 @@
+// @ts-check
 // Objects: the 4-connected regions of equal value, 0 being background.
 
 /** The areas in pixels of all regions of `values`, one a pixel, row by row. */

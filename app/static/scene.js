@@ -1,3 +1,4 @@
+// @ts-check
 // The chosen image: its pages, the mask at the threshold, and the objects in it.
 
 import { segment } from "./api.js";
@@ -20,7 +21,10 @@ export class Scene {
    * `onAreas` are called with what is there.
    */
   constructor(viewer, { threshold, rule, onPage, onAreas }) {
-    Object.assign(this, { viewer, rule, onPage, onAreas });
+    this.viewer = viewer;
+    this.rule = rule;
+    this.onPage = onPage;
+    this.onAreas = onAreas;
     this.#threshold = threshold;
     this.level = threshold === null ? null : levelOf(threshold);
   }

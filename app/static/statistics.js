@@ -1,3 +1,4 @@
+// @ts-check
 // Areas of objects in words and as a histogram.
 
 const SVG = "http://www.w3.org/2000/svg";

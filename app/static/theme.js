@@ -1,3 +1,4 @@
+// @ts-check
 // Dark or light: as the system says, until the person says otherwise. Not a module, to run before anything is drawn.
 {
   const KEY = "segment-theme";

@@ -1,9 +1,10 @@
+// @ts-check
 // TIFF files, page by page; browsers show none.
 
 import "./vendor/pako/pako_inflate.min.js"; // UTIF finds it as self.pako
 import "./vendor/utif/UTIF.js";
 
-const { UTIF } = self;
+const { UTIF } = /** @type {any} */ (self);
 const DIRECT = [1, 2]; // photometric interpretations whose samples are brightness as they are: grey and RGB
 
 export function isTiff(bytes) {

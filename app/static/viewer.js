@@ -1,3 +1,4 @@
+// @ts-check
 // The picture with its mask on a canvas: what is drawn, and where.
 
 const LARGEST_SCALE = 40; // screen pixels for one of the image

@@ -1,3 +1,4 @@
+// @ts-check
 // What takes long, beside the page: decoding, and looking for objects. Each message is a call of one of `calls`.
 
 import { objectAreas } from "./objects.js";
@@ -69,7 +70,7 @@ self.addEventListener("message", async ({ data: { call, name, parameters } }) =>
   try {
     const answer = await calls[name](parameters);
     const buffers = Object.values(answer).filter(ArrayBuffer.isView);
-    self.postMessage({ call, answer }, buffers.map((array) => array.buffer));
+    self.postMessage({ call, answer }, { transfer: buffers.map((array) => array.buffer) });
   } catch (error) {
     self.postMessage({ call, error: error.message });
   }
