@@ -21,6 +21,7 @@ PIXEL_COLUMNS = ("dice", "image_dice", "iou", "precision", "recall", "pixel_erro
 
 # Pixels of held-out images whose objects and lines are scored at each check.
 QUICK_PIXELS = 1e6
+_GOLDEN = (5**0.5 - 1) / 2  # its multiples, modulo 1, are spread evenly
 # Pixels whose V_rand is computed at five thresholds at the end of a training. A watershed takes 0.7 s a megapixel.
 SEGMENT_PIXELS = 0.8e6
 # Pixels whose objects are matched at nine thresholds at the end of a training, and whose seed depth is chosen. It takes
@@ -170,10 +171,14 @@ def measure_structure(
 
 
 def spread(samples: list[Sample], pixels: float) -> list[Sample]:
-    """Returns samples from all over the list that have about as many pixels as given, at least one."""
-    largest = max(sample.label.size for sample in samples)
-    count = int(min(len(samples), max(1, pixels / largest)))
-    return [samples[index] for index in np.linspace(0, len(samples) - 1, count).round().astype(int)]
+    """Returns samples from all over the list that have at most as many pixels as given, at least one sample."""
+    chosen: list[int] = []
+    left = pixels
+    for index in sorted(range(len(samples)), key=lambda index: index * _GOLDEN % 1):
+        if samples[index].label.size <= left or not chosen:
+            chosen.append(index)
+            left -= samples[index].label.size
+    return [samples[index] for index in sorted(chosen)]
 
 
 def mean_of_defined(values: Sequence[float]) -> float:
