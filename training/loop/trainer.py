@@ -40,7 +40,7 @@ from training.scoring.evaluation import (
     predictor,
 )
 from training.scoring.measures import BOUNDED, OBJECT_PIXELS, Effort, Measures, quick, spread
-from training.scoring.object_rule import choose_object_rule
+from training.scoring.object_rule import candidate_areas, choose_object_rule
 from training.scoring.objective import choose_objective
 from training.scoring.selection import Peak, Verdict
 
@@ -435,7 +435,8 @@ class Trainer:
         """Returns how masks become objects, with the seed depth and minimum area that suit the samples best."""
         chosen = spread(samples, OBJECT_PIXELS)
         probabilities = [np.nan_to_num(cache.get(predict, sample)) for sample in chosen]
-        return choose_object_rule(self._measures.rule, probabilities, chosen, self.best.threshold)
+        areas = candidate_areas([*self.stream.samples, *self.validation])
+        return choose_object_rule(self._measures.rule, probabilities, chosen, self.best.threshold, areas)
 
     def _no_numbers(self, what: str) -> str:
         kept = self.folder.weights if self.folder.weights.exists() else "nothing yet"

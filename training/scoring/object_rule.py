@@ -19,10 +19,9 @@ CANDIDATES = (0.5, 0.75, 1.0, 1.5, 2.5, 4.0, 8.0, 16.0)
 # The seed depth of weights that no held-out images chose a better one for.
 DEFAULT_SEED_DEPTH = 0.75
 
-# The smallest object has this share of the area that all but a few percent of the labelled objects reach: 1% unless
-# held-out images choose another of the percentages.
+# The smallest object has this share of the area that all but a few percent of the labelled objects reach: the first
+# of the percentages, unless held-out images choose another one.
 _SHARE_OF_SMALLEST = 0.75
-_SMALLEST_PERCENT = 1.0
 _PERCENTAGES = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0)
 
 Score: TypeAlias = Callable[[ObjectRule], float]
@@ -30,7 +29,11 @@ Score: TypeAlias = Callable[[ObjectRule], float]
 
 
 def choose_object_rule(
-    rule: ObjectRule, probabilities: Sequence[NDArray[np.float32]], samples: Sequence[Sample], threshold: float
+    rule: ObjectRule,
+    probabilities: Sequence[NDArray[np.float32]],
+    samples: Sequence[Sample],
+    threshold: float,
+    areas: Sequence[int] = (),
 ) -> ObjectRule:
     """Chooses seed depth, then minimum area, with the best F1 of objects, as the mean over the limits of IoU.
 
@@ -42,6 +45,7 @@ def choose_object_rule(
         probabilities: The samples' foreground probabilities, H x W each.
         samples: Held-out images.
         threshold: The mask's threshold.
+        areas: Candidates of the minimum area besides that of `rule`.
     """
 
     def score(tried: ObjectRule) -> float:
@@ -50,13 +54,17 @@ def choose_object_rule(
         return float(np.nan_to_num(np.mean(matches.f1)))
 
     rule = _best([replace(rule, kind="seeds", seed_depth=depth) for depth in reversed(CANDIDATES)], score)
-    areas = {rule.min_area, *(_small_area(samples, percent) for percent in _PERCENTAGES)}
-    return _best([replace(rule, min_area=area) for area in sorted(areas) if area >= rule.min_area], score)
+    return _best([replace(rule, min_area=area) for area in sorted({rule.min_area, *areas})], score)
+
+
+def candidate_areas(samples: Sequence[Sample]) -> list[int]:
+    """Returns candidates of the minimum area in pixels, from the areas of all labelled objects."""
+    return [_small_area(samples, percent) for percent in _PERCENTAGES]
 
 
 def smallest_area(samples: Sequence[Sample]) -> int:
     """Returns the area in pixels below which a found object is no object; 0 if the labels have no ids."""
-    return _small_area(samples, _SMALLEST_PERCENT)
+    return _small_area(samples, _PERCENTAGES[0])
 
 
 def _small_area(samples: Sequence[Sample], percent: float) -> int:

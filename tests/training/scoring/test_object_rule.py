@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from model.outputs.objects import ObjectRule
 from training.data.folder import Sample
 from training.scoring import object_rule
-from training.scoring.object_rule import CANDIDATES, choose_object_rule, smallest_area
+from training.scoring.object_rule import CANDIDATES, candidate_areas, choose_object_rule, smallest_area
 from training.scoring.object_scores import Matches
 
 SEEDS = ObjectRule("seeds", 0.75, min_area=5)
@@ -31,9 +31,10 @@ def test_seed_depth_splits_discs_that_touch():
 
 def test_specks_are_dropped_if_objects_are_larger():
     probabilities, sample = _two_discs()
-    assert choose_object_rule(SEEDS, [probabilities], [sample], 0.45).min_area == 5  # no object is smaller
+    areas = candidate_areas([sample])
+    assert choose_object_rule(SEEDS, [probabilities], [sample], 0.45, areas).min_area == 5  # no object is smaller
     probabilities[2:8, 2:8] = 0.9
-    assert choose_object_rule(SEEDS, [probabilities], [sample], 0.45).min_area > 36
+    assert choose_object_rule(SEEDS, [probabilities], [sample], 0.45, areas).min_area > 36
 
 
 def test_regions_stay_whole_if_splitting_does_not_help():
