@@ -17,7 +17,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # They start clusters, or look for one on this machine.
 RAY = {"test_ray_pipeline.py", "test_ray_serve.py"}
 # Those that take a minute and more; begun last, they would go on alone.
-LONG = RAY | {"test_distributed.py", "test_docs.py", "test_torture.py"}
+LONG = RAY | {"test_torch_processes.py", "test_resume.py", "test_docs.py", "test_torture.py"}
 
 
 class ByFile(LoadFileScheduling):  # type: ignore[misc]  # it has no types

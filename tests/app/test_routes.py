@@ -455,10 +455,10 @@ def test_a_bad_file_has_its_status(client: TestClient, check_problem: Check, dat
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.95])
 def test_a_truncated_image_is_refused(
-    client: TestClient, check_problem: Check, make_image: MakeImage, to_file: ToFile, kind: str, reservation: float
+    client: TestClient, check_problem: Check, make_image: MakeImage, to_file: ToFile, kind: str, share: float
 ):
     data = to_file(make_image(60, 70, 3), kind)
-    check_problem(client.post("/segment", files={"file": data[: int(reservation * len(data))]}), 400)
+    check_problem(client.post("/segment", files={"file": data[: int(share * len(data))]}), 400)
 
 
 @pytest.mark.usefixtures("still_serving")

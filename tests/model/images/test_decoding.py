@@ -476,7 +476,7 @@ import numpy as np
 from model.images.headers import read_header
 from model.images.image_errors import ImageError
 from model.images.decoding import decode_pages
-from tests.model.test_images import FILES
+from tests.model.images.test_decoding import FILES
 for name, data in FILES.items():
     random = np.random.default_rng(7)
     for _ in range(40):

@@ -186,7 +186,7 @@ def test_stopped_by_sigterm_it_goes_on_with_any_number_of_processes(
 def test_one_that_is_killed_ends_all_and_leaves_the_checkpoint(options, tmp_path):
     killing = tmp_path / "killing.py"
     killing.write_text(
-        "import os, signal, sys, time\nfrom tests.training import often_checked\n"
+        "import os, signal, sys, time\nfrom tests.support import often_checked\n"
         "from training.loop import learner\nfrom training.run import command as run\n"
         "update = learner.Learner.update\nsteps = []\n"
         "def killed_in_the_seventh(self, position):\n    steps.append(1)\n"
