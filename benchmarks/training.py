@@ -30,7 +30,7 @@ from model.weights_file import Description
 from tests.support.measuring import interleaved
 from training.data.folder import Sample, load_samples
 from training.data.holdout import split_samples
-from training.errors import DataError
+from training.data_error import DataError
 from training.loop.batches import SampleStream
 from training.loop.learner import Learner
 from training.loop.machine import Machine

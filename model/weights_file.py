@@ -91,10 +91,7 @@ class Description(BaseModel):
         return ObjectRule(self.objects, self.seed_depth, self.min_area)
 
     def to_metadata(self) -> dict[str, str]:
-        """Returns metadata of one entry.
-
-        safetensors writes several entries in random order, and equal weights must be equal files.
-        """
+        """Returns one entry: safetensors writes several in random order, and equal weights must be equal files."""
         return {METADATA_KEY: json.dumps(self.model_dump(mode="json"), allow_nan=False)}
 
 
@@ -134,8 +131,7 @@ def save_weights(path: Path, tensors: dict[str, Tensor], description: Descriptio
 def load_weights(path: Path = BUNDLED) -> Weights:
     """Reads and checks a weights file: description, names, shapes and finite values.
 
-    An .xml is a graph of `training.export --to openvino`, with its weights in the .bin beside it. A .zip is a package
-    of `--to bioimageio`. Raises WeightsError.
+    An .xml is an exported OpenVINO graph with a .bin beside it; a .zip is a BioImage.IO package. Raises WeightsError.
     """
     if path.suffix == ".xml":
         return _load_graph(path)

@@ -26,7 +26,7 @@ from model.weights_file import Description, WeightsError, load_weights, save_wei
 from training.data.folder import Sample, load_data
 from training.data.labels.label_options import LabelOptions, add_label_options, frozen_values, scheme_of
 from training.data.names import stem_of
-from training.errors import DataError
+from training.data_error import DataError
 from training.scoring.distortions import DISTORTIONS
 from training.scoring.evaluation import (
     COLUMNS,

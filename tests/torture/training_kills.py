@@ -19,7 +19,7 @@ from unittest import mock
 from model.weights_file import WeightsError, load_weights
 from tests.torture.verdict import Verdict
 from training import synthetic
-from training.errors import DataError
+from training.data_error import DataError
 from training.loop import run_folder, trainer
 from training.loop.checkpoints import read_checkpoint
 from training.recipe import DEFAULT, RECIPES

@@ -24,7 +24,7 @@ from training.data.labels.stored_label import LabelError, StoredLabel
 from training.data.names import files_below, is_text
 from training.data.pair_files import StoredPair, read_image, read_pairs
 from training.data.pairing import LAYOUT, find_pairs, image_folder
-from training.errors import DataError
+from training.data_error import DataError
 
 Made = TypeVar("Made")
 

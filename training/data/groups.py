@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from training.errors import DataError
+from training.data_error import DataError
 
 Source = Literal["pattern", "names", "order", "none"]
 

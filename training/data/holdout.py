@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from training.data.appearance import Appearance
 from training.data.folder import Sample, fingerprint
 from training.data.groups import Grouping, group_names
-from training.errors import DataError
+from training.data_error import DataError
 
 Rule = Literal["nothing", "folder", "groups", "ends", "series", "random"]
 

@@ -19,8 +19,8 @@ from training.data.folder import IN_MEMORY, Made, Sample, SampleStore
 from training.data.free_memory import free_memory
 from training.data.labels.labels import Encoding, Label
 from training.data.labels.stored_label import PackedLabel, StoredLabel
+from training.data_error import DataError
 from training.distributed.processes import Processes
-from training.errors import DataError
 
 Array: TypeAlias = NDArray[Any]
 

@@ -12,7 +12,7 @@ from training.data.labels.polygons import Coco, read_coco
 from training.data.labels.stored_label import LabelError
 from training.data.matching import Layout, Pair, groups, side_by_side, two_folders
 from training.data.names import files_below, image_key, label_key, name_of
-from training.errors import DataError
+from training.data_error import DataError
 
 # Folder names in lower case, without spaces, dots, "-" and "_". If a folder has several of them, the first is read.
 IMAGE_FOLDERS = ("image", "images", "imgs", "img", "original", "originals", "trainimages", "train")

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from training.data_error import DataError
 from training.distributed.collectives import reduced, summed, together
 from training.distributed.processes import Processes
 from training.distributed.sync_batch_norm import synchronise
-from training.errors import DataError
 
 T = TypeVar("T")
 

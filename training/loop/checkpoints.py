@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 
 from model.atomic_write import sync_folder, write_whole
-from training.errors import DataError
+from training.data_error import DataError
 from training.loop.progress import Progress
 from training.loop.run_folder import CHECKPOINT, NEXT_CHECKPOINT, PREVIOUS_CHECKPOINT
 

@@ -15,7 +15,7 @@ from training.data.fingerprint import choose_channels
 from training.data.folder import IGNORED, Sample
 from training.data.inspection import background_is_borders
 from training.data.labels.label_scheme import name_classes
-from training.errors import DataError
+from training.data_error import DataError
 from training.loop import losses
 
 # Images looked at for their contrast, and the side of the window taken from each, pixels.

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from model.atomic_write import write_whole
-from training.errors import DataError
+from training.data_error import DataError
 
 fcntl: ModuleType | None
 try:

@@ -15,7 +15,7 @@ from model.outputs.objects import ObjectRule
 from model.segmenter import Segmenter
 from model.weights_file import Description, Weights, save_weights
 from training.data.folder import Sample, fingerprint
-from training.errors import DataError
+from training.data_error import DataError
 from training.loop.batches import Batch, SampleStream, make_loader
 from training.loop.checkpoints import Checkpoints, State
 from training.loop.clock import Clock

@@ -19,7 +19,7 @@ from model.segmenter import Segmenter
 from model.weights_file import load_weights
 from training.data.folder import Sample, fingerprint, load_samples
 from training.data.labels.label_scheme import LabelScheme
-from training.errors import DataError
+from training.data_error import DataError
 from training.loop.run_folder import HISTORY, RunFolder, read_history
 from training.report.charts import draw_charts
 from training.report.findings import Facts, ImageResult, find_warnings

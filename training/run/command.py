@@ -37,7 +37,7 @@ def _run(argv: list[str] | None, processes: Processes, clock: Clock) -> int:
     from training.data.image_cache import image_cache
     from training.data.inspection import inspect
     from training.data.labels.label_options import check_labels
-    from training.errors import DataError
+    from training.data_error import DataError
     from training.run.command_line import parse
 
     options = processes.on_main(lambda: parse(argv))

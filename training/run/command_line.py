@@ -13,7 +13,7 @@ from typing import get_args
 from model.outputs.objects import Objects
 from training.data.labels.label_options import add_label_options, check_labels, frozen_values, scheme_of
 from training.data.labels.label_scheme import LabelScheme
-from training.errors import DataError
+from training.data_error import DataError
 from training.loop.run_folder import RunFolder
 from training.run.training_options import TrainingOptions
 from training.scoring.objective import OBJECTIVES

@@ -18,8 +18,8 @@ from model.atomic_write import write_whole
 from model.segmenter import Segmenter
 from training.data.folder import Sample
 from training.data.holdout import HoldOut, make_folds
+from training.data_error import DataError
 from training.distributed.processes import Processes
-from training.errors import DataError
 from training.loop.clock import Clock
 from training.loop.run_folder import CHECKPOINT, CONFIG, FOLDS, RunFolder
 from training.run import job

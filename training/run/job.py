@@ -20,8 +20,8 @@ from training.data.folder import Sample, fingerprint, load_samples
 from training.data.holdout import HoldOut, hold_out, hold_out_folder, out_of_fold, suggested_folds
 from training.data.image_cache import store_of
 from training.data.inspection import background_is_borders
+from training.data_error import DataError
 from training.distributed.processes import ALONE, Processes
-from training.errors import DataError
 from training.loop import init_trial, memory
 from training.loop import time_budget as pace
 from training.loop.batches import crop_shape

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 from model.weights_file import Weights
 from training.data.fingerprint import Fingerprint, choose_channels
 from training.data.folder import Sample
-from training.errors import DataError
+from training.data_error import DataError
 from training.loop.losses import OF_SEVERAL_CLASSES
 from training.recipe import DEFAULT, FINE_TUNING_RATE, RECIPES, Recipe
 from training.run.planner import CROPS, Decision, Plan, plan_recipe

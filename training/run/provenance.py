@@ -13,7 +13,7 @@ from pydantic import JsonValue, ValidationError
 from model.outputs.objects import ObjectRule
 from model.weights_file import Description, Weights
 from training.data.labels.label_scheme import name_classes
-from training.errors import DataError
+from training.data_error import DataError
 from training.loop.trainer import Trainer
 from training.recipe import Recipe
 from training.run.options import first_problem

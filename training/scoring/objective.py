@@ -4,7 +4,7 @@ from typing import Literal, TypeAlias, get_args
 
 from training.data.folder import Sample
 from training.data.inspection import background_is_borders, foreground_is_thin
-from training.errors import DataError
+from training.data_error import DataError
 from training.scoring.object_scores import labelled_objects
 
 Objective: TypeAlias = Literal["v_rand", "objects", "dice", "mean_dice"]

@@ -8,7 +8,7 @@ import pytest
 
 from training.data.folder import load_samples
 from training.data.labels.label_scheme import LabelScheme
-from training.errors import DataError
+from training.data_error import DataError
 from training.run import command as run
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)

@@ -3,7 +3,7 @@
 import pytest
 
 from training.data.groups import group_names
-from training.errors import DataError
+from training.data_error import DataError
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from training.data.folder import Sample, load_samples
 from training.data.holdout import HoldOut, hold_out, hold_out_folder, make_folds, split_samples, suggested_folds
-from training.errors import DataError
+from training.data_error import DataError
 from training.loop.run_folder import RunFolder
 from training.report import html_report as report
 from training.run import command as run

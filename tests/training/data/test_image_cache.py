@@ -4,7 +4,7 @@ import torch
 
 from training.data.folder import fingerprint, load_samples
 from training.data.image_cache import ImageCache, Stored
-from training.errors import DataError
+from training.data_error import DataError
 from training.loop.batches import SampleStream
 from training.loop.checkpoints import read_checkpoint
 from training.recipe import DEFAULT

@@ -9,7 +9,7 @@ from PIL import Image
 from training.data.folder import load_data, load_samples
 from training.data.names import image_key, label_key
 from training.data.pairing import find_pairs
-from training.errors import DataError
+from training.data_error import DataError
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
 HALF = np.zeros((16, 16), np.uint8)

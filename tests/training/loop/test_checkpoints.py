@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.errors import DataError
+from training.data_error import DataError
 from training.loop import checkpoints
 from training.loop.checkpoints import Checkpoints, State, read_checkpoint
 from training.loop.progress import Progress

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training.errors import DataError
+from training.data_error import DataError
 from training.loop.run_folder import CURVES, LOCK, NAMES, NEXT_CHECKPOINT, RunFolder, read_history
 
 

@@ -9,7 +9,7 @@ import torch
 
 from model.weights_file import Description, load_weights
 from training.data.folder import load_samples
-from training.errors import DataError
+from training.data_error import DataError
 from training.loop import display
 from training.loop.checkpoints import Checkpoints
 from training.loop.clock import Clock

@@ -20,7 +20,7 @@ from model.weights_file import Description
 from training import synthetic
 from training.data.folder import Sample, load_samples
 from training.data.labels.label_scheme import LabelScheme
-from training.errors import DataError
+from training.data_error import DataError
 from training.loop.run_folder import RunFolder, read_history
 from training.report import html_report as report
 from training.report.charts import draw_charts

@@ -17,7 +17,7 @@ import torch
 
 from model.weights_file import load_weights
 from training.data.folder import load_samples
-from training.errors import DataError
+from training.data_error import DataError
 from training.loop import run_folder, trainer
 from training.loop import time_budget as pace
 from training.loop.checkpoints import read_checkpoint
@@ -356,7 +356,8 @@ def test_a_time_budget_is_resumed_with_its_plan(cells_folder, tmp_path, monkeypa
     samples = load_samples(cells_folder)
     first = job.prepare(arguments, samples)
     monkeypatch.setattr(pace, "seconds_per_step", lambda *_: 1.0)
-    again = job.prepare(replace(arguments, resume=True), samples)
+    arguments = replace(arguments, resume=True)
+    again = job.prepare(arguments, samples)
     assert again.schedule == first.schedule
     assert again.recipe == first.recipe
     checkpoint = tmp_path / "out/checkpoint.pt"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.data.folder import Sample
-from training.errors import DataError
+from training.data_error import DataError
 from training.scoring.objective import choose_objective, resolve_objective
 
 SIDE = 96

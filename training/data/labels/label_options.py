@@ -15,7 +15,7 @@ from training.data.labels.label_scheme import (
     name_classes,
     parse_colour,
 )
-from training.errors import DataError
+from training.data_error import DataError
 
 
 @dataclass(frozen=True, kw_only=True)

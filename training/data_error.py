@@ -1,4 +1,4 @@
-"""The error for data that no training can use."""
+"""The error for data and options that no training can use."""
 
 from model.errors import UserError
 
