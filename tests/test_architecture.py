@@ -50,7 +50,7 @@ def test_serving_imports_nothing_that_only_training_installs():
     assert loaded.isdisjoint({"training", "tensorboard", "skimage", "scipy", "matplotlib"})
 
 
-def test_predicting_images_here_imports_nothing_that_volumes_or_clusters_need():
+def test_local_prediction_imports_no_volume_or_cluster_library():
     code = "import sys, model.predict; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}

@@ -34,7 +34,7 @@ def test_limits_have_a_default_and_a_variable():
     assert all(re.fullmatch(r"\$\{PIDS_LIMIT:-\d+\}", one["pids_limit"]) for one in (service, training))
 
 
-def test_the_service_cannot_write_to_its_weights_and_training_not_to_its_data():
+def test_containers_mount_weights_and_training_data_read_only():
     service, training = (COMPOSE["services"][name] for name in OURS)
     assert service["volumes"] == ["weights:/weights:ro"]
     assert "./data/train:/data/train:ro" in training["volumes"]
@@ -46,7 +46,7 @@ def test_every_setting_is_passed_on():
     assert {PREFIX + name.upper() for name in Settings.model_fields} - passed == {"SEGMENT_HOST", "SEGMENT_PORT"}
 
 
-def test_monitoring_is_for_this_machine_alone():
+def test_monitoring_is_bound_to_this_machine():
     for name in ("prometheus", "grafana"):
         assert all(port.startswith("127.0.0.1:") for port in COMPOSE["services"][name]["ports"])
 

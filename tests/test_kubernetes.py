@@ -134,7 +134,7 @@ def test_ports_and_probes_are_the_services(overlay: str):
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_what_was_accepted_can_be_answered(overlay: str):
+def test_the_grace_period_covers_the_deadline(overlay: str):
     """The grace period begins with preStop; the server itself waits a second longer than its deadline."""
     pod = _pod(overlay)["spec"]
     container = pod["containers"][0]
@@ -145,7 +145,7 @@ def test_what_was_accepted_can_be_answered(overlay: str):
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_it_is_scaled_on_a_metric_that_there_is(overlay: str):
+def test_the_autoscaler_uses_an_existing_metric(overlay: str):
     objects = render(KUBERNETES / overlay)
     (autoscaler,), (deployment,) = of_kind("HorizontalPodAutoscaler", objects), of_kind("Deployment", objects)
     target = autoscaler["spec"]["scaleTargetRef"]
@@ -204,7 +204,7 @@ def test_the_nodes_of_a_training_meet():
     assert service["spec"]["clusterIP"] == "None"
 
 
-def test_what_is_published_is_served_next(tmp_path: Path):
+def test_newly_published_weights_are_served(tmp_path: Path):
     (job,) = of_kind("Job", render(KUBERNETES / "training/publish"))
     container = job["spec"]["template"]["spec"]["containers"][0]
     run, weights = tmp_path / "run", tmp_path / "weights"

@@ -84,7 +84,7 @@ class RayServiceSpec(Strict):
 
 @pytest.mark.parametrize("applied", APPLIED)
 @pytest.mark.parametrize("version", ["1.30", kubernetes_validate.latest_version()])
-def test_it_has_the_fields_of_a_ray_service(applied: str, version: str):
+def test_the_manifest_has_the_fields_of_a_ray_service(applied: str, version: str):
     service = _service(applied)
     assert service["apiVersion"] == "ray.io/v1"
     cluster = RayServiceSpec.model_validate(service["spec"]).ray_cluster_config
@@ -121,7 +121,7 @@ def test_on_gpus_only_the_engine_is_another():
 
 
 @pytest.mark.skipif(not ALONE.exists(), reason="no deploy/ray-serve.yaml")
-def test_it_is_the_application_that_runs_without_kubernetes():
+def test_the_ray_service_runs_the_same_application_as_without_kubernetes():
     """But for how many of each there are."""
     alone = schema.ServeDeploySchema.model_validate(yaml.safe_load(ALONE.read_text())).applications
     here = _serve_config("ray/cpu").applications
@@ -157,7 +157,7 @@ def test_workers_are_what_ray_is_told_they_are(applied: str):
 
 
 @pytest.mark.parametrize("applied", APPLIED)
-def test_what_was_accepted_can_be_answered(applied: str):
+def test_the_grace_period_covers_the_deadline(applied: str):
     spec = _service(applied)["spec"]
     assert spec["rayClusterDeletionDelaySeconds"] > DEADLINE_S
     (group,) = spec["rayClusterConfig"]["workerGroupSpecs"]

@@ -175,7 +175,7 @@ def test_metrics_may_be_guarded_too(make_app: Callable[..., FastAPI], path: str)
     assert _post(app, path="/healthz").status == 405
 
 
-def test_all_bodies_together_have_a_limit_but_for_one_alone(make_app: Callable[..., FastAPI]):
+def test_all_bodies_share_a_limit_that_a_single_body_may_exceed(make_app: Callable[..., FastAPI]):
     app = make_app(max_upload_bytes=2000)
     headers = {"Content-Type": "image/png"}
 
@@ -218,9 +218,7 @@ def test_a_wrong_key_learns_nothing_of_readiness(make_app: Callable[..., FastAPI
 
 
 @pytest.mark.parametrize("length", ["1025", "99999999999999999999"])
-def test_a_body_declared_too_large_is_answered_unread_and_then_thrown_away(
-    make_app: Callable[..., FastAPI], length: str
-):
+def test_a_body_declared_too_large_is_answered_unread_and_drained(make_app: Callable[..., FastAPI], length: str):
     answer = Answer()
 
     async def receive() -> Message:
@@ -235,7 +233,7 @@ def test_a_body_declared_too_large_is_answered_unread_and_then_thrown_away(
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Length": "10"}, {"Content-Length": "-5"}, {"Content-Length": "x"}])
 @pytest.mark.parametrize("kind", ["image/png", "multipart/form-data; boundary=b"])
-def test_a_body_that_grows_too_large_is_answered_at_once_and_the_rest_thrown_away(
+def test_a_body_over_the_limit_is_answered_at_once_and_drained(
     make_app: Callable[..., FastAPI], headers: dict[str, str], kind: str
 ):
     chunks = [b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n', bytes(600), bytes(600)]
@@ -274,7 +272,7 @@ def test_each_refusal_is_counted_by_its_reason(make_app: Callable[..., FastAPI])
     assert counts == {"key": 1, "body size": 2, "not ready": 1}
 
 
-def test_a_client_that_leaves_while_sending_is_no_error_of_the_server(
+def test_a_client_that_leaves_while_sending_is_not_a_server_error(
     make_app: Callable[..., FastAPI], caplog: pytest.LogCaptureFixture
 ):
     messages: list[Message] = [
@@ -302,5 +300,5 @@ def test_only_a_whole_key_is_known(given: bytes, known: bool):
     assert is_known(given, [b"a", b"bb"]) is known
 
 
-def test_without_keys_none_is_known():
+def test_without_configured_keys_no_key_is_accepted():
     assert is_known(b"", []) is False

@@ -89,7 +89,7 @@ def test_an_engine_that_cannot_be_made_is_a_failure_with_a_reason(
         assert client.get("/readyz").status_code == 503
 
 
-def test_model_tells_what_is_served(client: TestClient, weights_path: Path):
+def test_get_model_describes_the_served_net(client: TestClient, weights_path: Path):
     answer = client.get("/model").json()
     assert answer["name"] == "small-net"
     assert len(answer["sha256"]) == 64

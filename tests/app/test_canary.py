@@ -79,7 +79,9 @@ def _one_pixel(value: float) -> Callable[[Array], Array]:
         (lambda found: found.repeat(2, axis=1), "has probabilities of the wrong shape"),
     ],
 )
-def test_what_is_no_probabilities_is_told(weights_path: Path, change: Callable[[Array], Array], complaint: str):
+def test_an_engine_result_without_probabilities_is_refused(
+    weights_path: Path, change: Callable[[Array], Array], complaint: str
+):
     segmenter, _ = _with(change, weights_path)
     with pytest.raises(ValueError, match=f"^weights small-net@[0-9a-f]{{12}}: computed in .*{complaint}$"):
         run_canary(segmenter)
@@ -127,5 +129,5 @@ def test_finite_weights_that_overflow_are_found_out(
         run_canary(Segmenter.load(overflowing(factor), **weights))
 
 
-def test_what_overflows_in_one_precision_may_pass_in_another(overflowing: Callable[[float], Path]):
+def test_a_net_that_overflows_in_fp16_may_pass_in_fp32(overflowing: Callable[[float], Path]):
     run_canary(Segmenter.load(overflowing(1e5), engine="torch", device="cpu", precision="fp32"))

@@ -39,7 +39,7 @@ def test_an_image_takes_room_while_it_is_decoded_and_gives_it_back(gauge: Gauge)
     assert _taken(gauge) == 0
 
 
-def test_what_is_larger_than_the_whole_room_is_let_in_alone(gauge: Gauge):
+def test_an_image_above_the_capacity_is_admitted_singly(gauge: Gauge):
     capacity = _capacity(gauge, max_pixels=100)
     reservation = capacity.reserve(500)
     with pytest.raises(Overloaded):
@@ -61,7 +61,7 @@ def test_when_to_come_back_is_a_guess_then_measured_and_bounded(gauge: Gauge):
     assert [refused(speed) for speed in (None, 10, 1000, 0.1)] == [FIRST_GUESS_S, 10, 1, LONGEST_S]
 
 
-def test_so_many_wait_as_can_be_done_in_the_longest_wait(gauge: Gauge):
+def test_the_queue_holds_the_pixels_computed_within_the_maximum_wait(gauge: Gauge):
     capacity = _capacity(gauge, max_pixels=10**9, max_wait_s=4.0, pixels_per_s=1000)
     for _ in range(40 + STRETCH + 1):  # each takes 0.1 s; it may wait for 4 s and three times as long as itself
         capacity.check()
@@ -96,7 +96,7 @@ def test_a_huge_image_may_wait_as_long_as_befits_its_size(gauge: Gauge):
         pass
 
 
-def test_before_anything_was_measured_pixels_alone_count(gauge: Gauge):
+def test_without_measurements_only_pixels_count(gauge: Gauge):
     capacity = _capacity(gauge, max_pixels=10**9, max_wait_s=0.001)
     for _ in range(100):
         capacity.reserve(1000)

@@ -107,7 +107,7 @@ HALF_A_BODY = b"POST /segment HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\n
     [b"", b"GET /heal", b"GET /healthz HTTP/1.1\r\nX-Long: ", HALF_A_BODY],
     ids=["nothing", "a line", "headers", "a body"],
 )
-def test_who_drips_is_told_and_let_go(serve: Callable[..., Served], first: bytes):
+def test_a_slow_client_gets_a_408_and_is_closed(serve: Callable[..., Served], first: bytes):
     served = serve()
     with _connect(served) as client:
         client.sendall(first)
@@ -138,7 +138,7 @@ def test_a_request_that_keeps_coming_may_take_its_time(
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_body_that_drips_after_its_answer_ends_the_connection_without_a_second_one(serve: Callable[..., Served]):
+def test_a_slow_body_after_the_answer_closes_the_connection_silently(serve: Callable[..., Served]):
     served = serve()
     with _connect(served) as client:
         client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
@@ -178,14 +178,14 @@ def test_headers_have_a_limit(serve: Callable[..., Served]):
     assert "65536" in problem["detail"]
 
 
-def test_what_is_not_http_is_a_problem_too(serve: Callable[..., Served]):
+def test_requests_that_are_not_http_get_a_problem(serve: Callable[..., Served]):
     with _connect(serve()) as client:
         client.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
         status, problem = _answer(client)
     assert (status, problem["detail"]) == (400, "The request is not valid HTTP.")
 
 
-def test_what_follows_a_whole_request_does_not_cost_its_answer(serve: Callable[..., Served], png: bytes):
+def test_bytes_after_a_complete_request_do_not_lose_its_answer(serve: Callable[..., Served], png: bytes):
     head = b"POST /segment HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(png)
     with _connect(serve()) as client:
         client.sendall(head + png + b"\x00\x01 no HTTP")
@@ -197,7 +197,7 @@ def test_what_follows_a_whole_request_does_not_cost_its_answer(serve: Callable[.
     assert received.count(b"HTTP/1.1") == 1
 
 
-def test_beyond_the_most_connections_the_one_that_owes_longest_gives_way(
+def test_too_many_connections_close_the_one_that_is_longest_idle(
     serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(connection, "PATIENCE_S", WAIT_S)

@@ -48,7 +48,7 @@ def test_every_page_counts_against_the_pixel_limit(make_image: Callable[..., Pix
 
 
 @pytest.mark.parametrize(("damage", "status"), [("truncated", 400), ("too many scans", 415)])
-def test_what_only_decoding_can_tell_has_its_status(
+def test_errors_found_while_decoding_keep_their_status(
     damage: str, status: int, make_image: Callable[..., Pixels], to_file: Callable[..., bytes]
 ):
     whole, end = to_file(make_image(60, 80, channels=3), "JPEG", progressive=True), b"\xff\xd9"

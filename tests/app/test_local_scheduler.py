@@ -311,7 +311,9 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(make_rig: Callable[...,
     assert rig.metric("tiles_total") == 2
 
 
-def test_an_image_larger_than_the_queue_is_taken_when_it_is_alone(make_rig: Callable[..., Rig], make_image: MakeImage):
+def test_an_image_larger_than_the_queue_is_accepted_by_an_empty_queue(
+    make_rig: Callable[..., Rig], make_image: MakeImage
+):
     rig = make_rig(max_pixels=TILE_PIXELS, is_open=True)
 
     async def body() -> TileJob:
@@ -343,7 +345,7 @@ def test_each_stream_has_a_batch_of_its_own(two_streams: Rig, make_image: MakeIm
     assert rig.metric("queue_pixels") == 0
 
 
-def test_large_tiles_are_computed_one_at_a_time_and_small_images_get_past(two_streams: Rig, make_image: MakeImage):
+def test_large_tiles_run_singly_and_small_images_overtake(two_streams: Rig, make_image: MakeImage):
     rig = two_streams
     rig.engine.batch_pixels = 32 * 32
 
@@ -378,7 +380,7 @@ def test_many_streams_give_every_job_its_own_result(two_streams: Rig, make_image
     assert rig.metric("queue_pixels") == 0
 
 
-def test_a_job_that_fails_or_is_given_up_in_two_streams_gives_its_room_back_once(
+def test_a_failed_or_abandoned_job_releases_its_pixels_once(
     two_streams: Rig, make_image: MakeImage, wait_until: WaitUntil
 ):
     rig = two_streams

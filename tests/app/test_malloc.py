@@ -6,7 +6,7 @@ import pytest
 from app.malloc import EVERY, Trimmer
 
 
-def test_memory_is_trimmed_once_in_so_many_answers(monkeypatch: pytest.MonkeyPatch):
+def test_memory_is_trimmed_after_a_fixed_number_of_answers(monkeypatch: pytest.MonkeyPatch):
     trimmer = Trimmer()
     trimmed: list[int] = []
     monkeypatch.setattr(trimmer, "_trim", trimmed.append)

@@ -152,7 +152,7 @@ def test_health_answers(client: TestClient, path: str):
         ("GET", f"{MODEL}/infer", 405),
     ],
 )
-def test_what_is_not_there_is_an_error_of_the_protocol(client: TestClient, method: str, path: str, status: int):
+def test_unknown_paths_get_an_error_of_the_protocol(client: TestClient, method: str, path: str, status: int):
     assert _error(client.request(method, path), status)
 
 
@@ -239,7 +239,7 @@ def test_scale_means_nothing_to_a_net_of_zscored_input(
 )
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.usefixtures("still_serving")
-def test_values_that_are_no_pixels_are_refused(client: TestClient, values: float, told: str, binary: bool):
+def test_values_outside_the_pixel_range_are_refused(client: TestClient, values: float, told: str, binary: bool):
     with np.errstate(over="ignore"):
         tensor, data = _input(np.full((1, 1, 2, 2), values), binary)
     if not binary:
@@ -260,7 +260,9 @@ def test_channels_that_the_net_does_not_take_are_refused(
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_all_outputs_come_if_none_is_named(client: TestClient, segmenter: Segmenter, png: bytes, binary: bool):
+def test_all_outputs_are_returned_if_none_is_requested(
+    client: TestClient, segmenter: Segmenter, png: bytes, binary: bool
+):
     response = _infer(client, _image(png), parameters={"binary_data_output": binary}, id="the id")
     outputs, picture = _read(response), decode_image(png)
     assert list(outputs) == ["mask", "probability", "mask_png"]
@@ -314,7 +316,7 @@ def test_the_threshold_is_the_requests(client: TestClient, segmenter: Segmenter,
     assert np.array_equal(outputs["mask"] == 255, outputs["probability"] >= np.float32(threshold))
 
 
-def test_images_of_several_sizes_come_as_files_alone(
+def test_images_of_several_sizes_are_accepted_only_as_files(
     client: TestClient, segmenter: Segmenter, make_image: MakeImage, to_file: ToFile
 ):
     pictures = [make_image(20, 30), make_image(30, 20)]
@@ -403,7 +405,7 @@ def _files(**changes: Any) -> dict[str, Any]:
     ids=lambda value: str(value)[:60],
 )
 @pytest.mark.usefixtures("still_serving")
-def test_what_is_wrong_with_a_request_is_said(client: TestClient, body: Any, told: str):
+def test_a_bad_inference_request_is_refused_with_its_fault(client: TestClient, body: Any, told: str):
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     status = 415 if told == "GIF" else 400
     assert told in _error(client.post(f"{MODEL}/infer", content=content), status)
@@ -465,7 +467,7 @@ def test_more_json_than_is_read_is_refused(client: TestClient, monkeypatch: pyte
     assert "binary data" in _error(_infer(client, _input(np.ones((1, 1, 10, 10)), binary=False)), 413)
 
 
-def test_a_stack_is_no_element(client: TestClient, make_image: MakeImage, to_file: ToFile):
+def test_a_stack_is_refused_as_a_tensor_element(client: TestClient, make_image: MakeImage, to_file: ToFile):
     stack = to_file(make_image(8, 8), "TIFF", save_all=True, append_images=[Image.fromarray(make_image(8, 8))])
     assert "one page" in _error(_infer(client, _image(stack)), 400)
 

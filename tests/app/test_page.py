@@ -48,7 +48,7 @@ def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient):
 @pytest.mark.parametrize(
     "path", ["/static/none.js", "/static/", "/static/vendor", "/static/..%2fpage.py", "/static/%00"]
 )
-def test_what_is_no_file_of_the_page_is_not_found(client: TestClient, check_problem, path: str):
+def test_an_unknown_static_file_is_a_404(client: TestClient, check_problem, path: str):
     check_problem(client.get(path), 404)
 
 

@@ -55,7 +55,7 @@ def test_a_raised_problem_becomes_the_answer_with_its_headers(failing: TestClien
     assert response.json()["request_id"] == "the-id"
 
 
-def test_a_framework_error_keeps_status_and_headers_but_gets_a_fixed_text(failing: TestClient):
+def test_framework_errors_keep_status_and_headers_with_a_fixed_text(failing: TestClient):
     response = failing.get("/http")
     assert (response.status_code, response.headers["x-kept"]) == (410, "yes")
     assert "somebody" not in response.text
@@ -70,7 +70,7 @@ def test_a_bad_parameter_is_named(failing: TestClient, query: str):
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("POST", "/http", 405)])
-def test_what_the_router_refuses_is_a_problem_too(failing: TestClient, method: str, path: str, status: int):
+def test_router_refusals_are_problem_documents(failing: TestClient, method: str, path: str, status: int):
     response = failing.request(method, path)
     assert response.status_code == response.json()["status"] == status
     assert response.headers["content-type"] == "application/problem+json"

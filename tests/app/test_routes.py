@@ -122,7 +122,7 @@ def test_the_mask_is_the_segmenters_at_the_images_size(
         assert len(np.unique(mask)) == 2  # or the comparison would say little
 
 
-def test_masks_of_a_net_that_downsamples_have_the_images_size_and_no_seams(
+def test_downsampling_nets_give_full_size_masks_without_seams(
     serve: Callable[..., TestClient],
     half_scale_path: Path,
     make_segmenter: Callable[..., Segmenter],
@@ -213,7 +213,7 @@ def classes_client(start: Callable[..., TestClient], classes_path: Path) -> Iter
         yield start(stack, weights=classes_path)
 
 
-def test_of_several_classes_the_mask_is_the_class_index(
+def test_a_class_mask_holds_class_indices(
     classes_client: TestClient,
     make_segmenter: Callable[..., Segmenter],
     classes_path: Path,
@@ -474,7 +474,7 @@ def test_a_bad_parameter_is_refused_by_name(client: TestClient, check_problem: C
     assert check_problem(response, 422)["detail"].startswith(f"Parameter {query.split('=')[0]}: ")
 
 
-def test_what_a_client_sent_is_not_sent_back(client: TestClient, check_problem: Check, png: bytes):
+def test_error_answers_do_not_echo_the_clients_input(client: TestClient, check_problem: Check, png: bytes):
     response = client.post("/segment?output=%3Cscript%3E&threshold=secret", files={"file": png})
     check_problem(response, 422)
     assert "script" not in response.text
@@ -615,7 +615,7 @@ def test_a_full_queue_refuses_before_the_body_is_looked_at(
     assert client.post("/segment", files={"file": png}).status_code == 200
 
 
-def test_past_the_deadline_a_request_is_given_up_and_its_tiles_dropped(
+def test_a_request_past_its_deadline_is_cancelled_with_its_tiles(
     serve: Callable[..., TestClient],
     hold: Callable[[TestClient], Any],
     service_of: Callable[[TestClient], Service],
@@ -642,7 +642,7 @@ def test_a_deadline_that_cannot_be_met_gives_504_each_time(
         check_problem(client.post("/segment", files={"file": png}), 504)
 
 
-def test_an_engine_error_is_a_503_that_tells_nothing_and_passes(
+def test_an_engine_error_is_a_503_without_details(
     serve: Callable[..., TestClient],
     hold: Callable[[TestClient], Any],
     check_problem: Check,
@@ -661,7 +661,7 @@ def test_an_engine_error_is_a_503_that_tells_nothing_and_passes(
     assert client.post("/segment", files={"file": png}).status_code == 200
 
 
-def test_what_nobody_expected_is_a_500_that_tells_nothing(
+def test_an_unexpected_error_is_a_500_without_details(
     serve: Callable[..., TestClient],
     check_problem: Check,
     caplog: pytest.LogCaptureFixture,

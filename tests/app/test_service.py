@@ -39,9 +39,7 @@ def test_a_service_that_never_loaded_can_be_closed(service: Service):
     assert not service.ready
 
 
-def test_weights_that_overflow_where_they_are_to_run_are_a_weights_error(
-    make_settings: Callable[..., Settings], weights_path: Path
-):
+def test_overflow_on_the_serving_device_is_a_weights_error(make_settings: Callable[..., Settings], weights_path: Path):
     weights = load_weights(weights_path)
     huge = {name: 1e5 * tensor if tensor.ndim == 4 else tensor for name, tensor in weights.tensors.items()}
     service = _make_service(make_settings(engine="torch", precision="fp16"), replace(weights, tensors=huge))

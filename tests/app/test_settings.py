@@ -67,7 +67,7 @@ def test_each_field_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch, n
         ("SEGMENT_LOG_LEVEL", "loud"),
     ],
 )
-def test_a_bad_value_is_told_in_one_line_with_name_value_and_expectation(
+def test_a_bad_setting_is_one_line_with_name_value_and_expectation(
     monkeypatch: pytest.MonkeyPatch, variable: str, text: str
 ):
     monkeypatch.setenv(variable, text)

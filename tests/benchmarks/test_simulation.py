@@ -18,7 +18,7 @@ def test_its_net_is_the_bundled_one():
     assert (architecture.halo, architecture.grid) == (HALO, 16)
 
 
-def test_one_image_alone_takes_the_sum_of_its_steps():
+def test_the_time_of_one_image_is_the_sum_of_its_steps():
     outcome = Simulation(COSTS, Cluster(engines=3)).arrivals([(0, 512)])
     expected = 0.005 + 0.02 * SMALL + 0.002 + 0.003 + 0.2 * SMALL
     assert outcome.latencies == pytest.approx([expected])

@@ -114,7 +114,7 @@ def test_a_client_that_sends_everything_before_it_reads_gets_the_413(server: Any
         _check_problem((answer.code, answer.headers["Content-Type"], answer.read()), 413)
 
 
-def test_a_client_that_asks_first_is_refused_or_told_to_go_on(server: Any, png: bytes):
+def test_expect_100_continue_is_refused_or_continued(server: Any, png: bytes):
     expect = b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n"
     with server.connect() as connection:
         connection.sendall(HEAD + expect % (LIMIT + 1))
@@ -153,7 +153,7 @@ def test_errors_keep_the_connection_and_the_next_request_on_it_works(
 
 
 @pytest.mark.parametrize("kind", [b"image/png", b"multipart/form-data; boundary=b"])
-def test_a_client_that_leaves_while_sending_is_no_error(server: Any, wait_until: WaitUntil, kind: bytes):
+def test_a_client_that_leaves_while_sending_is_not_an_error(server: Any, wait_until: WaitUntil, kind: bytes):
     name = "left-" + kind.decode()[:5]
     with server.connect() as connection:
         head = HEAD.replace(b"image/png", kind) + b"X-Request-ID: " + name.encode()
@@ -164,7 +164,7 @@ def test_a_client_that_leaves_while_sending_is_no_error(server: Any, wait_until:
     assert [(line["event"], line["status"]) for line in server.logged(name)] == [("request", 499)]
 
 
-def test_a_client_that_leaves_before_the_answer_is_no_error(server: Any, png: bytes, wait_until: WaitUntil):
+def test_a_client_that_leaves_before_the_answer_is_not_an_error(server: Any, png: bytes, wait_until: WaitUntil):
     with server.connect() as connection:
         head = HEAD + b"X-Request-ID: impatient\r\nContent-Length: %d\r\n\r\n" % len(png)
         connection.sendall(head + png)
@@ -179,7 +179,7 @@ def test_a_client_that_leaves_before_the_answer_is_no_error(server: Any, png: by
         b"POST /segment HTTP/1.1\r\nContent-Length: x\r\n\r\n",
     ],
 )
-def test_bytes_that_are_no_http_are_refused(server: Any, nonsense: bytes):
+def test_bytes_that_are_not_http_are_refused(server: Any, nonsense: bytes):
     with server.connect() as connection:
         connection.sendall(nonsense)
         assert _answer(connection)[0] == 400

@@ -30,7 +30,7 @@ from tests.end_to_end.http import HTTP
 OpenPage = Callable[..., Page]
 
 
-def test_the_example_shows_its_mask_and_the_slider_changes_it_with_no_new_request(server: Any, open_page: OpenPage):
+def test_the_threshold_slider_changes_the_mask_without_a_request(server: Any, open_page: OpenPage):
     page = open_page(server.url)
     page.click("#example")
     expect_figures(page, read_mask(ask(server.url, EXAMPLE)))
@@ -50,7 +50,7 @@ def test_the_example_shows_its_mask_and_the_slider_changes_it_with_no_new_reques
     )
 
 
-def test_what_is_downloaded_is_what_other_clients_get(server: Any, open_page: OpenPage, png: bytes):
+def test_the_pages_download_equals_the_answer_to_other_clients(server: Any, open_page: OpenPage, png: bytes):
     def ask(output: str, **parameters: float) -> bytes:
         named = {"file": ("cells.png", png)}
         return HTTP.post(f"{server.url}/segment", params={"output": output, **parameters}, files=named).content
@@ -71,7 +71,7 @@ def test_what_is_downloaded_is_what_other_clients_get(server: Any, open_page: Op
     assert download("coco") == (ask("coco", threshold=0.45), "cells_coco.json")
 
 
-def test_files_that_are_no_images_or_refused_are_told_in_plain_words(server: Any, open_page: OpenPage):
+def test_the_page_explains_refused_files_in_plain_words(server: Any, open_page: OpenPage):
     page = open_page(server.url, refused=True)
     large = encode_png(np.zeros((1000, 1200), np.uint8))
     give(page, ("notes.png", b"no image"), ("cut.png", EXAMPLE[:5000]), ("large.png", large), ("good.png", EXAMPLE))
@@ -88,7 +88,7 @@ def test_files_that_are_no_images_or_refused_are_told_in_plain_words(server: Any
     expect_objects(page)
 
 
-def test_no_request_is_made_for_what_is_no_image(server: Any, open_page: OpenPage):
+def test_the_page_sends_no_request_for_a_file_that_is_not_an_image(server: Any, open_page: OpenPage):
     page = open_page(server.url)  # not even the browser's own line about a refused request
     give(page, ("notes.png", b"no image"), ("empty.tif", b""))
     expect(page.locator("#images .state").nth(1)).to_have_text("The file is empty.")

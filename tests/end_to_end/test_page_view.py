@@ -49,7 +49,7 @@ def test_sixteen_bits_are_stretched_to_be_seen(server: Any, open_page: OpenPage,
     assert np.abs(seen[0] - seen[2]).max() <= 1
 
 
-def test_an_image_wider_than_a_canvas_is_shown_smaller_and_counted_whole(server: Any, open_page: OpenPage):
+def test_a_very_wide_image_is_shown_scaled_and_measured_in_full(server: Any, open_page: OpenPage):
     wide = np.random.default_rng(0).integers(0, 256, (10, 9_000), np.uint8)
     page = open_page(server.url)
     give(page, ("wide.png", to_png(wide)))

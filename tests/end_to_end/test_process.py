@@ -55,7 +55,7 @@ def test_a_bad_setting_stops_the_start_with_one_line_and_code_2(run_app: Run, va
     assert f"SEGMENT_{variable}={value}" in line
 
 
-def test_help_tells_of_the_settings_and_other_arguments_are_refused():
+def test_help_names_the_settings_and_arguments_are_refused():
     command = [sys.executable, "-m", "app"]
     helped, refused = (
         subprocess.run([*command, argument], capture_output=True, text=True) for argument in ("--help", "x")
@@ -150,9 +150,7 @@ def test_a_port_in_use_ends_the_start_with_code_1(run_app: Run):
     assert [("in use" in line["event"]) for line in errors] == [True]
 
 
-def test_of_a_folder_the_newest_weights_are_served_and_ctrl_c_ends_with_0(
-    serve: Serve, weights_path: Path, tmp_path: Path
-):
+def test_the_newest_weights_of_a_folder_are_served_and_ctrl_c_exits_0(serve: Serve, weights_path: Path, tmp_path: Path):
     for age, name in enumerate(["z.safetensors", "a.safetensors"]):
         copy = Path(shutil.copy(weights_path, tmp_path / name))
         os.utime(copy, (1000 + age, 1000 + age))
@@ -206,7 +204,7 @@ def test_logs_are_json_lines_with_the_request_id_and_without_keys(guarded: Any, 
     assert "hush" not in guarded.stdout + guarded.stderr
 
 
-def test_probes_are_logged_for_those_who_debug_alone(guarded: Any, server: Any, wait_until: WaitUntil):
+def test_probes_are_logged_only_at_debug_level(guarded: Any, server: Any, wait_until: WaitUntil):
     for one in (guarded, server):
         HTTP.get(f"{one.url}/healthz", headers={"X-Request-ID": "probe"})
         HTTP.get(f"{one.url}/model", headers={"X-Request-ID": "after"})
@@ -215,7 +213,7 @@ def test_probes_are_logged_for_those_who_debug_alone(guarded: Any, server: Any, 
     assert server.logged("probe") == []
 
 
-def test_a_request_in_flight_at_sigterm_is_answered_and_the_exit_code_is_0(
+def test_sigterm_answers_requests_in_flight_and_exits_with_0(
     serve: Serve, wait_until: WaitUntil, png: bytes, pixels: Any
 ):
     server = serve()

@@ -95,7 +95,7 @@ def test_errors_are_those_of_the_single_process(ray: Cluster, server: Server, ca
 
 
 @pytest.mark.parametrize("path", ["/model", "/healthz", "/readyz", "/v2", "/v2/models/small-net", "/", "/openapi.json"])
-def test_what_is_told_is_the_same(ray: Cluster, server: Server, path: str):
+def test_ray_serve_describes_the_same_service(ray: Cluster, server: Server, path: str):
     here, there = (HTTP.get(f"{url}{path}") for url in (server.url, ray.url))
     assert (there.status_code, there.content) == (200, here.content)
 
@@ -151,7 +151,7 @@ def test_a_client_that_leaves_takes_its_tiles_along(ray: Cluster):
     ray.wait_until(leaves_midway)  # again, if it was done before it was looked
 
 
-def test_what_is_too_much_is_refused_by_the_front(ray: Cluster):
+def test_ray_serve_refuses_requests_above_the_queue_limit(ray: Cluster):
     huge = _to_png(np.zeros((1000, 1000), np.uint8))
     with ThreadPoolExecutor(8) as clients:
         sent = [clients.submit(HTTP.post, f"{ray.url}/segment", files={"file": huge}) for _ in range(8)]

@@ -13,7 +13,7 @@ def test_a_file_is_written_with_its_folder_and_nothing_else(tmp_path: Path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_what_cannot_be_put_in_place_leaves_nothing_behind(tmp_path: Path):
+def test_a_failed_atomic_write_leaves_no_temporary_file(tmp_path: Path):
     (tmp_path / "a.png").mkdir()
     with pytest.raises(OSError, match="directory"):
         write_whole(tmp_path / "a.png", b"data")

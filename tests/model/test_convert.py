@@ -123,7 +123,7 @@ def test_everything_is_read_off_the_tensors(make_net, tmp_path, settings, scalin
     ],
     ids=["mask values", "colour mask values", "data parallel", "checkpoint", "data parallel checkpoint"],
 )
-def test_what_stands_around_the_tensors_is_taken_off(make_net, tmp_path, wrap):
+def test_wrappers_around_the_tensors_are_removed(make_net, tmp_path, wrap):
     state = make_net(**TRANSPOSED).state_dict()
     segmenter = converted(wrap(dict(state)), tmp_path)
     assert segmenter.weights.tensors.keys() == state.keys()
@@ -207,7 +207,7 @@ def test_a_malicious_pickle_is_refused_and_nothing_of_it_runs(tmp_path, capsys, 
         b"\x80\x02(lp0\n.",
     ],
 )
-def test_bytes_that_are_no_state_dict_are_said_to_be_none(tmp_path, capsys, content):
+def test_bytes_that_are_not_a_state_dict_are_refused(tmp_path, capsys, content):
     (tmp_path / "in.pth").write_bytes(content)
     assert "state dict" in failing(capsys, tmp_path / "in.pth", tmp_path / "out.safetensors")
 

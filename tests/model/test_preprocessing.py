@@ -109,7 +109,7 @@ def test_zscore_does_not_blow_up_the_noise_of_a_flat_16_bit_image():
     assert np.abs(net_input(Preprocessing(normalisation="zscore"), image)).max() < 0.1
 
 
-def test_zscore_stretches_what_a_camera_of_16_bits_saw_in_little_light(make_image):
+def test_zscore_stretches_dark_16_bit_images(make_image):
     dim = make_image(40, 40).astype(np.uint16) + 200
     values = net_input(Preprocessing(normalisation="zscore"), dim)
     assert np.abs(values - net_input(Preprocessing(normalisation="zscore"), dim * 100)).max() < 1e-5
@@ -129,7 +129,7 @@ def test_the_map_of_an_image_is_the_same_for_each_part_of_it(make_image):
 
 
 @pytest.mark.parametrize("made", [{"scaling": "unit"}, {"scaling": "raw"}, {"normalisation": "zscore"}], ids=str)
-def test_numbers_of_which_1_is_the_full_range_give_what_8_bits_give_and_are_left_alone(make_image, made):
+def test_floats_in_0_to_1_give_the_same_mask_as_8_bits(make_image, made):
     image = make_image(20, 30, 1)
     numbers = image / np.float32(255)
     before = numbers.copy()
@@ -140,7 +140,7 @@ def test_numbers_of_which_1_is_the_full_range_give_what_8_bits_give_and_are_left
 
 @pytest.mark.parametrize("normalisation", ["none", "zscore"])
 @pytest.mark.parametrize("channels", ["grey", "rgb", "stored"])
-def test_a_view_of_a_read_only_image_is_read_and_left_alone(make_image, normalisation, channels):
+def test_a_view_of_a_read_only_image_is_not_changed(make_image, normalisation, channels):
     image = make_image(20, 30, 3)[::2, ::-1]
     image.flags.writeable = False
     before = image.copy()

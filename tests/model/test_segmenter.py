@@ -96,9 +96,7 @@ def test_probabilities_are_those_of_the_net_over_the_whole_image(make_net, make_
 
 
 @torch.inference_mode()
-def test_zscored_colour_through_several_classes_is_the_softmax_over_the_whole_image(
-    make_net, make_image, make_segmenter
-):
+def test_tiled_softmax_of_zscored_colour_equals_the_whole_image(make_net, make_image, make_segmenter):
     net, image = make_net(in_channels=3, classes=4, **SMALL), make_image(90, 130, 3)
     planes = image.transpose(2, 0, 1).astype(np.float64)
     planes = (planes - planes.mean((1, 2), keepdims=True)) / planes.std((1, 2), keepdims=True)
@@ -108,7 +106,7 @@ def test_zscored_colour_through_several_classes_is_the_softmax_over_the_whole_im
 
 
 @torch.inference_mode()
-def test_a_net_with_aligned_corners_sees_the_image_as_it_is_without_padding(make_net, make_image, make_segmenter):
+def test_a_net_with_aligned_corners_sees_the_unpadded_image(make_net, make_image, make_segmenter):
     net, image = make_net(upsampling="bilinear_aligned", conv_bias=True), make_image(101, 67)
     expected = net(torch.from_numpy(np.float32(image) / np.float32(255))[None, None]).sigmoid()[0].numpy()
     assert np.array_equal(make_segmenter(net).probabilities(image), expected)
@@ -162,9 +160,7 @@ def test_a_grey_net_takes_colour_and_a_colour_net_grey(make_net, make_image, mak
 
 
 @pytest.mark.parametrize("channels", [0, 3, 6])
-def test_an_image_of_other_channels_than_the_net_takes_is_refused_with_both_numbers(
-    make_net, make_image, make_segmenter, channels
-):
+def test_a_wrong_channel_count_is_refused_with_both_numbers(make_net, make_image, make_segmenter, channels):
     segmenter = make_segmenter(make_net(in_channels=5, **SMALL))
     with pytest.raises(ValueError, match=f"^the net takes 5 channels, the image has {channels or 1}$"):
         segmenter.probabilities(make_image(20, 20, channels))
@@ -182,7 +178,7 @@ def test_an_image_of_other_channels_than_the_net_takes_is_refused_with_both_numb
         np.zeros((8, 8, 0), np.uint8),
     ],
 )
-def test_what_is_no_image_is_refused(make_net, make_segmenter, image):
+def test_bytes_without_an_image_are_refused(make_net, make_segmenter, image):
     with pytest.raises(ValueError, match="an image is H x W or H x W x C, uint8, uint16 or float32, not"):
         make_segmenter(make_net(**SMALL)).probabilities(image)
 
@@ -203,15 +199,13 @@ def test_how_many_tiles_run_at_once_makes_no_difference(make_net, make_image, ma
 @pytest.mark.parametrize(
     ("size", "expected"), [((64, 64), 1), ((60, 32), 2), ((16, 16), 8), ((1, 1), 8), ((200, 200), 1)]
 )
-def test_no_batch_has_more_pixels_than_the_engine_has_use_for_or_more_tiles_than_allowed(
-    make_net, make_image, make_segmenter, size, expected
-):
+def test_batches_respect_the_pixel_and_the_tile_limit(make_net, make_image, make_segmenter, size, expected):
     segmenter = make_segmenter(make_net(**SMALL), tile=TILE, max_batch=8)
     segmenter.engine.batch_pixels = TILE * TILE
     assert segmenter.batch_size(segmenter.task(make_image(*size)).tiles[0]) == expected
 
 
-def test_a_coarser_scale_makes_larger_batches_as_each_pixel_costs_less(make_net, make_image, make_segmenter):
+def test_a_coarser_scale_gives_larger_batches(make_net, make_image, make_segmenter):
     sizes = []
     for downsampling in (1, 2):
         segmenter = make_segmenter(make_net(depth=2, downsampling=downsampling))

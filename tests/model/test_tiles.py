@@ -35,7 +35,7 @@ def test_cores_follow_each_other_from_edge_to_edge(tile, halo, grid, side):
 
 @pytest.mark.parametrize(("tile", "halo", "grid"), PLANS)
 @pytest.mark.parametrize("side", SIDES)
-def test_windows_start_at_multiples_of_the_grid_and_end_inside_the_padded_image(tile, halo, grid, side):
+def test_windows_are_aligned_to_the_grid_and_inside_the_padded_image(tile, halo, grid, side):
     side = side_of((tile, halo, grid), side)
     padded = -(-side // grid) * grid
     for part in plan_tiles(side, 1, tile=tile, halo=halo, grid=grid):
@@ -86,7 +86,7 @@ def test_tiles_come_row_by_row():
 
 @pytest.mark.parametrize(("tile", "halo", "grid"), PLANS)
 @pytest.mark.parametrize("side", SIDES)
-def test_what_is_kept_begins_with_the_core_and_is_no_more_but_for_padding(tile, halo, grid, side):
+def test_kept_logits_start_at_the_core_and_add_only_padding(tile, halo, grid, side):
     side = side_of((tile, halo, grid), side)
     for span in (part.rows for part in plan_tiles(side, 1, tile=tile, halo=halo, grid=grid)):
         first, end = span.kept
@@ -94,7 +94,7 @@ def test_what_is_kept_begins_with_the_core_and_is_no_more_but_for_padding(tile, 
         assert span.start + end == (span.high if span.high < side else -(-side // grid) * grid)
 
 
-def test_windows_are_no_larger_than_the_number_of_tiles_asks_for():
+def test_windows_are_as_small_as_the_tile_count_allows():
     sizes = {part.shape for part in plan_tiles(8192, 1040, tile=1600, halo=112, grid=16)}
     assert sizes == {(1552, 1040)}  # 6 of them: (8192 + 5 * 2 * 112) / 6, rounded up to the grid
 
@@ -121,7 +121,7 @@ def test_a_decoder_is_cropped_to_a_few_pixels_around_what_is_kept():
     assert (crops[0::2, 1] == [[0, 1024], [0, 512], [0, 256], [0, 128], [0, 1024]]).all()
 
 
-def test_logits_are_cropped_to_a_pixel_around_what_is_kept_and_upsampled():
+def test_logits_are_cropped_around_the_kept_part_and_upsampled():
     crops = decoder_crops(((224, 1600), (0, 2048)), (2048, 2048), 4, downsampling=2)
     same = decoder_crops(((111, 801), (0, 1024)), (1024, 1024), 4)
     assert np.array_equal(crops[:-1], same)

@@ -247,7 +247,7 @@ def test_aligned_corners_treat_a_pixel_by_where_it_lies(make_net):
         {"bilinear": True},
     ],
 )
-def test_a_net_that_cannot_be_built_is_refused_by_the_name_of_its_setting(settings):
+def test_a_net_that_cannot_be_built_is_refused_with_its_setting(settings):
     [name] = settings
     with pytest.raises(ValidationError, match=name):
         UNetConfig(**settings)
@@ -274,7 +274,7 @@ def test_a_config_does_not_change():
 
 @pytest.mark.parametrize("classes", [1, 3])
 @torch.inference_mode()
-def test_a_probability_net_gives_the_sigmoid_of_one_class_and_the_softmax_of_several(make_net, classes):
+def test_a_probability_net_applies_sigmoid_or_softmax(make_net, classes):
     net, x = make_net(classes=classes), torch.rand(2, 1, 37, 50)
     logits = net(x)
     expected = logits.softmax(dim=1) if classes > 1 else logits.sigmoid()
@@ -282,7 +282,7 @@ def test_a_probability_net_gives_the_sigmoid_of_one_class_and_the_softmax_of_sev
 
 
 @torch.inference_mode()
-def test_a_probability_net_is_made_of_plain_values_and_the_nets_state_dict(make_net):
+def test_a_probability_net_is_built_from_plain_values(make_net):
     net, x = make_net(classes=3), torch.rand(1, 1, 32, 48)
     plain = ProbabilityUNet(net.config.model_dump())
     plain.load_state_dict(net.state_dict())

@@ -58,7 +58,7 @@ def rewrite(path, tensors=None, beside=None, **fields: object) -> None:
         {"downsampling": 4},
     ],
 )
-def test_what_is_saved_is_loaded(make_net, describe, tmp_path, settings):
+def test_saved_weights_load_unchanged(make_net, describe, tmp_path, settings):
     net = make_net(**settings)
     description = describe(
         net, threshold=0.3, labels={0: "sky", 1: "sea"}, provenance={"steps": 3, "scores": [0.5, None]}
@@ -110,7 +110,7 @@ def test_metadata_of_other_programs_is_passed_over(weights_path):
     assert load_weights(weights_path).description == before
 
 
-def test_tensors_that_share_memory_or_lie_in_another_order_are_saved_each_for_itself(make_net, describe, tmp_path):
+def test_shared_or_transposed_tensors_are_saved_as_separate_copies(make_net, describe, tmp_path):
     net = make_net()
     state, shared = net.state_dict(), torch.arange(1.0, 7.0)
     state["inc.double_conv.1.running_var"], state["inc.double_conv.4.running_var"] = shared[:4], shared[2:]
@@ -120,7 +120,7 @@ def test_tensors_that_share_memory_or_lie_in_another_order_are_saved_each_for_it
     assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
 
 
-def test_everybody_may_read_the_file_and_nothing_else_is_left_beside_it(weights_path):
+def test_a_written_file_is_world_readable_without_leftovers(weights_path):
     assert stat.S_IMODE(weights_path.stat().st_mode) & 0o444 == 0o444
     assert [path.name for path in weights_path.parent.iterdir()] == [weights_path.name]
 
@@ -203,7 +203,7 @@ def test_a_package_of_others_is_said_to_be_one(packed, name):
     )
 
 
-def test_a_pickle_in_a_packages_place_is_no_package_of_ours(make_net, tmp_path):
+def test_a_pickle_named_like_a_package_is_refused(make_net, tmp_path):
     torch.save(make_net().state_dict(), tmp_path / "net.zip")
     assert "a package without weights.safetensors" in reading_fails(tmp_path / "net.zip")
 
@@ -260,7 +260,7 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path):
     assert reading_fails(tmp_path / "none.safetensors").endswith("no such file")
 
 
-def test_a_folder_is_no_weights_file(tmp_path):
+def test_a_folder_is_not_a_weights_file(tmp_path):
     assert reading_fails(tmp_path)
 
 
@@ -271,7 +271,7 @@ def test_a_truncated_file_is_said_to_be_broken(weights_path, part):
     assert "broken or truncated" in reading_fails(weights_path)
 
 
-def test_one_missing_byte_is_enough(weights_path):
+def test_a_file_with_one_missing_byte_is_refused(weights_path):
     weights_path.write_bytes(weights_path.read_bytes()[:-1])
     assert "broken or truncated" in reading_fails(weights_path)
 
@@ -327,7 +327,7 @@ def test_a_bad_description_is_said_to_be_bad_by_its_field(weights_path, key, val
 
 
 @pytest.mark.parametrize("text", ["", "{", "no JSON", "[" * 100_000])
-def test_a_description_that_is_no_json_is_said_to_be_none(weights_path, text):
+def test_a_description_that_is_not_json_is_refused(weights_path, text):
     rewrite(weights_path, beside={"description": text})
     assert "description: Invalid JSON" in reading_fails(weights_path)
 
@@ -409,7 +409,7 @@ def test_a_loaded_file_may_be_overwritten_or_removed(weights_path, make_net, des
 
 
 @pytest.mark.parametrize(("channels", "taken"), [("grey", 3), ("rgb", 1), ("rgb", 4)])
-def test_a_description_cannot_promise_the_net_other_channels_than_it_takes(channels, taken):
+def test_a_description_with_a_wrong_channel_count_is_refused(channels, taken):
     with pytest.raises(ValidationError, match=f"the net takes {taken}"):
         Description(
             name="x", architecture=UNetConfig(in_channels=taken), preprocessing=Preprocessing(channels=channels)

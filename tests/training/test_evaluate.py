@@ -133,7 +133,7 @@ def test_distorted_images_are_scored_row_by_row(trained, cells_folder, capsys):
     assert [row[:16].strip() for row in rows] == ["as they are", *DISTORTIONS]
 
 
-def test_a_package_is_scored_like_the_weights_in_it_but_not_written_to(trained, cells_folder, tmp_path, capsys):
+def test_a_bioimageio_package_is_scored_and_left_unchanged(trained, cells_folder, tmp_path, capsys):
     package, plain = tmp_path / "cells.zip", trained / "weights.safetensors"
     with zipfile.ZipFile(package, "w") as zipped:
         zipped.write(plain, "weights.safetensors")
@@ -203,7 +203,7 @@ def test_predictions_that_are_plainly_wrong_are_failures(cells_folder, value, sa
 THREE = ("background", "cell", "nucleus")
 
 
-def test_of_several_classes_json_has_each_classs_scores(trained_classes, classes_folder, capsys):
+def test_evaluation_json_has_the_scores_of_each_class(trained_classes, classes_folder, capsys):
     weights = trained_classes / "weights.safetensors"
     assert evaluate.main(["--weights", str(weights), "--data", str(classes_folder), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -217,9 +217,7 @@ def test_of_several_classes_json_has_each_classs_scores(trained_classes, classes
     assert told["all"].keys() >= {"mean_dice", "pixel_error", "dice_0", "iou_0", "dice_2", "iou_2"}
 
 
-def test_of_several_classes_the_table_names_them_and_the_sheet_shows_them(
-    trained_classes, classes_folder, tmp_path, capsys
-):
+def test_class_tables_name_classes_and_sheets_show_them(trained_classes, classes_folder, tmp_path, capsys):
     given = [
         "--weights",
         str(trained_classes / "weights.safetensors"),
@@ -240,7 +238,7 @@ def test_of_several_classes_the_table_names_them_and_the_sheet_shows_them(
     assert [row[:16].strip() for row in rows] == ["as they are", *DISTORTIONS]
 
 
-def test_of_several_classes_there_is_no_threshold_to_calibrate(trained_classes, trained, cells_folder, capsys):
+def test_calibrating_several_classes_is_refused(trained_classes, trained, cells_folder, capsys):
     several, one = (str(folder / "weights.safetensors") for folder in (trained_classes, trained))
     assert evaluate.main(["--weights", one, "--calibrate", several, "--data", str(cells_folder)]) == 2
     assert "--calibrate is for nets of one class" in capsys.readouterr().err

@@ -21,13 +21,13 @@ def test_images_show_several_cells_brighter_than_their_membranes():
     assert image[label].mean() > image[~label].mean() + 30
 
 
-def test_images_depend_on_the_seed_alone():
+def test_synthetic_images_depend_only_on_the_seed():
     one, same, other = (cells(64, np.random.default_rng(seed))[0] for seed in (1, 1, 2))
     assert (one == same).all()
     assert (one != other).any()
 
 
-def test_three_classes_are_membranes_cells_and_bright_nuclei_within_them():
+def test_synthetic_classes_are_membranes_cells_and_bright_nuclei():
     image, label = draw(256, np.random.default_rng(0), classes=3)
     _, interior = cells(256, np.random.default_rng(0))
     assert ((label > 0) == interior).all()
@@ -50,7 +50,7 @@ def test_nothing_is_overwritten(cells_folder, capsys):
     assert "nothing is overwritten" in capsys.readouterr().err
 
 
-def test_what_is_refused_leaves_nothing_behind(tmp_path, capsys):
+def test_a_refused_volume_leaves_no_files(tmp_path, capsys):
     out = tmp_path / "x"
     for option in (["--count", "0"], ["--size", "31"], ["--seed", "-1"]):
         assert synthetic.main(["--out", str(out), *option]) == 2

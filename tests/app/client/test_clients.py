@@ -215,7 +215,7 @@ def test_a_stack_becomes_a_list_of_its_pages(
     ],
     ids=lambda array: f"{array.shape} {array.dtype}",
 )
-def test_an_array_that_is_no_image_is_never_sent(connect: Callable[..., Client], array: Any):
+def test_an_array_that_is_not_an_image_is_never_sent(connect: Callable[..., Client], array: Any):
     with pytest.raises(ValueError, match=r"an image is H x W or H x W x 1, 3 or 4, uint8 or uint16, not \("):
         connect("http://127.0.0.1:9").segment(array)
 
@@ -294,7 +294,7 @@ def test_after_503_the_same_is_sent_again_when_the_service_says(
     ("options", "attempts"),
     [({"retries": 0}, 1), ({"retries": 2}, 3), ({"longest_wait": 27}, 4), ({"longest_wait": 5}, 1)],
 )
-def test_patience_ends_after_so_many_retries_or_so_long_a_wait(
+def test_retries_end_after_a_count_or_a_total_wait(
     connect: Callable[..., Client], waits: Waited, options: dict[str, Any], attempts: int
 ):
     with _listening(busy := Busy(99)) as url, pytest.raises(Overloaded) as caught:
@@ -344,9 +344,7 @@ def test_a_real_overload_passes(
     assert np.array_equal(first.result(), segmenter.mask(small))
 
 
-def test_a_service_that_is_not_there_is_an_error_unless_it_is_to_be_waited_for(
-    connect: Callable[..., Client], waits: Waited, png: bytes
-):
+def test_an_unreachable_service_is_an_error_without_wait(connect: Callable[..., Client], waits: Waited, png: bytes):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     url = f"http://127.0.0.1:{port}"

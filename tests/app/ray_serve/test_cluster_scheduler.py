@@ -126,7 +126,7 @@ def test_a_tile_that_was_lost_is_sent_again(
     [(ActorDiedError(), ATTEMPTS), (EngineFailed("x"), 1), (RayError("x"), 1)],
     ids=["lost again and again", "the engine says so", "anything else of Ray"],
 )
-def test_a_tile_that_cannot_be_computed_fails_its_request_alone(
+def test_a_failed_tile_fails_only_its_own_request(
     make: Callable[..., ClusterScheduler],
     compute: Compute,
     segmenter: Segmenter,

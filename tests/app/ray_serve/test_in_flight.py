@@ -11,7 +11,7 @@ def _run(body: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(body, 60))
 
 
-def test_what_fits_takes_off_at_once():
+def test_pixels_within_the_limit_are_admitted_at_once():
     async def body() -> None:
         flight = InFlightLimit(10)
         await flight.take(4)
@@ -41,7 +41,7 @@ def test_the_rest_waits_in_turn_even_if_it_would_fit():
     _run(body())
 
 
-def test_what_is_larger_than_the_limit_flies_alone():
+def test_pixels_above_the_limit_are_admitted_singly():
     async def body() -> None:
         flight = InFlightLimit(10)
         await flight.take(25)
@@ -67,7 +67,7 @@ def test_a_higher_limit_lets_in_what_waits():
 
 
 @pytest.mark.parametrize("admitted", [False, True], ids=["while waiting", "just as it is let in"])
-def test_whoever_gives_up_takes_no_room(admitted: bool):
+def test_a_cancelled_request_releases_its_capacity(admitted: bool):
     async def body() -> None:
         flight = InFlightLimit(1)
         await flight.take(1)

@@ -37,7 +37,7 @@ def engine_of(net, precision="fp32"):
 
 
 @pytest.mark.parametrize("kind", NETS)
-def test_it_gives_torchs_probabilities_of_the_whole_and_of_any_part(make_net, kind):
+def test_openvino_gives_torchs_probabilities_for_any_kept_part(make_net, kind):
     net = make_net(**NETS[kind])
     torch_engine, engine = TorchEngine(net, "cpu", "fp32"), engine_of(net)
     batch = batch_of(2, net.config.in_channels, 64, 96)
@@ -107,7 +107,7 @@ def test_bf16_gives_almost_the_same_probabilities(make_net):
     assert np.abs(half - full).max() < 0.2
 
 
-def test_it_says_what_it_is(make_net):
+def test_an_openvino_engine_names_device_and_precision(make_net):
     engine = engine_of(make_net(), "bf16")
     assert (engine.name, engine.device, engine.precision) == ("openvino", "cpu", "bf16")
 
@@ -118,7 +118,7 @@ def test_a_precision_it_has_not_is_refused(precision):
         choose_precision(precision)
 
 
-def test_openvino_tells_nobody_that_it_was_imported():
+def test_openvino_sends_no_telemetry_on_import():
     code = "import model.engines.openvino, sys; print(sorted(m for m in sys.modules if 'telemetry' in m))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "openvino_telemetry." not in found

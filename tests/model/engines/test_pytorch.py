@@ -35,7 +35,7 @@ def test_several_classes_give_the_softmax_of_the_logits(make_net):
     assert np.abs(result.sum(axis=1) - 1).max() < 1e-5
 
 
-def test_a_net_with_aligned_corners_keeps_the_originals_order_of_summing(make_net):
+def test_a_net_with_aligned_corners_keeps_the_original_summation_order(make_net):
     net, batch = make_net(width=16, upsampling="bilinear_aligned", conv_bias=True), batch_of(1, 1, 64, 80)
     with torch.inference_mode():
         expected = torch.sigmoid(net(torch.from_numpy(batch))).numpy()

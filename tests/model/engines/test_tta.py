@@ -53,7 +53,7 @@ def by_hand(net: torch.nn.Module, batch: np.ndarray, tta: int) -> np.ndarray:
 @pytest.mark.parametrize("tta", VIEWS)
 @pytest.mark.parametrize("size", [(32, 48), (37, 50), (1, 3)])
 @pytest.mark.parametrize("settings", [{}, {"upsampling": "transposed"}, {"in_channels": 3, "classes": 4}], ids=str)
-def test_it_is_the_mean_over_the_views_of_the_padded_batch(make_net, tta, size, settings):
+def test_tta_is_the_mean_over_the_views_of_the_padded_batch(make_net, tta, size, settings):
     net = make_net(**SMALL, **settings)
     batch = batch_of(2, net.config.in_channels, *size)
     plain = TorchEngine(net, "cpu", "fp32")
@@ -154,7 +154,7 @@ class ReusingEngine(TorchEngine):
         return memory
 
 
-def test_the_engine_is_given_one_view_at_a_time_and_may_reuse_its_memory(make_net):
+def test_tta_runs_one_view_at_a_time_and_copies_results(make_net):
     net, batch = make_net(**SMALL), batch_of(3, 1, 30, 40)
     before = batch.copy()
     reusing = ReusingEngine(net)
@@ -164,7 +164,7 @@ def test_the_engine_is_given_one_view_at_a_time_and_may_reuse_its_memory(make_ne
     assert np.array_equal(batch, before)
 
 
-def test_it_says_what_the_engine_says(make_net):
+def test_tta_keeps_the_engines_name_device_and_precision(make_net):
     engine = TTAEngine(TorchEngine(make_net(**SMALL), "cpu", "bf16"), 8, GRID)
     assert (engine.name, engine.device, engine.precision) == ("torch", "cpu", "bf16")
 

@@ -36,12 +36,12 @@ def test_holes_are_kept_and_outlines_run_along_the_edges_of_pixels():
     assert feature["properties"]["classification"]["name"] == "cell"
 
 
-def test_no_objects_are_no_features():
+def test_a_mask_without_objects_gives_no_features():
     empty = np.zeros((3, 3), np.uint8)
     assert feature_collection([(find_regions(empty), empty)], LABELS) == {"type": "FeatureCollection", "features": []}
 
 
-def test_of_a_stack_each_feature_says_its_page():
+def test_features_of_a_stack_name_their_page():
     pages = []
     for width in (2, 3):
         mask = np.zeros((4, 4), np.uint8)

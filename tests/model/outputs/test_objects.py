@@ -32,7 +32,7 @@ def _cells(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return np.where(levels > 140, 255, 0).astype(np.uint8), 255 - levels
 
 
-def test_regions_that_touch_at_a_corner_alone_are_two():
+def test_regions_that_touch_only_at_a_corner_are_separate():
     ids = find_regions(_mask("1.. .11 ..1"))
     assert ids.dtype == np.int32
     assert (ids > 0).sum() == 4

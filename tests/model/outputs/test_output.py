@@ -60,7 +60,7 @@ def test_a_probability_is_scaled_to_16_bits_and_rounded(one_class: Array, descri
     assert image.tolist() == [[0, 16384, 32768], [49151, 65469, 65535]]
 
 
-def test_of_several_classes_the_mask_is_the_index_of_the_most_probable(description: Description):
+def test_a_class_mask_is_the_index_of_the_most_probable_class(description: Description):
     assert renderer(OutputSpec(), description)(THREE_CLASSES).tolist() == [[0, 2]]
 
 
@@ -73,14 +73,12 @@ def test_a_probability_is_that_of_the_class_asked_for(
 
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("objects", get_args(Objects))
-def test_what_is_kept_is_as_large_as_the_probabilities(output: Output, objects: str, description: Description):
+def test_kept_results_are_as_large_as_the_probabilities(output: Output, objects: str, description: Description):
     described = description.model_copy(update={"objects": objects})
     assert renderer(OutputSpec(output), described)(np.zeros((1, 3, 11), np.float32)).shape[-2:] == (3, 11)
 
 
-def test_instances_have_thinned_borders_where_the_background_is_borders(
-    segmenter: Segmenter, make_image: Callable[..., Pixels]
-):
+def test_instance_labels_of_membranes_get_thin_borders(segmenter: Segmenter, make_image: Callable[..., Pixels]):
     image = make_image(60, 80)
     mask = decode_image(segment(segmenter, [image], OutputSpec(), "x").data)
     ids = decode_image(segment(segmenter, [image], OutputSpec("instances"), "x").data)

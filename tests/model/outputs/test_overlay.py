@@ -39,7 +39,7 @@ def test_an_image_in_16_bits_looks_like_the_same_in_8():
     assert np.array_equal(_drawn(image.astype(np.uint16) * 257, mask), _drawn(image, mask))
 
 
-def test_an_even_image_is_no_error():
+def test_a_constant_image_is_drawn():
     assert _drawn(np.full((2, 3), 7, np.uint8), np.zeros((2, 3), np.uint8)).shape == (2, 3, 3)
 
 

@@ -22,14 +22,14 @@ def touch(tmp_path: Path) -> Touch:
     return make
 
 
-def test_of_a_folder_the_images_are_taken_in_natural_order(touch: Touch, tmp_path: Path):
+def test_images_of_a_folder_are_taken_in_natural_order(touch: Touch, tmp_path: Path):
     wanted = touch("2.png", "10.PNG", "a.tif", "a2.jpeg", "a10.webp")
     touch("notes.txt", ".hidden.png", "._a.tif", "below/1.png", "10.png.tmp")
     assert images_in(tmp_path) == wanted
     assert find_images([str(tmp_path)], tmp_path / "out") == (wanted, {})
 
 
-def test_globs_reach_as_deep_as_they_say_and_take_images_alone(touch: Touch, tmp_path: Path):
+def test_globs_match_only_images_at_the_given_depth(touch: Touch, tmp_path: Path):
     first, second, deep = touch("a/2.png", "a/10.png", "b/c/1.png")
     touch("a/notes.txt", "a/.hidden.png")
     assert find_images([f"{tmp_path}/a/*"], tmp_path / "out")[0] == [first, second]
@@ -47,7 +47,7 @@ def test_an_image_named_twice_is_taken_once(touch: Touch, tmp_path: Path, monkey
     assert find_images([str(image), "a.png", ".", "./*.png"], tmp_path / "out")[0] == [image]
 
 
-def test_what_is_named_is_tried_whatever_its_suffix(touch: Touch, tmp_path: Path):
+def test_a_named_file_is_tried_with_any_suffix(touch: Touch, tmp_path: Path):
     [image] = touch("scan.dat")
     assert find_images([str(image)], tmp_path / "out")[0] == [image]
 
@@ -65,7 +65,7 @@ def test_a_zarr_folder_is_one_image_wherever_it_is_named(touch: Touch, tmp_path:
     }
 
 
-def test_results_are_no_images_where_they_are_written_and_images_elsewhere(touch: Touch, tmp_path: Path):
+def test_results_are_skipped_as_inputs_only_in_the_output_folder(touch: Touch, tmp_path: Path):
     image, result = touch("a.png", "a_res.png")
     assert find_images([str(tmp_path)], tmp_path)[0] == [image]
     assert find_images([str(image), str(result)], tmp_path)[0] == [image]
@@ -98,6 +98,6 @@ def test_results_have_names_of_their_own(images: list[str], names: list[str]):
     assert name_results(paths) == dict(zip(paths, names, strict=True))
 
 
-def test_names_that_nothing_tells_apart_are_an_error():
+def test_results_that_would_share_a_name_are_an_error():
     with pytest.raises(InputError, match=r"a\.PNG and .*a\.png would have one name"):
         name_results([Path("/x/a.PNG"), Path("/x/a.png")])

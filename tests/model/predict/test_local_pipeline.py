@@ -63,7 +63,7 @@ def jobs(make_image: Callable[..., Pixels], tmp_path: Path) -> list[ImageJob]:
     return [ImageJob(path, tmp_path / f"{path.stem}_res") for path in sorted(tmp_path.glob("*.png"))]
 
 
-def test_the_engine_has_as_many_images_as_streams_and_few_others_are_on_their_way(
+def test_a_pipeline_keeps_one_image_per_stream_in_flight(
     segmenter: Segmenter, jobs: list[ImageJob], monkeypatch: pytest.MonkeyPatch
 ):
     segmenter.engine = engine = WatchedEngine(segmenter.engine)
@@ -117,7 +117,7 @@ def test_when_it_is_stopped_images_are_given_up_between_tiles(segmenter: Segment
     assert seen == [(job, Outcome()) for job in jobs if job.target.with_suffix(".png").exists()]
 
 
-def test_an_engine_that_fails_costs_its_image_alone(segmenter: Segmenter, jobs: list[ImageJob]):
+def test_an_engine_failure_fails_only_its_image(segmenter: Segmenter, jobs: list[ImageJob]):
     engine = segmenter.engine
     failures = [RuntimeError("out of memory: tried to allocate 3 GiB\n  at somewhere.cpp"), MemoryError()]
 
@@ -138,7 +138,7 @@ def test_an_engine_that_fails_costs_its_image_alone(segmenter: Segmenter, jobs: 
     assert sum(job.target.with_suffix(".png").exists() for job in jobs) == len(jobs) - 2
 
 
-def test_large_images_wait_for_room_and_one_larger_than_all_of_it_has_it_alone():
+def test_large_images_wait_for_capacity_and_oversized_ones_run_singly():
     room, inside = Room(100), []
     leave = {name: threading.Event() for name in ("first", "second", "huge")}
 

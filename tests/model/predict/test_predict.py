@@ -143,7 +143,7 @@ def test_tta_and_tile_are_the_segmenters(predict: Predict, folder: Path, weights
     assert np.array_equal(decode_image((tmp_path / "out" / "a_res.png").read_bytes()), to_probability_image(expected))
 
 
-def test_of_several_classes_the_probability_is_that_of_the_one_given(
+def test_class_probabilities_are_those_of_the_requested_class(
     make_net: Callable[..., UNet], describe: Callable[..., Description], predict: Predict, folder: Path, tmp_path: Path
 ):
     net = make_net(classes=3)
@@ -170,7 +170,7 @@ def test_a_stack_becomes_a_stack_of_as_many_pages(
     assert predict(tmp_path / "stack.tif", tmp_path / "single.tif").out.startswith("0 done, 2 kept")
 
 
-def test_what_is_there_is_kept_and_made_again_only_if_asked(predict: Predict, folder: Path, tmp_path: Path):
+def test_existing_results_are_kept_without_overwrite(predict: Predict, folder: Path, tmp_path: Path):
     kept = tmp_path / "out" / "b_res.png"
     kept.parent.mkdir()
     kept.write_bytes(b"from before")
@@ -186,9 +186,7 @@ def test_results_in_the_images_own_folder_are_not_segmented_in_turn(predict: Pre
     assert len(names(folder)) == 6
 
 
-def test_an_image_that_is_called_like_a_result_is_not_passed_over_in_silence(
-    predict: Predict, folder: Path, tmp_path: Path
-):
+def test_an_image_named_like_a_result_is_reported_as_skipped(predict: Predict, folder: Path, tmp_path: Path):
     image = (folder / "a.png").rename(folder / "a_res.png")
     refused = predict(image, "--out", folder)
     assert refused.code == 2
@@ -219,7 +217,7 @@ def test_images_of_one_stem_each_get_their_result(
     }
 
 
-def test_what_fails_is_named_with_the_reason_and_the_rest_is_done(predict: Predict, folder: Path, tmp_path: Path):
+def test_failed_images_are_named_with_a_reason_and_others_continue(predict: Predict, folder: Path, tmp_path: Path):
     broken, text, missing = folder / "b.png", tmp_path / "notes.txt", tmp_path / "nowhere.png"
     broken.write_bytes(broken.read_bytes()[:-20])
     text.write_text("no image")
@@ -291,7 +289,7 @@ def test_a_file_where_the_results_should_go_is_code_2(refuse: Callable[..., str]
     assert "a.png" in refuse("--out", folder / "a.png", folder)
 
 
-def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
+def test_ctrl_c_keeps_finished_results_and_a_repeat_continues(
     engine: list[str], make_image: Callable[..., Pixels], interrupt: Callable[..., str], tmp_path: Path
 ):
     (tmp_path / "in").mkdir()

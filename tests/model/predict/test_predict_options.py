@@ -15,6 +15,6 @@ from model.predict.predict_options import parse
         ("--ray local a.png", "local", ["a.png"]),
     ],
 )
-def test_an_input_after_ray_is_no_address(text, address, inputs):
+def test_an_input_after_the_ray_option_is_not_its_address(text, address, inputs):
     arguments = parse(["--out", "out", *text.split()])
     assert (arguments.ray, arguments.inputs) == (address, inputs)

@@ -99,9 +99,7 @@ class Deadly:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_what_a_dead_worker_had_begun_is_done_by_another_and_what_kills_workers_fails(
-    folder: Path, how: dict[str, object], tmp_path: Path
-):
+def test_jobs_of_a_dead_worker_are_retried_and_poison_jobs_fail(folder: Path, how: dict[str, object], tmp_path: Path):
     images: list[Job] = [ImageJob(path, tmp_path / f"{path.stem}_res") for path in folder.glob("[0-9]*.png")]
     once, always = Deadly(tmp_path / "once", 1), Deadly(tmp_path / "always", 99)
     seen: dict[Job, Outcome] = {}
@@ -130,7 +128,7 @@ def test_ctrl_c_stops_all_workers_and_what_is_finished_is_told(
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_volume_is_as_on_one_machine_though_a_worker_dies_and_goes_on_from_where_it_was(
+def test_a_volume_survives_a_dying_worker_and_equals_one_machines_result(
     make_net: Callable[..., UNet],
     describe: Callable[..., Description],
     make_image: Callable[..., Pixels],

@@ -64,7 +64,7 @@ def test_photometric_changes_scale_with_the_image():
 NONE = Augmentation(scale=1, elastic=0, blur=0, gamma=0, noise=0, brightness=0, contrast=0, blotches=0)
 
 
-def test_blotches_hide_parts_and_leave_the_rest_alone():
+def test_blotches_change_only_the_pixels_under_them():
     planes = np.random.default_rng(0).normal(0, 1, (1, 128, 128)).astype(np.float32)
     blotches = NONE.model_copy(update={"blotches": 2.0})
     changed = [photometric(planes, blotches, np.random.default_rng(seed)) for seed in range(20)]
@@ -113,7 +113,7 @@ def test_images_wider_than_opencv_can_warp_are_cropped():
     assert warp.label(label[warp.rows, warp.columns]).shape == (32, 32)
 
 
-def test_a_warp_keeps_classes_and_makes_none_between_them():
+def test_a_warp_creates_no_new_classes():
     label = (_blobs(200, 200)[1] * 2 + _blobs(200, 200)[1].T) % np.uint8(4)
     for seed in range(5):
         _, target = warped_crop(label[None].astype(np.float32), label, 64, Augmentation(), np.random.default_rng(seed))

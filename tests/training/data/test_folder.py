@@ -81,7 +81,7 @@ def test_a_label_without_image_is_a_problem(tmp_path, write_pair):
         load_samples(tmp_path)
 
 
-def test_a_missing_folder_is_answered_with_the_layout_and_a_way_to_get_data(tmp_path):
+def test_a_missing_data_folder_is_refused_with_the_expected_layout(tmp_path):
     with pytest.raises(DataError, match=r"DIR/image/0\.png(.|\n)*training\.synthetic"):
         load_samples(tmp_path / "nothing")
 
@@ -114,7 +114,7 @@ def test_accents_pair_however_they_are_encoded(tmp_path: Path, write_pair):
     assert [sample.name for sample in load_samples(tmp_path)] == [composed]
 
 
-def test_a_name_that_is_no_text_is_a_problem(tmp_path, write_pair):
+def test_a_file_name_that_is_not_text_is_an_error(tmp_path, write_pair):
     write_pair(tmp_path, "0", GREY, HALF)
     for part in ("image", "label"):
         (tmp_path / part / "0.png").rename(tmp_path / part / os.fsdecode(b"caf\xe9.png"))
@@ -145,7 +145,7 @@ def _tiff_of_5_channels() -> bytes:
 
 
 @pytest.mark.parametrize("part", ["image", "label"])
-def test_files_that_are_no_images_are_named_all_at_once(tmp_path, write_pair, part):
+def test_files_that_are_not_images_are_named_in_one_message(tmp_path, write_pair, part):
     for stem in ("good", "folder", "text", "nothing", "cut"):
         write_pair(tmp_path, stem, GREY, HALF)
     write_pair(tmp_path, "channels", GREY, HALF)
@@ -212,7 +212,7 @@ def test_instances_of_a_16_bit_stack_become_objects_with_borders(tmp_path):
 
 
 @pytest.mark.parametrize(("value", "side"), [(0, "foreground"), (255, "background")])
-def test_labels_of_one_side_alone_teach_nothing(tmp_path, write_pair, value, side):
+def test_labels_of_only_foreground_or_background_are_refused(tmp_path, write_pair, value, side):
     for stem in ("0", "1"):
         write_pair(tmp_path, stem, GREY, np.full((8, 8), value, np.uint8))
     with pytest.raises(DataError, match=f"no label in .*label has any {side}"):
@@ -253,7 +253,7 @@ def test_labels_of_several_classes_are_checked_all_at_once(tmp_path, write_pair)
     assert "2.png: a label with the values 0, 1, 2, 3, 4, 5, ...;" in str(caught.value)
 
 
-def test_labels_of_one_class_alone_are_refused(tmp_path, write_pair):
+def test_labels_of_only_one_class_are_refused(tmp_path, write_pair):
     for stem in "01":
         write_pair(tmp_path, stem, GREY, np.full((8, 8), 2, np.uint8))
     with pytest.raises(DataError, match="no class but 2; pixels of others are expected"):

@@ -61,7 +61,7 @@ def test_nothing_is_held_out_for_a_fraction_of_0():
 
 
 @pytest.mark.parametrize("split", [hold_out, split_samples])
-def test_one_image_cannot_be_split(split):
+def test_a_single_image_cannot_be_split(split):
     with pytest.raises(DataError, match=r"--val-fraction 0.2: too few images \(1\)"):
         split(series(1), 0.2)
 
@@ -90,7 +90,7 @@ def test_whole_sequences_near_the_fraction_are_held_out():
     assert split.said == "held out: 21 of 123 images, by sequence, found from the names: a0 (21)"
 
 
-def test_of_many_sequences_some_are_held_out_whole():
+def test_whole_sequences_are_held_out():
     samples = sequences(*range(5, 25))
     split = hold_out(samples, 0.2)
     assert_whole(split)

@@ -51,7 +51,7 @@ def test_pages_of_a_stack_are_called_pages(tmp_path):
 
 
 @pytest.mark.parametrize(("label_format", "side"), [("mask", "background"), ("inverted", "foreground")])
-def test_what_index_0_of_a_palette_means_is_said(tmp_path, write_pair, label_format, side):
+def test_the_meaning_of_palette_index_0_is_reported(tmp_path, write_pair, label_format, side):
     for stem in ("0", "1"):
         write_pair(tmp_path, stem, GREY, _label(4))
     picture = Image.frombytes("P", (8, 8), _label(4, 1).tobytes())
@@ -164,7 +164,7 @@ def test_classes_are_listed_with_their_shares(tmp_path, write_pair):
     assert inspect(samples)[1].endswith("background 25%, class 1 25%, class 2 50%")
 
 
-def test_classes_that_never_appear_and_labels_of_one_class_alone_are_warned_of(tmp_path, write_pair):
+def test_absent_classes_and_labels_of_one_class_cause_warnings(tmp_path, write_pair):
     colours = np.zeros((8, 8, 3), np.uint8)
     write_pair(tmp_path, "0", GREY, colours)
     colours[0, 0] = 255
@@ -208,7 +208,7 @@ def test_cells_between_membranes_are_not_thin(cells_folder):
     assert not foreground_is_thin(load_samples(cells_folder))
 
 
-def test_vessels_and_cracks_are_said_to_be_thin_and_not_to_be_inverted(tmp_path, write_pair):
+def test_thin_structures_are_reported_without_advice_to_invert(tmp_path, write_pair):
     for stem, width in (("0", 2), ("1", 4)):
         tree = _tree(width)
         cv2.polylines(tree, [np.array([[90, 60], [120, 20], [200, 40], [150, 110]])], True, 1, width)  # a loop
@@ -217,7 +217,7 @@ def test_vessels_and_cracks_are_said_to_be_thin_and_not_to_be_inverted(tmp_path,
     assert labels.endswith("thin structures")
 
 
-def test_what_was_understood_takes_one_line(tmp_path, write_pair):
+def test_the_understanding_of_the_labels_is_one_line(tmp_path, write_pair):
     for stem, width in (("0", 2), ("1", 4)):
         label = _tree(width) + np.uint8(1)
         label[:10] = 9

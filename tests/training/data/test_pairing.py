@@ -144,7 +144,7 @@ def test_several_labels_for_one_image_are_a_problem(tmp_path):
     )
 
 
-def test_files_that_are_no_images_are_skipped(tmp_path):
+def test_files_that_are_not_images_are_skipped(tmp_path):
     _write(tmp_path, "image/a.png")
     _write(tmp_path, "label/a.png")
     for name in ("Thumbs.db", "README.txt", ".DS_Store", ".a.png"):

@@ -121,7 +121,7 @@ def test_a_process_without_an_image_changes_nothing(cells_folder, tmp_path):
         (["--device", "mps"], "training: --device mps cannot be shared by several processes"),
     ],
 )
-def test_what_is_wrong_is_said_once_and_ends_all_with_2(options, tmp_path, wrong, said):
+def test_an_error_is_reported_once_and_ends_all_processes_with_2(options, tmp_path, wrong, said):
     """Without torchrun, which has an exit code of its own."""
     ended = together(2, often_checked.main, [*options, "--out", str(tmp_path / "out"), *wrong])
     assert [each.code for each in ended] == [2, 2], ended
@@ -151,7 +151,7 @@ def test_a_process_whose_data_differ_is_named(options, tmp_path):
 
 
 @pytest.mark.parametrize(("before", "then"), [(2, (2, 1)), (1, (2,))])
-def test_stopped_by_sigterm_it_goes_on_with_any_number_of_processes(
+def test_a_training_stopped_by_sigterm_resumes_on_any_process_count(
     options, trained_alone, trained_by_two, tmp_path, before, then
 ):
     """SIGTERM after the first check; of several, it is torchrun that gets it."""
@@ -183,7 +183,7 @@ def test_stopped_by_sigterm_it_goes_on_with_any_number_of_processes(
         assert gone_on == pytest.approx(whole, abs=1e-3)
 
 
-def test_one_that_is_killed_ends_all_and_leaves_the_checkpoint(options, tmp_path):
+def test_a_killed_process_ends_all_and_keeps_the_checkpoint(options, tmp_path):
     killing = tmp_path / "killing.py"
     killing.write_text(
         "import os, signal, sys, time\nfrom tests.support import often_checked\n"

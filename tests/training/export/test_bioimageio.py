@@ -82,9 +82,7 @@ def test_the_description_says_what_people_and_programs_need(exported: Path):
     assert (config["classes"], config["downsampling"]) == (3, 2)
 
 
-def test_the_programs_of_the_zoo_get_from_an_image_what_the_segmenter_gets(
-    exported: Path, weights_file: Path, picture: Path
-):
+def test_bioimageio_programs_reproduce_the_segmenters_probabilities(exported: Path, weights_file: Path, picture: Path):
     pixels = decode_image(picture.read_bytes())
     expected = Segmenter.load(weights_file, engine="torch", device="cpu", precision="fp32").probabilities(pixels)
     values = pixels.transpose(2, 0, 1)[None].astype(np.float32) / 257
@@ -129,7 +127,7 @@ def test_cover_and_documentation_are_for_people(content: dict[str, bytes], weigh
         (["--sample", "text.png"], "--sample text.png: "),
     ],
 )
-def test_what_the_format_does_not_take_is_said_in_a_line(
+def test_an_unsupported_export_is_refused_in_one_line(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ):
     (tmp_path / "in").mkdir()

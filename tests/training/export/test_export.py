@@ -106,7 +106,7 @@ def test_a_graph_in_fp32_is_the_net_for_other_programs(weights_file: Path, cells
     assert np.abs(result["probabilities"] - segmenter.engine.run(window)).max() < 1e-4
 
 
-def test_what_the_check_found_is_printed(weights_file: Path, tmp_path: Path, capsys: Any):
+def test_the_parity_check_prints_its_results(weights_file: Path, tmp_path: Path, capsys: Any):
     assert main(["--weights", str(weights_file), "--to", "openvino", "--out", str(tmp_path / "net.xml")]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == f"{tmp_path / 'net.xml'}:"
@@ -156,7 +156,7 @@ def test_weights_in_int8_are_exported_no_further(to: str, int8: Path, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_openvino_takes_no_aligned_corners_and_the_formats_that_do_are_named(tmp_path: Path, capsys: Any):
+def test_exporting_aligned_corners_to_openvino_names_other_formats(tmp_path: Path, capsys: Any):
     net = UNet(UNetConfig(width=4, depth=2, upsampling="bilinear_aligned", conv_bias=True))
     described = Description(name="aligned", architecture=net.config, preprocessing=Preprocessing(scaling="raw"))
     save_weights(tmp_path / "in.safetensors", net.state_dict(), described)
@@ -210,7 +210,7 @@ def test_windows_for_calibration_are_larger_if_the_halo_needs_it(cells_folder: P
         (["--to", "bioimageio"], "net.xml: a BioImage.IO package is a .zip file"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(
+def test_wrong_export_options_are_refused_in_one_line(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ):
     monkeypatch.chdir(tmp_path)
@@ -238,7 +238,7 @@ def test_int8_and_images_go_together(arguments: list[str], capsys: Any):
     assert "--precision int8 and --calibrate DIR go together" in capsys.readouterr().err
 
 
-def test_a_graph_without_a_description_or_its_bin_or_whole_is_no_weights_file(int8: Path, tmp_path: Path):
+def test_an_incomplete_openvino_graph_is_refused_as_weights(int8: Path, tmp_path: Path):
     copy = Path(shutil.copy(int8, tmp_path))
     with pytest.raises(WeightsError, match=r"cells\.bin: no such file"):
         load_weights(copy)

@@ -33,7 +33,7 @@ def test_several_sizes_and_batches_of_the_nets_own_input_are_tried(weights: Weig
         assert len({image.tobytes() for image in batch}) == len(batch)
 
 
-def test_what_computes_the_same_passes_and_each_batch_has_its_line(weights: Weights, run: parity.Run):
+def test_an_equal_export_passes_with_one_line_per_batch(weights: Weights, run: parity.Run):
     lines = parity.check(weights, run)
     assert [line.partition(":")[0] for line in lines] == ["1 x 3 x 128 x 128", "2 x 3 x 64 x 192", "3 x 3 x 192 x 128"]
     assert all(line.endswith("differs from torch by 0.0e+00 at most") for line in lines)
@@ -58,7 +58,7 @@ def _not_a_number(probabilities: Array) -> Array:
         (lambda probabilities: probabilities[..., :-1], "inf"),
     ],
 )
-def test_what_computes_something_else_is_refused_with_the_figures(
+def test_an_export_that_differs_is_refused_with_the_figures(
     weights: Weights, run: parity.Run, change: Callable[[Array], Array], told: str
 ):
     with pytest.raises(parity.ParityError, match=r"more than 0\.001 from the net") as error:

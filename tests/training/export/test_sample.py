@@ -55,7 +55,7 @@ def test_an_image_of_other_channels_than_the_nets_is_refused(tmp_path: Path):
         sample.choose(description, tmp_path / "grey.png")
 
 
-def test_the_cover_is_the_image_stretched_to_all_greys_beside_its_mask():
+def test_the_bioimageio_cover_shows_the_stretched_image_and_its_mask():
     image = np.linspace(100, 150, 64 * 64).reshape(64, 64, 1).astype(np.uint8)
     mask = np.repeat(np.array([[0, 255]], np.uint8), 64, axis=0).repeat(32, axis=1)
     cover = sample.cover(image, mask)

@@ -41,7 +41,7 @@ def test_the_file_computes_what_the_net_does(save_net: Callable[..., Path], tmp_
             assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-def test_torch_alone_loads_it(save_net: Callable[..., Path], tmp_path: Path):
+def test_an_exported_net_loads_with_only_torch(save_net: Callable[..., Path], tmp_path: Path):
     weights = load_weights(save_net(tmp_path / "cells.safetensors"))
     torchscript.write(weights, tmp_path / "cells.pt")
     image = torch.rand(2, 1, 20, 36)

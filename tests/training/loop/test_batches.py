@@ -39,7 +39,7 @@ def test_border_weights_are_cut_and_turned_with_the_image(cells_folder):
     assert weights[target == 0].mean() > 2 * weights[target == 1].mean()
 
 
-def test_batches_do_not_depend_on_the_workers_and_go_on_where_they_stopped(cells_folder):
+def test_batches_do_not_depend_on_workers_and_resume_exactly(cells_folder):
     stream = SampleStream(load_samples(cells_folder), SMALL, seed=5)
     alone = list(make_loader(stream, SMALL, 0, 4, workers=0, pin=False))
     shared = list(make_loader(stream, SMALL, 0, 4, workers=2, pin=False))
@@ -49,7 +49,7 @@ def test_batches_do_not_depend_on_the_workers_and_go_on_where_they_stopped(cells
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_crops_are_no_larger_than_the_images_and_targets_have_the_scale_of_the_net(cells_folder):
+def test_crops_fit_the_images_and_targets_have_the_scale_of_the_net(cells_folder):
     net = SMALL.net.model_copy(update={"downsampling": 2})
     recipe = SMALL.model_copy(update={"net": net, "crop": 512})
     planes, target, weights = SampleStream(load_samples(cells_folder), recipe, seed=0)[0]

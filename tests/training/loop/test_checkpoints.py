@@ -40,7 +40,7 @@ def test_without_any_there_is_nothing_to_say(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:1000], lambda _: b"", lambda data: b"\0" * len(data)])
-def test_if_the_newest_cannot_be_read_the_one_before_is_and_it_is_said(kept, damage):
+def test_an_unreadable_checkpoint_falls_back_to_the_previous_with_a_line(kept, damage):
     (kept / NEWEST).write_bytes(damage((kept / NEWEST).read_bytes()))
     state, problem = Checkpoints(kept).load()
     assert state is not None
@@ -48,7 +48,7 @@ def test_if_the_newest_cannot_be_read_the_one_before_is_and_it_is_said(kept, dam
     assert problem == f"{kept / NEWEST}: broken or truncated"
 
 
-def test_one_byte_that_has_changed_in_a_tensor_is_noticed(kept):
+def test_one_changed_byte_in_a_tensor_is_detected(kept):
     data = bytearray((kept / NEWEST).read_bytes())
     data[data.index(torch.ones(50).numpy().tobytes()) + 10] ^= 1
     (kept / NEWEST).write_bytes(data)
@@ -58,7 +58,7 @@ def test_one_byte_that_has_changed_in_a_tensor_is_noticed(kept):
     assert (state["step"], problem) == (2, f"{kept / NEWEST}: broken or truncated")
 
 
-def test_of_another_version_is_like_broken(kept):
+def test_a_checkpoint_of_another_version_counts_as_broken(kept):
     for name in sorted({"learner", "parts", *(part.name for part in fields(Progress))}):
         torch.save({key: value for key, value in _state(4).items() if key != name}, kept / NEWEST)
         state, problem = Checkpoints(kept).load()
@@ -66,7 +66,7 @@ def test_of_another_version_is_like_broken(kept):
         assert (state["step"], problem) == (2, f"{kept / NEWEST}: of another version")
 
 
-def test_if_none_can_be_read_that_is_an_error(kept):
+def test_two_unreadable_checkpoints_are_an_error(kept):
     for name in (NEWEST, PREVIOUS):
         (kept / name).write_bytes(b"no checkpoint")
     with pytest.raises(DataError, match=r"checkpoint\.pt: broken .*checkpoint-previous\.pt: broken .*train afresh"):
@@ -82,7 +82,7 @@ def test_the_first_one_after_a_damaged_one_takes_its_place(kept):
     assert [read_checkpoint(kept / name)["step"] for name in (NEWEST, PREVIOUS)] == [2, 2]
 
 
-def test_what_cannot_be_written_leaves_both_as_they_were(kept, monkeypatch):
+def test_a_failed_checkpoint_write_keeps_both_earlier_ones(kept, monkeypatch):
     def full(_path: Path, _data: bytes) -> None:
         raise OSError(28, "No space left on device")
 

@@ -96,7 +96,7 @@ def test_ignored_pixels_do_not_count_in_the_loss(samples):
     assert loss(ignored) < loss(samples[0].label) < loss(wrong)
 
 
-def test_colour_images_and_several_classes_start_from_grey_weights_of_one_class(tmp_path, write_pair, trained):
+def test_grey_one_class_weights_initialise_colour_and_several_classes(tmp_path, write_pair, trained):
     rng = np.random.default_rng(0)
     for stem in "012":
         write_pair(

@@ -18,7 +18,7 @@ def _batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return images, (images > 0).float(), torch.ones(4, 1, 1, 1)
 
 
-def test_it_learns_and_the_average_follows():
+def test_training_reduces_the_loss_and_the_average_follows():
     learner = Learner(SMALL, 200, CPU, seed=0)
     losses = []
     for _ in range(200):

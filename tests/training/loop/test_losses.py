@@ -35,12 +35,12 @@ def test_weights_say_how_much_a_pixel_counts():
 CLASSES = torch.arange(24).reshape(1, 1, 4, 6) % 3
 
 
-def test_of_several_classes_a_perfect_answer_costs_nothing():
+def test_a_perfect_class_map_has_zero_loss():
     sure = 40 * (torch.arange(3)[None, :, None, None] == CLASSES).float()
     assert cross_entropy_dice(sure, CLASSES.float(), ALIKE).item() < 1e-6
 
 
-def test_of_several_classes_undecided_is_the_logarithm_and_each_classs_dice():
+def test_loss_of_undecided_classes_is_log_k_plus_mean_dice_loss():
     undecided = torch.zeros(1, 3, 4, 6)
     assert math.isclose(cross_entropy(undecided, CLASSES.float(), ALIKE).item(), math.log(3), rel_tol=1e-6)
     dice = 1 - (2 * 8 / 3 + 1) / (24 / 9 + 8 + 1)  # p = 1/3 everywhere, 8 pixels of each class
@@ -48,7 +48,7 @@ def test_of_several_classes_undecided_is_the_logarithm_and_each_classs_dice():
     assert math.isclose(cross_entropy_dice(undecided, CLASSES.float(), ALIKE).item(), expected, rel_tol=1e-6)
 
 
-def test_of_several_classes_weights_count_pixel_by_pixel():
+def test_border_weights_of_classes_apply_per_pixel():
     logits, targets = torch.zeros(1, 3, 1, 2), torch.tensor([[[[2.0, 1.0]]]])
     loss = cross_entropy(logits, targets, torch.tensor([[[[3.0, 0.0]]]]))
     assert math.isclose(loss.item(), 3 * math.log(3) / 2, rel_tol=1e-6)

@@ -79,7 +79,7 @@ def test_free_memory_is_that_of_the_container_if_less(monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
-def test_what_is_freed_stays_with_the_process():
+def test_freed_memory_stays_with_the_process():
     code = """
 import psutil, torch
 from training.loop.memory import keep_freed

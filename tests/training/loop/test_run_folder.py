@@ -22,7 +22,7 @@ def _fill(folder: Path) -> None:
 
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize("moment", range(len(NAMES) + 1))
-def test_killed_while_an_earlier_training_is_put_aside_the_next_one_finishes_it(tmp_path, monkeypatch, moment, resume):
+def test_a_kill_while_archiving_is_completed_by_the_next_training(tmp_path, monkeypatch, moment, resume):
     _fill(tmp_path)
     renames: list[Path] = []
     rename = Path.rename
@@ -54,7 +54,7 @@ def test_each_earlier_training_has_a_folder_of_its_own(tmp_path):
     assert found == {"1": "1", "2": "2", "3": "3"}
 
 
-def test_what_a_killed_training_left_half_written_is_removed_and_nothing_else(tmp_path):
+def test_only_temporary_files_of_a_killed_training_are_removed(tmp_path):
     _fill(tmp_path)
     (tmp_path / NEXT_CHECKPOINT).write_text("whole, but not in its place")
     for left in (".checkpoint-next.pt.123.tmp", ".weights.safetensors.4.tmp", ".report.html.5.tmp"):
@@ -83,7 +83,7 @@ def test_a_row_that_lacks_a_value_is_an_error_of_the_data(tmp_path):
         read_history(tmp_path / "history.csv")
 
 
-def test_a_folder_is_trained_in_by_one_process_at_a_time_and_free_again_when_that_is_killed(tmp_path):
+def test_a_run_folder_is_locked_by_one_process_and_free_after_its_kill(tmp_path):
     hold = "import sys, time; from pathlib import Path; from training.loop.run_folder import RunFolder\n"
     hold += "folder = RunFolder(Path(sys.argv[1])).begin(); print('held', flush=True); time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True)
@@ -99,7 +99,7 @@ def test_a_folder_is_trained_in_by_one_process_at_a_time_and_free_again_when_tha
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
-def test_a_training_that_was_killed_before_it_had_a_checkpoint_is_not_put_aside(tmp_path):
+def test_a_training_killed_before_its_first_checkpoint_is_not_archived(tmp_path):
     (tmp_path / NEXT_CHECKPOINT).write_text("whole, but not in its place")
     RunFolder(tmp_path).begin()
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]

@@ -22,7 +22,7 @@ def _read(folder: Path) -> EventAccumulator:
 
 
 @pytest.mark.usefixtures("clock")
-def test_what_was_written_before_a_kill_and_is_made_again_is_shown_once(tmp_path):
+def test_tensorboard_shows_steps_repeated_after_a_kill_once(tmp_path):
     first = Curves(tmp_path)
     for step in (10, 20, 30):
         first.show(step, "picture", np.full((4, 6), step, np.uint8))

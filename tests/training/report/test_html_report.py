@@ -107,7 +107,7 @@ def folder(trained, tmp_path) -> RunFolder:
     return RunFolder(tmp_path / "run")
 
 
-def test_of_a_real_training_the_numbers_are_those_of_evaluate(folder, cells_folder):
+def test_the_report_of_a_training_has_the_numbers_of_evaluate(folder, cells_folder):
     samples = load_samples(cells_folder)[-3:]
     segmenter = Segmenter.load(folder.weights)
     threshold = segmenter.description.threshold
@@ -188,7 +188,7 @@ def test_without_held_out_images_it_says_that_nothing_was_measured(folder):
     assert "Image by image" not in page.text
 
 
-def test_nothing_to_warn_of_is_no_warning():
+def test_good_results_cause_no_warning():
     assert find_warnings(facts()) == []
     assert Page(render(facts(), [])).all("ul") == []
 
@@ -216,7 +216,7 @@ def test_a_stored_threshold_at_the_edge_is_warned_of():
     assert "The threshold 0.1 is at the edge" in " ".join(found)
 
 
-def test_a_result_no_better_than_a_constant_mask_is_no_headline():
+def test_a_result_no_better_than_a_constant_mask_is_not_praised():
     page = Page(render(facts(evaluation=evaluation(0.31, 0.3, 0.29)), []))
     headline = page.text.index("Do not use these weights yet")
     finding = page.text.index("V_rand 0.300 is not better than that of a mask that is all foreground, 0.300.")
@@ -281,7 +281,7 @@ def test_errors_are_coloured_and_everything_right_is_grey():
     assert (errors[:, 10:20] == errors[:, 10:20, :1]).all()
 
 
-def test_a_line_of_one_pixel_is_still_seen_in_a_picture_a_third_as_large():
+def test_one_pixel_lines_stay_visible_in_reduced_pictures():
     label = np.ones((1536, 1536), np.uint8)
     probabilities = np.ones((1536, 1536), np.float32)
     probabilities[700] = 0
@@ -364,7 +364,7 @@ def test_no_history_is_an_error_of_the_data(tmp_path):
         read_history(tmp_path / "history.csv")
 
 
-def test_of_several_classes_the_page_has_each_classs_scores_and_colours(trained_classes, classes_folder, tmp_path):
+def test_the_class_report_shows_scores_and_colours_of_each_class(trained_classes, classes_folder, tmp_path):
     shutil.copytree(trained_classes, tmp_path / "run")
     assert report.main(["--out", str(tmp_path / "run"), "--data", str(classes_folder)]) == 0
     page = Page((tmp_path / "run/report.html").read_text())
@@ -381,14 +381,14 @@ def test_of_several_classes_the_page_has_each_classs_scores_and_colours(trained_
     assert len(page.all("img")) == 2 * 4
 
 
-def test_of_several_classes_without_held_out_images_it_says_that_nothing_was_measured(trained_classes, tmp_path):
+def test_a_report_of_classes_without_held_out_images_says_unmeasured(trained_classes, tmp_path):
     shutil.copytree(trained_classes, tmp_path / "run")
     page = Page(write_report(RunFolder(tmp_path / "run"), []).read_text())
     assert "Trained, but not measured" in page.text
     assert "A pixel becomes its most probable class" in page.text
 
 
-def test_classes_are_drawn_in_their_colours_and_only_errors_are_coloured_in_the_image():
+def test_class_pictures_colour_classes_and_mark_only_errors():
     label = np.repeat(np.arange(3, dtype=np.uint8), 10)[None] * np.ones((10, 1), np.uint8)
     found = np.where(label == 2, 1, label).astype(np.uint8)
     pictures = draw_class_pictures(Sample("x", np.full((10, 30), 80, np.uint8), label), found)

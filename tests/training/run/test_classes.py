@@ -66,7 +66,7 @@ def test_a_stopped_training_ends_with_the_weights_of_one_that_was_not(classes_fo
     assert first.sha256 == second.sha256
 
 
-def test_the_tutorials_recipe_takes_its_cross_entropy_over_the_classes(classes_folder, tmp_path, capsys):
+def test_the_tutorial_recipe_uses_cross_entropy_for_classes(classes_folder, tmp_path, capsys):
     options = ["--recipe", "tutorial", "--width", "4", "--steps", "2", "--workers", "0", *THREE]
     assert run.main(["--data", str(classes_folder), "--out", str(tmp_path), *options]) == 0
     assert json.loads((tmp_path / "config.json").read_text())["recipe"]["loss"] == "cross_entropy"
@@ -89,7 +89,7 @@ def test_classes_by_colour_train_as_their_indices_do(classes_folder, trained_cla
     assert report.main(["--out", str(tmp_path / "out"), "--data", str(tmp_path / "data")]) == 0
 
 
-def test_training_goes_on_from_weights_of_as_many_classes(trained_classes, classes_folder, tmp_path):
+def test_training_starts_from_weights_with_the_same_classes(trained_classes, classes_folder, tmp_path):
     init = ["--init", str(trained_classes / "weights.safetensors")]
     options = ["--data", str(classes_folder), "--steps", "2", "--batch", "2", "--crop", "32", "--workers", "0"]
     assert run.main([*options, "--out", str(tmp_path / "out"), *init, *THREE]) == 0
@@ -163,7 +163,7 @@ def test_options_that_do_not_go_together_are_refused(capsys, options, said):
         ([*THREE, "--threshold", "0.7", "--val-fraction", "0"], "--threshold is for one class"),
     ],
 )
-def test_what_cannot_be_trained_is_said_with_exit_code_2(classes_folder, tmp_path, capsys, options, said):
+def test_untrainable_classes_are_refused_with_exit_code_2(classes_folder, tmp_path, capsys, options, said):
     assert run.main(["--data", str(classes_folder), "--out", str(tmp_path / "out"), *options]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -34,7 +34,7 @@ def folded(cells_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out
 
 
-def test_out_of_fold_scores_are_those_of_weights_that_have_not_seen_the_image(folded, cells_folder):
+def test_out_of_fold_scores_come_from_weights_blind_to_the_image(folded, cells_folder):
     samples = {sample.name: sample for sample in load_samples(cells_folder)}
     parts = [RunFolder(folded / "folds" / str(number)) for number in (1, 2)]
     held = [part.read_config()["validation_images"] for part in parts]

@@ -96,7 +96,7 @@ def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_
 
 
 @pytest.mark.usefixtures("no_report")
-def test_the_tutorials_recipe_goes_on_exactly_too(cells_folder, tmp_path, monkeypatch):
+def test_the_tutorial_recipe_resumes_exactly(cells_folder, tmp_path, monkeypatch):
     def train(out: str, *more: str) -> int:
         options = ["--recipe", "tutorial", "--width", "4", "--epochs", "2", "--workers", "0"]
         return run.main(["--data", str(cells_folder), "--out", str(tmp_path / out), *options, *more])
@@ -144,7 +144,7 @@ def test_resuming_with_other_images_is_refused(trained, cells_folder, tmp_path, 
     assert "another training images" in capsys.readouterr().err
 
 
-def test_resuming_with_weights_to_start_from_is_refused_if_it_began_without(trained, cells_folder, tmp_path, capsys):
+def test_resuming_with_init_is_refused_if_training_began_without_it(trained, cells_folder, tmp_path, capsys):
     shutil.copytree(trained, tmp_path / "out")
     (tmp_path / "out/config.json").unlink()
     options = ["--data", str(cells_folder), "--out", str(tmp_path / "out"), "--steps", "4", "--workers", "0"]
@@ -177,9 +177,7 @@ def _kill_at(moment: int, patch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.usefixtures("no_report")
-def test_killed_at_every_operation_of_the_disk_and_resumed_it_ends_with_the_same_weights(
-    train, whole, tmp_path, monkeypatch
-):
+def test_a_kill_at_any_disk_operation_does_not_change_the_final_weights(train, whole, tmp_path, monkeypatch):
     """Each process is killed one operation later than the one before, so each goes on from another state."""
     train("out", "--seed", "1")  # an earlier training, to be put aside first
     moment, ended = 0, 0
@@ -214,9 +212,7 @@ def _scores(history: Path) -> list[dict[str, float]]:
 
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_in_the_midst_of_a_check_it_is_checked_before_it_goes_on(
-    train, tmp_path, monkeypatch, capsys, signal_number
-):
+def test_a_training_stopped_during_a_check_repeats_the_check_first(train, tmp_path, monkeypatch, capsys, signal_number):
     options = ["--val-fraction", "0.5"]
     train("whole", *options)
     segmented = []
@@ -267,7 +263,7 @@ def test_stopped_while_it_starts_up_it_says_so_without_a_traceback(cells_folder,
 
 
 @pytest.mark.usefixtures("no_report")
-def test_slow_steps_are_saved_between_two_checks_and_come_out_the_same(train, whole, tmp_path, monkeypatch):
+def test_slow_steps_are_saved_between_checks_without_changing_weights(train, whole, tmp_path, monkeypatch):
     saved, save = [], trainer.Trainer.save
 
     def note(self: trainer.Trainer) -> None:
@@ -294,7 +290,7 @@ def test_slow_steps_are_saved_between_two_checks_and_come_out_the_same(train, wh
 
 
 @pytest.mark.usefixtures("no_report")
-def test_weights_that_are_newer_than_the_checkpoint_or_gone_are_made_again_from_it(train, whole, tmp_path):
+def test_newer_or_missing_weights_are_rebuilt_from_the_checkpoint(train, whole, tmp_path):
     train("out")
     for spoil in (lambda path: path.write_bytes(b"of another step"), Path.unlink):
         spoil(tmp_path / "out" / WEIGHTS)
@@ -305,7 +301,7 @@ def test_weights_that_are_newer_than_the_checkpoint_or_gone_are_made_again_from_
 
 
 @pytest.mark.usefixtures("no_report")
-def test_from_a_damaged_checkpoint_it_goes_on_with_the_one_before_and_says_so(train, whole, tmp_path, capsys):
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one_with_a_line(train, whole, tmp_path, capsys):
     train("out")
     newest = tmp_path / "out/checkpoint.pt"
     newest.write_bytes(newest.read_bytes()[:-100])
@@ -372,9 +368,7 @@ LIMITED = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (700_
 RUN = "from training.run.command import main; sys.exit(main())"
 
 
-def test_a_file_that_must_not_grow_ends_it_with_one_line_and_resume_goes_on_when_it_may(
-    trained, cells_folder, tmp_path
-):
+def test_a_file_size_limit_ends_training_with_one_line_and_can_resume(trained, cells_folder, tmp_path):
     """The limit holds for a process of its own: the one that tests would not survive it."""
     options = ["--data", str(cells_folder), "--out", str(tmp_path), *SHORT, "--name", "cells"]
     begun = subprocess.run([sys.executable, "-c", LIMITED + RUN, *options], capture_output=True, text=True)
@@ -389,7 +383,7 @@ def test_a_file_that_must_not_grow_ends_it_with_one_line_and_resume_goes_on_when
     assert (tmp_path / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
 
 
-def test_a_folder_that_cannot_be_made_is_one_line_before_the_first_step(train, tmp_path, capsys):
+def test_an_impossible_output_folder_is_one_line_before_training(train, tmp_path, capsys):
     (tmp_path / "file").write_text("no folder")
     assert train("file/out") == 2
     assert capsys.readouterr().err == f"training: {tmp_path / 'file/out'}: cannot be written to (Not a directory)\n"
@@ -406,7 +400,7 @@ def test_a_folder_that_cannot_be_made_is_one_line_before_the_first_step(train, t
         ("report.html", 1, errno.ENOSPC),
     ],
 )
-def test_a_disk_that_is_full_at_any_file_ends_it_with_one_line_and_resume_goes_on(
+def test_a_full_disk_ends_training_with_one_line_and_resume_continues(
     train, whole, tmp_path, monkeypatch, capsys, written, time, number
 ):
     replaced, replace = [], Path.replace

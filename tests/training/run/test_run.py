@@ -99,7 +99,7 @@ def test_the_tutorial_recipe_is_the_tutorials_steps(cells_folder, tmp_path):
         assert torch.equal(kept.tensors[name], tensor), name
 
 
-def test_what_would_be_ignored_or_cannot_work_is_refused_before_anything_is_moved(trained, cells_folder, capsys):
+def test_useless_options_are_refused_before_any_file_is_moved(trained, cells_folder, capsys):
     before = sorted(trained.iterdir())
     data = ["--data", str(cells_folder), "--out", str(trained)]
     for options, said in (
@@ -116,14 +116,14 @@ def test_what_would_be_ignored_or_cannot_work_is_refused_before_anything_is_move
     assert sorted(trained.iterdir()) == before
 
 
-def test_weights_that_are_no_numbers_are_not_kept(cells_folder, tmp_path, capsys):
+def test_weights_with_nan_are_not_kept(cells_folder, tmp_path, capsys):
     options = ["--data", str(cells_folder), "--out", str(tmp_path), *SHORT, "--val-fraction", "0"]
     assert run.main([*options, "--steps", "1", "--learning-rate", "1e38"]) == 1
     assert re.search(r"not numbers at step 1; try a lower --learning-rate. Kept: nothing yet", capsys.readouterr().err)
     assert not (tmp_path / WEIGHTS).exists()
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint_before(cells_folder, tmp_path):
+def test_a_nan_loss_stops_training_and_keeps_the_last_checkpoint(cells_folder, tmp_path):
     samples = load_samples(cells_folder)
     recipe = DEFAULT.model_copy(
         update={
@@ -190,7 +190,7 @@ def test_lengths_must_be_more_than_0(capsys, option):
     assert f"argument {option[0]}: must be more than 0" in capsys.readouterr().err
 
 
-def test_all_that_is_wrong_with_the_data_is_one_message_before_torch_is_loaded(cells_folder, tmp_path):
+def test_all_data_errors_are_one_message_before_torch_is_imported(cells_folder, tmp_path):
     shutil.copytree(cells_folder, tmp_path / "data")
     (tmp_path / "data/image/1.png").write_bytes(b"no image")
     (tmp_path / "data/label/2.png").unlink()
@@ -239,7 +239,7 @@ def test_in_a_short_time_a_narrow_net_learns_more(cells_folder, tmp_path, monkey
     assert recipe.steps is not None
 
 
-def test_the_tutorials_threshold_may_be_given_though_images_are_held_out(cells_folder, tmp_path):
+def test_the_tutorial_recipe_accepts_a_threshold_with_held_out_images(cells_folder, tmp_path):
     """They are scored, but neither weights nor threshold chosen by them."""
     options = ["--recipe", "tutorial", "--val-fraction", "0.2", "--threshold", "0.7", "--width", "4", "--workers", "0"]
     trainer = job.prepare(
@@ -248,7 +248,7 @@ def test_the_tutorials_threshold_may_be_given_though_images_are_held_out(cells_f
     assert trainer.recipe.threshold == 0.7
 
 
-def test_it_stops_when_it_no_longer_gets_better(cells_folder, tmp_path, capsys):
+def test_training_stops_after_checks_without_improvement(cells_folder, tmp_path, capsys):
     """A rate of next to nothing: once the batch statistics have settled, no check is better than the one before."""
     options = ["--width", "4", "--batch", "1", "--steps", "3000", "--learning-rate", "1e-12", "--workers", "0"]
     options += ["--data", str(cells_folder), "--crop", "64", "--patience", "1"]
@@ -256,7 +256,7 @@ def test_it_stops_when_it_no_longer_gets_better(cells_folder, tmp_path, capsys):
     assert re.search(r"stopped at step [12]?\d00 of 3000: no longer better", capsys.readouterr().out)
 
 
-def test_training_goes_on_from_given_weights(trained, cells_folder, tmp_path):
+def test_training_starts_from_given_weights(trained, cells_folder, tmp_path):
     init = trained / "weights.safetensors"
     options = ["--data", str(cells_folder), "--out", str(tmp_path), "--init", str(init), "--learning-rate", "1e-12"]
     assert run.main([*options, "--steps", "2", "--batch", "2", "--workers", "0"]) == 0
@@ -270,14 +270,14 @@ def test_training_goes_on_from_given_weights(trained, cells_folder, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "expected"), [([], "interiors"), (["--objects", "regions"], "regions")])
-def test_what_counts_as_an_object_is_stored(tmp_path, options, expected):
+def test_the_kind_of_objects_is_stored_in_the_weights(tmp_path, options, expected):
     data = tmp_path / "data"
     assert synthetic.main(["--out", str(data), "--count", "3", "--size", "128"]) == 0
     assert run.main(["--data", str(data), "--out", str(tmp_path), *SHORT, *options]) == 0
     assert load_weights(tmp_path / "weights.safetensors").description.objects == expected
 
 
-def test_without_held_out_images_the_last_weights_are_kept_with_the_given_threshold(cells_folder, tmp_path, capsys):
+def test_without_held_out_images_the_last_weights_are_kept(cells_folder, tmp_path, capsys):
     options = ["--data", str(cells_folder), "--out", str(tmp_path), *SHORT, "--val-fraction", "0"]
     assert run.main([*options, "--threshold", "0.7"]) == 0
     description = load_weights(tmp_path / "weights.safetensors").description

@@ -28,7 +28,7 @@ def test_means_are_over_the_foreground_classes_that_are_labelled():
     assert math.isnan(confusion.dice(2))
 
 
-def test_a_class_that_is_found_but_never_labelled_is_no_part_of_the_mean():
+def test_an_unlabelled_class_is_excluded_from_the_mean():
     confusion = Confusion.of(np.array([[1, 2]], np.uint8), np.array([[1, 1]], np.uint8), 3)
     assert confusion.mean_dice == pytest.approx(2 / 3)
     assert confusion.dice(2) == 0

@@ -114,7 +114,7 @@ def _expect_choice(good: AnyEvaluation, bad: AnyEvaluation, images: int) -> None
 @pytest.mark.parametrize("useless", ["one class", "random"])
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), images=st.integers(1, 5), only=st.integers(0, 2))
-def test_class_maps_that_ignore_the_image_are_never_praised_nor_chosen(useless, seed, images, only):
+def test_constant_class_maps_are_never_chosen_or_praised(useless, seed, images, only):
     rng = np.random.default_rng(seed)
     labels = [(_discs(rng) + _blob(rng).astype(np.uint8)).astype(np.uint8) for _ in range(images)]
     wrong = rng.random((images, SIDE, SIDE)) < 0.1

@@ -72,6 +72,6 @@ def test_without_foreground_every_pixel_is_a_segment(divide):
     assert len(np.unique(divide(np.zeros((4, 5), np.float32), 0.5))) == 20
 
 
-def test_a_probability_equal_to_the_threshold_is_foreground_as_in_the_service():
+def test_a_probability_equal_to_the_threshold_is_foreground():
     probabilities = np.full((1, 3), 0.3, np.float32)
     assert len(np.unique(segments(probabilities, 0.3))) == 1

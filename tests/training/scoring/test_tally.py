@@ -87,7 +87,7 @@ def test_a_slow_decline_is_not_followed():
     assert kept == [True, True] + [False] * 9
 
 
-def test_degenerate_weights_are_kept_only_as_long_as_there_are_no_others():
+def test_degenerate_weights_are_replaced_by_any_others():
     degenerate = Verdict(DEGENERATE)
     assert Peak().is_equalled_by(degenerate, is_last=False)
     assert Peak.of(degenerate).is_equalled_by(degenerate, is_last=False)

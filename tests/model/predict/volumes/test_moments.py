@@ -7,7 +7,7 @@ from model.preprocessing import Preprocessing
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("size", [(1, 1), (7, 3), (333, 257), (1500, 1100), (2, 2**20 + 5)])
-def test_of_any_parts_it_is_what_opencv_gives_for_the_whole(size, dtype):
+def test_partial_elastic_fields_equal_opencvs_whole_field(size, dtype):
     random = np.random.default_rng(sum(size))
     full = np.iinfo(dtype).max
     for image in (

@@ -44,7 +44,7 @@ def description(make_net: Callable[..., UNet], describe: Callable[..., Descripti
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_chunk_of_the_result_is_in_one_part_that_fits_into_memory(description: Description, kind: str):
+def test_every_result_chunk_is_in_one_part_that_fits_memory(description: Description, kind: str):
     shape, stored = KINDS[kind]
     there = volume(shape, stored)
     plan, seen = Plan.of(there, description, 1600), set[tuple[int, int, int, int]]()
@@ -63,7 +63,7 @@ def test_every_chunk_of_the_result_is_in_one_part_that_fits_into_memory(descript
     assert {(row % plan.chunk[0], column % plan.chunk[1]) for _, _, row, column in seen} == {(0, 0)}
 
 
-def test_what_is_stored_together_is_read_together(description: Description):
+def test_sections_of_one_chunk_are_read_together(description: Description):
     deep = volume(*KINDS["deep chunks"])
     assert {part.sections for part in Plan.of(deep, description, 1600).parts(deep)} >= {(0, 13), (13, 26)}
     strips = volume(*KINDS["strips"])

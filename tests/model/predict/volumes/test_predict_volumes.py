@@ -111,7 +111,7 @@ def test_each_section_of_a_volume_is_as_it_is_in_memory(weights, command, make_i
 
 
 @pytest.mark.parametrize("size", [(37, 103), (160, 97), (161, 200)])
-def test_sections_keep_their_size_and_seams_vanish_if_the_net_downsamples(weights, command, make_image, tmp_path, size):
+def test_downsampling_nets_keep_section_sizes_without_seams(weights, command, make_image, tmp_path, size):
     array, path = stack(make_image, (3, *size)), weights(depth=1, downsampling=2)
     save_zarr(tmp_path / "cells.ome.zarr", array, "zyx")
     assert command(path, tmp_path / "cells.ome.zarr") == (0, "1 done, 0 kept from before, 0 failed", [])
@@ -194,7 +194,7 @@ def test_without_the_flag_a_tiff_is_an_image(weights, command, make_image, tmp_p
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["cells_res.tif"]
 
 
-def test_what_is_unfinished_is_gone_on_with_chunk_by_chunk(weights, command, make_image, tmp_path):
+def test_an_unfinished_volume_resumes_by_chunks(weights, command, make_image, tmp_path):
     array, path = stack(make_image, (2, 97, 131)), weights()
     save_zarr(tmp_path / "cells.zarr", array, "zyx")
     assert command(path, tmp_path / "cells.zarr")[0] == 0
@@ -235,7 +235,7 @@ def test_a_run_that_is_killed_is_gone_on_with(weights, command, make_image, tmp_
     assert len([path for path in found.rglob("*") if path.is_file()]) == 6 * 5 * 6 + 2  # nothing else is left
 
 
-def test_what_was_begun_otherwise_is_not_gone_on_with(weights, command, make_image, tmp_path):
+def test_an_unfinished_volume_with_other_options_is_not_resumed(weights, command, make_image, tmp_path):
     path, volume = weights(), tmp_path / "cells.zarr"
     save_zarr(volume, stack(make_image, (2, 30, 40)), "zyx")
     assert command(path, volume)[0] == 0
@@ -247,7 +247,7 @@ def test_what_was_begun_otherwise_is_not_gone_on_with(weights, command, make_ima
     assert attributes["unet"]["threshold"] == 0.9
 
 
-def test_what_was_killed_before_it_had_an_array_fails_alone(weights, command, make_image, tmp_path):
+def test_a_volume_killed_before_its_array_existed_fails_separately(weights, command, make_image, tmp_path):
     for name in "ab":
         save_zarr(tmp_path / f"{name}.zarr", stack(make_image, (2, 30, 40)), "zyx")
     zarr.create_group(tmp_path / "out" / "a_res.unfinished.zarr")
@@ -259,7 +259,7 @@ def test_what_was_killed_before_it_had_an_array_fails_alone(weights, command, ma
     assert command(path, "--overwrite", *volumes)[0] == 0
 
 
-def test_a_volume_that_is_damaged_fails_alone_and_the_rest_of_it_is_done(weights, command, make_image, tmp_path):
+def test_a_damaged_volume_fails_and_the_others_are_segmented(weights, command, make_image, tmp_path):
     array, path, volume = stack(make_image, (2, 97, 131)), weights(), tmp_path / "cells.zarr"
     save_zarr(volume, array, "zyx")
     (damaged := volume / "full/c/0/2/3").write_bytes(b"nonsense")
@@ -288,7 +288,7 @@ def test_volumes_of_another_kind_are_named_with_the_reason(weights, command, tmp
     assert text in told
 
 
-def test_groups_that_are_no_images_fail(weights, command, tmp_path):
+def test_zarr_groups_without_an_image_fail(weights, command, tmp_path):
     zarr.create_group(tmp_path / "plate.zarr", attributes={"ome": {"version": "0.5", "plate": {}}})
     (tmp_path / "broken.zarr").mkdir()
     (tmp_path / "broken.zarr" / "zarr.json").write_text("{")
@@ -328,7 +328,7 @@ def test_a_tiff_that_is_cut_off_fails(weights, command, make_image, tmp_path, op
     assert told.endswith(": The TIFF file is broken or truncated.") or "The volume cannot be read" in told
 
 
-def test_what_is_made_of_whole_sections_alone_is_one_line_and_code_2(weights, command, make_image, tmp_path):
+def test_object_outputs_of_volumes_are_refused_with_exit_code_2(weights, command, make_image, tmp_path):
     save_zarr(tmp_path / "cells.zarr", stack(make_image, (2, 9, 9)), "zyx")
     assert command(weights(), "--output", "geojson", tmp_path / "cells.zarr") == (
         2,

@@ -24,7 +24,7 @@ RED, LIME = (255, 0, 0), (0, 255, 0)
         ({"colours": (RED,)}, "1 different colours for 2 classes; one for each class"),
     ],
 )
-def test_what_does_not_go_together_is_said(options, said):
+def test_conflicting_label_options_are_refused(options, said):
     with pytest.raises(ValueError, match=said):
         LabelScheme(**options)
 

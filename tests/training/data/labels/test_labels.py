@@ -143,7 +143,7 @@ def test_the_encoding_has_values_and_bits():
 
 
 @pytest.mark.parametrize(("value", "side"), [(0, False), (1, True), (255, True)])
-def test_a_label_may_be_of_one_side_alone(value, side):
+def test_one_label_may_be_all_foreground_or_all_background(value, side):
     foreground, _ = _read(encode_png(np.full((4, 4), value, np.uint8)))
     assert (foreground == side).all()
 
@@ -214,7 +214,7 @@ def test_objects_that_borders_leave_nothing_of_are_counted():
         pytest.param({"kind": "WEBP", "icc_profile": b"odd"}, "lossy WebP", id="WebP with a chunk before"),
     ],
 )
-def test_what_changes_values_cannot_hold_ids(options, name):
+def test_lossy_formats_are_refused_for_instance_ids(options, name):
     with pytest.raises(LabelError, match=f"^{name} does not keep the ids of objects; PNG or TIFF"):
         _read(_stored(Image.fromarray(SIDES), **options), "instances")
 
