@@ -134,9 +134,9 @@ def _parse(argv: list[str] | None) -> EvaluationOptions:
         choices=OBJECTIVES,
         help="the score that chooses the best threshold and comes first (default: decided from the labels)",
     )
-    parser.add_argument("--engine", choices=ENGINES, default="auto")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="what computes the net (default: auto)")
+    parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda, cuda:1, mps")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="number format (default: auto)")
     parser.add_argument("--tta", type=int, choices=COUNTS, default=1, help="average over this many flips and turns")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print JSON")

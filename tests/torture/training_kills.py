@@ -24,7 +24,7 @@ from training.loop import run_folder, trainer
 from training.loop.checkpoints import read_checkpoint
 from training.recipe import DEFAULT, RECIPES
 from training.run import command as run
-from training.run import job
+from training.run import preparation
 
 LONG, SHORT = 50, 2
 
@@ -158,7 +158,7 @@ def main() -> int:
     """The training that is attacked: it checks and saves far more often than others, for kills to come in between."""
     RECIPES["default"] = DEFAULT.model_copy(update={"check_every": 10})
     trainer.SAVE_EVERY = 0.1
-    with mock.patch.object(job, "today", return_value="2026-01-31"):  # nor does it matter if midnight passes
+    with mock.patch.object(preparation, "today", return_value="2026-01-31"):  # nor does it matter if midnight passes
         return run.main()
 
 

@@ -90,7 +90,7 @@ def _parse(argv: list[str] | None) -> ExportOptions:
     parser.add_argument("--to", choices=FORMATS, required=True)
     parser.add_argument("--out", metavar="PATH", type=Path, required=True, help="a file, or a folder to put it in")
     int8 = parser.add_argument_group("openvino")
-    int8.add_argument("--precision", choices=["fp32", "int8"], default="fp32")
+    int8.add_argument("--precision", choices=["fp32", "int8"], default="fp32", help="number format (default: fp32)")
     int8.add_argument(
         "--calibrate",
         metavar="DIR",

@@ -46,7 +46,7 @@ def bce_dice(logits: Tensor, targets: Tensor, weights: Tensor, share: Share = WH
 
 
 def bce_background_dice(logits: Tensor, targets: Tensor, weights: Tensor, share: Share = WHOLE) -> Tensor:
-    """Cross-entropy plus the soft Dice loss of the background only: the membranes, if the foreground is cells."""
+    """Cross-entropy plus the soft Dice loss of the background only."""
     background = _dice_loss(1 - logits.sigmoid(), 1 - targets, _counted(weights), share)
     return bce(logits, targets, weights, share) + background
 

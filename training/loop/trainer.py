@@ -128,7 +128,7 @@ class Trainer:
         """Trains to the end, or to a limit; `ended` tells which.
 
         Raises:
-            TrainingError: The loss is not a number.
+            TrainingError: The loss, the weights or the net's predictions are not finite.
             OSError: The folder cannot be written to.
             KeyboardInterrupt: SIGINT or SIGTERM. The checkpoint is written, and `resume` continues exactly there.
         """

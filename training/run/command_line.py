@@ -224,7 +224,7 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
         "--image-memory",
         type=_positive(float),
         metavar="GIB",
-        help="memory for decoded images; a scratch file beside --out takes the rest (default: a quarter of the free)",
+        help="memory for decoded images; a scratch file in --out takes the rest (default: a quarter of what is free)",
     )
     parser.add_argument(
         "--compile", action="store_true", help="compile the net first (slower on CPUs, see training/README.md)"

@@ -12,7 +12,7 @@ from training.loop import init_trial
 from training.loop import time_budget as pace
 from training.recipe import DEFAULT, RECIPES
 from training.run import command as run
-from training.run import job
+from training.run import job, preparation
 from training.run.command_line import parse
 
 LENGTH = ["--batch", "2", "--crop", "32", "--workers", "0", "--steps", "10"]
@@ -93,5 +93,5 @@ def test_trial_shortens_the_plan_within_the_minutes(losses, trained, cells_folde
     monkeypatch.setattr(pace, "seconds_per_step", lambda *_: 6.0)
     arguments = ["--data", str(cells_folder), "--out", str(tmp_path / "out"), *LENGTH[:-2], "--minutes", "10"]
     options = parse([*arguments, "--init", str(trained / "weights.safetensors")])
-    trainer = job.prepare(options, load_samples(cells_folder))
+    trainer = preparation.prepare(options, load_samples(cells_folder))
     assert (trainer.steps, trainer.limits.seconds) == (60, 600)

@@ -24,7 +24,7 @@ from training.loop.checkpoints import read_checkpoint
 from training.recipe import DEFAULT, RECIPES
 from training.report import html_report as report
 from training.run import command as run
-from training.run import job
+from training.run import job, preparation
 from training.run.command_line import parse
 from training.scoring import evaluation
 
@@ -350,10 +350,10 @@ def test_a_time_budget_is_resumed_with_its_plan(cells_folder, tmp_path, monkeypa
     options = ["--data", str(cells_folder), "--out", str(tmp_path / "out"), *width, "--batch", "2"]
     arguments = parse([*options, "--crop", "32", "--workers", "0", "--minutes", "1"])
     samples = load_samples(cells_folder)
-    first = job.prepare(arguments, samples)
+    first = preparation.prepare(arguments, samples)
     monkeypatch.setattr(pace, "seconds_per_step", lambda *_: 1.0)
     arguments = replace(arguments, resume=True)
-    again = job.prepare(arguments, samples)
+    again = preparation.prepare(arguments, samples)
     assert again.schedule == first.schedule
     assert again.recipe == first.recipe
     checkpoint = tmp_path / "out/checkpoint.pt"
@@ -361,7 +361,7 @@ def test_a_time_budget_is_resumed_with_its_plan(cells_folder, tmp_path, monkeypa
     state["recipe"] = state["recipe"].replace("check_every", "checked_every")
     torch.save(state, checkpoint)
     with pytest.raises(DataError, match="the checkpoint is of another version, and its plan cannot be read"):
-        job.prepare(arguments, samples)
+        preparation.prepare(arguments, samples)
 
 
 LIMITED = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))\n"

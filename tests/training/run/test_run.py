@@ -27,7 +27,7 @@ from training.loop.run_folder import RunFolder
 from training.loop.trainer import Trainer, TrainingError
 from training.recipe import DEFAULT, TUTORIAL
 from training.run import command as run
-from training.run import job
+from training.run import preparation
 from training.run.command_line import parse
 
 WEIGHTS = "weights.safetensors"
@@ -234,7 +234,7 @@ def test_in_a_short_time_a_narrow_net_learns_more(cells_folder, tmp_path, monkey
     monkeypatch.setattr(pace, "seconds_per_step", lambda recipe, *_: recipe.net.width / 32)
     samples = load_samples(cells_folder)
     options += ["--data", str(cells_folder), "--out", str(tmp_path / "out"), "--workers", "0", "--minutes", minutes]
-    recipe = job.prepare(parse(options), samples).recipe
+    recipe = preparation.prepare(parse(options), samples).recipe
     assert recipe.net.width == width
     assert recipe.steps is not None
 
@@ -242,7 +242,7 @@ def test_in_a_short_time_a_narrow_net_learns_more(cells_folder, tmp_path, monkey
 def test_the_tutorial_recipe_accepts_a_threshold_with_held_out_images(cells_folder, tmp_path):
     """They are scored, but neither weights nor threshold chosen by them."""
     options = ["--recipe", "tutorial", "--val-fraction", "0.2", "--threshold", "0.7", "--width", "4", "--workers", "0"]
-    trainer = job.prepare(
+    trainer = preparation.prepare(
         parse(["--data", str(cells_folder), "--out", str(tmp_path / "out"), *options]), load_samples(cells_folder)
     )
     assert trainer.recipe.threshold == 0.7

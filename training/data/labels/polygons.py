@@ -53,7 +53,7 @@ class Coco:
 def read_coco(path: Path) -> Coco | None:
     """The annotations in a JSON file; None if the file has no "images" and "annotations".
 
-    Raises LabelError for JSON that is damaged.
+    Raises LabelError if the JSON is damaged, or if its annotations are not as COCO defines them.
     """
     contents = _read_json(path)
     if not isinstance(contents, dict) or not {"images", "annotations"} <= contents.keys():
