@@ -17,9 +17,10 @@ from app.settings import Settings, SettingsError
 from app.startup import Startup
 from model.engines.choice import Choice, bundled_weights, choose, make_engine
 from model.engines.engine import EngineError
+from model.engines.graph_weights import GraphWeights, load_any
 from model.segmenter import Segmenter
 from model.tiles import plan_tiles
-from model.weights_file import SUFFIXES, Weights, WeightsError, load_weights
+from model.weights_file import SUFFIXES, Weights, WeightsError
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 class LocalBackend:
     """The engine of this process: chosen by the constructor, built by `start`."""
 
-    def __init__(self, settings: Settings, weights: Weights) -> None:
+    def __init__(self, settings: Settings, weights: Weights | GraphWeights) -> None:
         """Raises SettingsError if engine, device, precision or tile do not fit this machine and these weights."""
         self._settings, self._weights = settings, weights
         self._choice = check_settings(settings, weights)
@@ -53,7 +54,7 @@ def set_threads(compute: int) -> None:
     cv2.setNumThreads(0)
 
 
-def check_settings(settings: Settings, weights: Weights) -> Choice:
+def check_settings(settings: Settings, weights: Weights | GraphWeights) -> Choice:
     """Chooses the engine for these weights on this machine. Raises SettingsError if a setting does not fit them."""
     architecture = weights.description.architecture
     try:
@@ -92,9 +93,9 @@ def find_weights(settings: Settings) -> Path:
         raise WeightsError(f"weights {settings.weights}: cannot be read ({error.strerror})") from error
 
 
-def read_weights(settings: Settings) -> Weights:
+def read_weights(settings: Settings) -> Weights | GraphWeights:
     """Loads the weights that the settings choose. Raises SettingsError, WeightsError."""
     path = find_weights(settings)
-    weights = load_weights(path)
+    weights = load_any(path)
     log.info("weights", extra={"fields": {"file": path, "model": weights.label, "sha256": weights.sha256}})
     return weights

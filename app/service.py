@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.startup import Startup
 from model.preprocessing import Values
 from model.segmenter import ImageTask, Render
-from model.weights_file import Weights
+from model.weights_file import WeightsInfo
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Computing(Protocol):
 class Service:
     """Everything a request needs. `load` in a thread of its own makes it ready; `drain` and `close` end it."""
 
-    def __init__(self, settings: Settings, weights: Weights, computing: Computing) -> None:
+    def __init__(self, settings: Settings, weights: WeightsInfo, computing: Computing) -> None:
         self.settings, self.weights = settings, weights
         self.metrics = Metrics()
         self.trimmer = Trimmer()
@@ -62,7 +62,7 @@ class Service:
         """Blocks; `load` runs in another thread."""
         self._loaded.wait()
 
-    def with_weights(self, weights: Weights, scheduler: TileScheduler) -> "Service":
+    def with_weights(self, weights: WeightsInfo, scheduler: TileScheduler) -> "Service":
         """Returns this service with other weights for new requests; requests in progress keep theirs."""
         other = copy(self)
         other.weights, other._scheduler = weights, scheduler

@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.engines.choice import Choice, make_engine
 from model.engines.engine import Array, Engine, EngineError
+from model.engines.graph_weights import load_any
 from model.engines.pytorch import TorchEngine, chip, choose_device, choose_precision
 from model.unet import UNet, UNetConfig
 from model.weights_file import BUNDLED, BUNDLED_INT8, load_weights
@@ -104,7 +105,7 @@ def _entries(device: torch.device, widths: list[int], threads: int) -> dict[str,
 
 
 def _entry(choice: Choice, flop: float, threads: int) -> Entry:
-    engine = make_engine(load_weights(BUNDLED_INT8 if choice.precision == "int8" else BUNDLED), choice, threads)
+    engine = make_engine(load_any(BUNDLED_INT8 if choice.precision == "int8" else BUNDLED), choice, threads)
     return Entry(_running(engine), flop, choice.precision)
 
 

@@ -33,11 +33,11 @@ import torch
 from benchmarks.memory import picture
 from benchmarks.simulation import HALO, MEGA, Cluster, Costs, Outcome, Simulation
 from model.engines.choice import bundled_weights, choose, make_engine
+from model.engines.graph_weights import load_any
 from model.engines.pytorch import chip
 from model.images.decoding import decode_image
 from model.images.encoding import encode_png
 from model.segmenter import TILE, Segmenter, to_mask
-from model.weights_file import load_weights
 from tests.end_to_end.cluster import Cluster as Running
 from tests.end_to_end.cluster import cluster
 from tests.support.measuring import Answer, closed_loop, form, versions
@@ -187,7 +187,7 @@ def _engine_costs() -> tuple[float, float]:
 
 
 def _one_thread() -> Segmenter:
-    weights = load_weights(bundled_weights())
+    weights = load_any(bundled_weights())
     return Segmenter(weights, make_engine(weights, choose(weights), threads=1))
 
 

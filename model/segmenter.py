@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from model.engines.choice import bundled_weights, choose, make_engine
 from model.engines.engine import Array, Engine
+from model.engines.graph_weights import load_any
 from model.engines.tta import TTAEngine
 from model.errors import UserError
 from model.preprocessing import FULL_SCALE, Affine, Values
 from model.tiles import Tile, cut_window, plan_tiles
-from model.weights_file import Description, Weights, load_weights
+from model.weights_file import Description, WeightsInfo
 
 # Large enough that little is computed twice (the halos), small enough that a batch lasts under a second on two cores.
 TILE = 1600
@@ -107,7 +108,7 @@ class Segmenter:
     """Weights and an engine, ready for images."""
 
     def __init__(
-        self, weights: Weights, engine: Engine, *, tile: int = TILE, max_batch: int = MAX_BATCH, tta: int = 1
+        self, weights: WeightsInfo, engine: Engine, *, tile: int = TILE, max_batch: int = MAX_BATCH, tta: int = 1
     ) -> None:
         """`tta`: over how many symmetries results are averaged, see `TTAEngine`; 1: none but the image as it is.
 
@@ -137,7 +138,7 @@ class Segmenter:
 
         Raises WeightsError, EngineError, ValueError.
         """
-        weights = load_weights(path or bundled_weights(engine, device, precision))
+        weights = load_any(path or bundled_weights(engine, device, precision))
         choice = choose(weights, engine, device, precision)
         return cls(weights, make_engine(weights, choice, threads), tile=tile, tta=tta)
 

@@ -25,7 +25,7 @@ from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
 
 if TYPE_CHECKING:
-    import openvino
+    pass
 
 METADATA_KEY = "description"
 SUFFIXES = (".safetensors", ".xml", ".zip")
@@ -96,26 +96,26 @@ class Description(BaseModel):
 
 
 @dataclass(frozen=True)
-class Weights:
-    """A weights file in memory: its description, its tensors and the sha256 of its bytes (hex).
-
-    `graph`: instead of tensors, the net as OpenVINO runs it (N x C x H x W -> probabilities), in 8 bits or not.
-    """
+class WeightsInfo:
+    """Identity of a weights file: its description, and the sha256 of its bytes in hex."""
 
     description: Description
-    tensors: dict[str, Tensor]
     sha256: str
-    graph: "openvino.Model | None" = None
 
     @property
     def label(self) -> str:
-        """name@first 12 of sha256: how the service names what it serves."""
+        """name@first 12 of sha256: the name of the weights in logs, headers and answers."""
         return f"{self.description.name}@{self.sha256[:12]}"
 
+
+@dataclass(frozen=True)
+class Weights(WeightsInfo):
+    """A weights file with its tensors, by their names in `UNet.state_dict()`."""
+
+    tensors: dict[str, Tensor]
+
     def build_net(self) -> UNet:
-        """The net with these weights, float32, in evaluation mode. Raises WeightsError for a graph, which has none."""
-        if self.graph is not None:
-            raise WeightsError(f"weights {self.label}: made for OpenVINO, and of use to nothing else")
+        """The net with these weights, float32, in evaluation mode."""
         net = UNet(self.description.architecture)
         net.load_state_dict(self.tensors, strict=True)
         return net.eval()
@@ -131,10 +131,10 @@ def save_weights(path: Path, tensors: dict[str, Tensor], description: Descriptio
 def load_weights(path: Path = BUNDLED) -> Weights:
     """Reads and checks a weights file: description, names, shapes and finite values.
 
-    An .xml is an exported OpenVINO graph with a .bin beside it; a .zip is a BioImage.IO package. Raises WeightsError.
+    A .zip is a BioImage.IO package with a weights file in it. Raises WeightsError.
     """
     if path.suffix == ".xml":
-        return _load_graph(path)
+        raise WeightsError(f"weights {path}: made for OpenVINO; give the .safetensors that it was made from")
     data = read_bytes(path)
     try:
         tensors = load(data)
@@ -145,9 +145,9 @@ def load_weights(path: Path = BUNDLED) -> Weights:
         raise WeightsError(
             f"weights {path}: a safetensors file without a description; bring it in with python -m model.convert"
         )
-    description = _read_description(path, metadata[METADATA_KEY])
+    description = read_description(path, metadata[METADATA_KEY])
     check_tensors(str(path), tensors, description.architecture)
-    return Weights(description, tensors, hashlib.sha256(data).hexdigest())
+    return Weights(description, hashlib.sha256(data).hexdigest(), tensors)
 
 
 def is_described(path: Path) -> bool:
@@ -157,28 +157,6 @@ def is_described(path: Path) -> bool:
             return METADATA_KEY in (file.metadata() or {})
     except (SafetensorError, OSError):
         return False
-
-
-def _load_graph(path: Path) -> Weights:
-    xml, weights = read_bytes(path), read_bytes(path.with_suffix(".bin"))
-    try:
-        from model.engines.openvino import broken_constants, read_graph
-    except ImportError as error:
-        raise WeightsError(f"weights {path}: made for OpenVINO, and the package openvino is not installed") from error
-    try:
-        graph = read_graph(xml, weights)
-        shapes = [port.get_partial_shape()[1].get_length() for port in (graph.inputs[0], graph.outputs[0])]
-        broken = broken_constants(graph)
-    except RuntimeError as error:
-        raise WeightsError(f"weights {path}: broken or truncated, or not an OpenVINO graph of a net") from error
-    if not graph.has_rt_info(METADATA_KEY):
-        raise WeightsError(f"weights {path}: an OpenVINO graph without a description; training.export writes one")
-    description = _read_description(path, graph.get_rt_info(METADATA_KEY).astype(str))
-    if shapes != [description.architecture.in_channels, description.architecture.classes]:
-        raise WeightsError(f"weights {path}: the graph does not fit the described net")
-    if broken:
-        raise WeightsError(f"weights {path}: {broken[0]} holds values that are not finite")
-    return Weights(description, {}, hashlib.sha256(xml + weights).hexdigest(), graph)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -214,7 +192,8 @@ def _member(package: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     return found[0]
 
 
-def _read_description(path: Path, text: str) -> Description:
+def read_description(path: Path, text: str) -> Description:
+    """Parses the description in a weights file. Raises WeightsError, which names the file."""
     try:
         return Description.model_validate_json(text)
     except ValidationError as error:

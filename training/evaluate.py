@@ -263,7 +263,6 @@ def _check_weights(path: Path) -> None:
     if path.suffix == ".zip":
         raise WeightsError(f"weights {path}: --calibrate writes to a .safetensors file; export it again afterwards")
     weights = load_weights(path)
-    weights.build_net()
     if weights.description.architecture.classes > 1:
         raise WeightsError(f"weights {path}: --calibrate is for nets of one class; those of several have no threshold")
 

@@ -22,9 +22,10 @@ from app.ray_serve.messages import UNUSABLE, Finished, Reference, Running, Serve
 from app.scheduler import TileScheduler
 from app.settings import Settings, load_settings
 from app.startup import Startup
+from model.engines.graph_weights import GraphWeights, load_any
 from model.segmenter import Task, TileInput, as_they_are
 from model.tiles import Span, Tile
-from model.weights_file import Weights, WeightsError, load_weights
+from model.weights_file import Weights, WeightsError, WeightsInfo
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class TileInputTask(Task):
 class Net:
     """Weights that are loaded, and the queue before their engine."""
 
-    weights: Weights
+    weights: Weights | GraphWeights
     scheduler: TileScheduler
 
 
@@ -78,7 +79,7 @@ class Engine:
         """Loads the weights of a file or folder, or those of SEGMENT_WEIGHTS. Raises one of UNUSABLE."""
         settings = self._settings if weights is None else self._settings.model_copy(update={"weights": Path(weights)})
         path = await asyncio.to_thread(find_weights, settings)
-        read = await asyncio.to_thread(load_weights, path)
+        read = await asyncio.to_thread(load_any, path)
         reference = Reference(str(path), read.sha256)
         engine = (await self._net(reference)).scheduler.engine
         return Served(reference, read.description, Running(engine.name, engine.device, engine.precision))
@@ -131,7 +132,7 @@ async def _load(settings: Settings, reference: Reference) -> Net:
 
 
 def _make(settings: Settings, reference: Reference) -> Net:
-    weights = load_weights(Path(reference.path))
+    weights = load_any(Path(reference.path))
     if weights.sha256 != reference.sha256:
         raise WeightsError(f"weights {reference.path}: the file has changed since it was chosen for serving")
     metrics = Metrics()
@@ -142,7 +143,7 @@ def _make(settings: Settings, reference: Reference) -> Net:
     return Net(weights, scheduler)
 
 
-def largest_tile(weights: Weights, side: int) -> TileInput:
+def largest_tile(weights: WeightsInfo, side: int) -> TileInput:
     """Black, as from the middle of an image of several tiles."""
     architecture, preprocessing = weights.description.architecture, weights.description.preprocessing
     core = architecture.halo, side - architecture.halo

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from app.scheduler import EngineFailed
 from model.errors import UserError
-from model.weights_file import Description, Weights
+from model.weights_file import Description, WeightsInfo
 
 # What tells that weights will not do here: files, settings, and engines that cannot be made or compute no tile.
 UNUSABLE = (ValueError, RuntimeError, EngineFailed)
@@ -38,8 +38,8 @@ class Served:
     engine: Running
 
     @property
-    def weights(self) -> Weights:
-        return Weights(self.description, {}, self.reference.sha256)
+    def weights(self) -> WeightsInfo:
+        return WeightsInfo(self.description, self.reference.sha256)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.engines.engine import Engine, EngineError
+from model.engines.graph_weights import GraphWeights
 from model.engines.pytorch import TorchEngine, choose_device, choose_precision
 from model.weights_file import BUNDLED, BUNDLED_INT8, Weights
 
@@ -27,12 +28,14 @@ class Choice:
     precision: str
 
 
-def choose(weights: Weights, engine: str = "auto", device: str = "auto", precision: str = "auto") -> Choice:
+def choose(
+    weights: Weights | GraphWeights, engine: str = "auto", device: str = "auto", precision: str = "auto"
+) -> Choice:
     """Resolves each "auto". Raises EngineError if the choice is not available.
 
     "auto" is OpenVINO on a CPU, where it is installed and takes the net, else torch.
     """
-    if weights.graph is not None:
+    if isinstance(weights, GraphWeights):
         return _choose_for_graph(weights.graph, engine, device, precision)
     if precision == "int8":
         raise EngineError(NO_INT8)
@@ -49,16 +52,16 @@ def choose(weights: Weights, engine: str = "auto", device: str = "auto", precisi
     return Choice("torch", str(found), choose_precision(found, precision))
 
 
-def make_engine(weights: Weights, choice: Choice, threads: int = 0) -> Engine:
+def make_engine(weights: Weights | GraphWeights, choice: Choice, threads: int = 0) -> Engine:
     """The engine of a choice. `threads`: OpenVINO's, 0 for one a core; torch has its own for the whole process.
 
     Raises EngineError.
     """
-    if choice.engine == "torch":
+    if isinstance(weights, Weights) and choice.engine == "torch":
         return TorchEngine(weights.build_net(), choice.device, choice.precision, weights.description.threshold)
     from model.engines.openvino import OpenVinoEngine, to_graph
 
-    graph = weights.graph if weights.graph is not None else to_graph(weights.build_net())
+    graph = weights.graph if isinstance(weights, GraphWeights) else to_graph(weights.build_net())
     return OpenVinoEngine(graph, choice.precision, threads)
 
 

@@ -10,12 +10,13 @@ import pytest
 from app.local_backend import LocalBackend, read_weights
 from app.service import Service
 from app.settings import Settings
+from model.engines.graph_weights import GraphWeights
 from model.weights_file import Weights, WeightsError, load_weights
 
 ROOT = Path(__file__).parents[2]
 
 
-def _make_service(settings: Settings, weights: Weights) -> Service:
+def _make_service(settings: Settings, weights: Weights | GraphWeights) -> Service:
     return Service(settings, weights, LocalBackend(settings, weights))
 
 

@@ -14,8 +14,8 @@ from playwright.sync_api import Page, expect
 from model.images.encoding import encode_tiff
 from model.outputs.objects import ObjectRule, Objects, find_objects, with_levels
 from model.preprocessing import Pixels
-from model.segmenter import Segmenter, to_mask
-from model.weights_file import save_weights
+from model.segmenter import to_mask
+from model.weights_file import load_weights, save_weights
 from tests.end_to_end.browser import (
     ask,
     expect_figures,
@@ -161,10 +161,10 @@ def test_page_counts_the_objects_that_the_service_finds(server: Any, open_page: 
 
 
 def test_objects_split_at_necks_are_counted_by_the_service(
-    serve: Callable[..., Any], open_page: OpenPage, segmenter: Segmenter, pixels: Pixels, tmp_path: Path
+    serve: Callable[..., Any], open_page: OpenPage, weights_path: Path, pixels: Pixels, tmp_path: Path
 ):
     rule = {"objects": "seeds", "seed_depth": 0.5, "min_area": 5}
-    weights = segmenter.weights
+    weights = load_weights(weights_path)
     path = tmp_path / "seeds.safetensors"
     save_weights(path, weights.tensors, weights.description.model_copy(update=rule))
     url = serve(weights=path).url

@@ -113,7 +113,7 @@ def make_segmenter() -> Callable[..., Segmenter]:
     """`make_segmenter(net, tile=1024, max_batch=8, tta=1, **Description fields)`: on the CPU in fp32."""
 
     def make(net: UNet, *, tile: int = 1024, max_batch: int = 8, tta: int = 1, **fields: Any) -> Segmenter:
-        weights = Weights(_describe(net, **fields), net.state_dict(), "0" * 64)
+        weights = Weights(_describe(net, **fields), "0" * 64, net.state_dict())
         engine = TorchEngine(weights.build_net(), "cpu", "fp32")
         return Segmenter(weights, engine, tile=tile, max_batch=max_batch, tta=tta)
 

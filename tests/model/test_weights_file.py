@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from model.engines.graph_weights import load_any
 from model.preprocessing import Preprocessing
 from model.unet import UNetConfig
 from model.weights_file import BUNDLED_INT8, Description, Weights, WeightsError, load_weights, save_weights
@@ -36,7 +37,7 @@ def one_line(error: pytest.ExceptionInfo[WeightsError], path) -> str:
 
 def reading_fails(path) -> str:
     with pytest.raises(WeightsError) as error:
-        load_weights(path)
+        load_any(path)
     return one_line(error, path)
 
 
@@ -429,7 +430,7 @@ def test_a_plain_name_is_accepted(name):
 
 def test_weights_can_be_made_without_a_file(make_net, describe):
     net = make_net()
-    weights = Weights(describe(net), net.state_dict(), "ab" * 32)
+    weights = Weights(describe(net), "ab" * 32, net.state_dict())
     assert weights.label == "a-net@abababababab"
     assert torch.equal(weights.build_net().state_dict()[KEY], net.state_dict()[KEY])
 

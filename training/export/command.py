@@ -123,10 +123,6 @@ def _check_packages(options: ExportOptions) -> None:
 
 def _check_weights(options: ExportOptions, weights: Weights) -> None:
     """Raises ValueError for a net that the format is not for."""
-    if weights.graph is not None:
-        raise UserError(
-            f"--weights {options.weights}: made for OpenVINO already; give the .safetensors that it was made from"
-        )
     if options.to == "openvino" and weights.description.architecture.upsampling == "bilinear_aligned":
         raise UserError("--to openvino takes no nets with aligned corners; onnx, torchscript and bioimageio do")
 

@@ -59,8 +59,6 @@ def initial_weights(
         WeightsError: The weights file cannot be read.
     """
     weights = load_weights(BUNDLED if init == Path("bundled") else init)
-    if weights.graph is not None:
-        raise DataError(f"--init {init}: an 8-bit graph, which cannot be trained; use the weights it was exported from")
     changes: list[str] = []
     if weights.description.preprocessing.channels == "stored":
         _check_channels(weights, samples, channels)

@@ -401,7 +401,7 @@ class Trainer:
 
     def _segmenter(self, tensors: dict[str, Tensor]) -> Segmenter:
         """Returns a segmenter with these weights."""
-        weights = Weights(self.description, tensors, sha256="")
+        weights = Weights(self.description, "", tensors)
         engine = TorchEngine(weights.build_net(), str(self.machine.device), threshold=self.description.threshold)
         return Segmenter(weights, engine)
 

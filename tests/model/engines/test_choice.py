@@ -4,8 +4,9 @@ import torch
 from model.engines import choice
 from model.engines.choice import Choice, bundled_weights, choose, make_engine
 from model.engines.engine import EngineError
+from model.engines.graph_weights import GraphWeights, load_any
 from model.engines.openvino import to_graph
-from model.weights_file import BUNDLED, BUNDLED_INT8, Weights, load_weights
+from model.weights_file import BUNDLED, BUNDLED_INT8, Weights
 
 HALF = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 AUTO = "bf16" if HALF else "fp32"
@@ -15,7 +16,9 @@ AUTO = "bf16" if HALF else "fp32"
 def weights_of(make_net, describe):
     def make(*, graph=False, **config):
         net = make_net(**config)
-        return Weights(describe(net), net.state_dict(), "0" * 64, to_graph(net) if graph else None)
+        if graph:
+            return GraphWeights(describe(net), "0" * 64, to_graph(net))
+        return Weights(describe(net), "0" * 64, net.state_dict())
 
     return make
 
@@ -48,7 +51,7 @@ def test_nets_with_aligned_corners_go_to_torch(weights_of):
 
 
 def test_a_quantised_graph_runs_in_int8_on_openvino():
-    weights = load_weights(BUNDLED_INT8)
+    weights = load_any(BUNDLED_INT8)
     for wanted in ({}, {"engine": "openvino", "precision": "int8", "device": "cpu"}):
         assert choose(weights, **wanted) == Choice("openvino", "cpu", "int8")
     for precision in ("fp32", "bf16"):

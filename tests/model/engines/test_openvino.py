@@ -89,7 +89,7 @@ def test_threads_may_share_an_engine(make_net):
 @pytest.mark.parametrize("tta", [1, 8])
 def test_tiles_make_no_difference(make_net, make_image, describe, settings, tta):
     net, image = make_net(**({"depth": 2} | settings)), make_image(131, 170)
-    weights, engine = Weights(describe(net), net.state_dict(), "0" * 64), engine_of(net)
+    weights, engine = Weights(describe(net), "0" * 64, net.state_dict()), engine_of(net)
     tiled, whole = (Segmenter(weights, engine, tile=tile, tta=tta) for tile in (64, 1024))
     assert len(tiled.task(image).tiles) > 1
     assert np.abs(tiled.probabilities(image) - whole.probabilities(image)).max() < 1e-5
