@@ -12,25 +12,38 @@ from training.scoring.objective import Objective
 
 
 class Recipe(BaseModel):
-    """Lengths are in steps of the optimizer (`steps`) or in passes over the images (`epochs`); one of the two is given.
+    """All choices of a training, besides its data, its seed and its machine.
 
-    `border_weight`: how much more the background between two objects counts (`training.data.borders`).
-    `foreground_crops`: share of the crops that are drawn around a pixel of the foreground.
-    `class_weights`: how much a pixel of each class counts in the cross-entropy; None for all alike.
-    `augmentation`: None for the tutorial's flips of whole images.
-    `crop`: side of the training crops in pixels, None for whole images. `ema_decay`: of the averaged weights once the
-    training is long enough (see `training.loop.learner`), None for none.
-    `select`: the score of the held-out images that chooses weights and threshold (`training.scoring.objective`), or
-    "training_loss" for the weights of the lowest loss of a training batch.
-    `check_every`: steps between validations, checkpoints and pictures; None for once an epoch.
-    `threshold`: the one stored when there is no validation to find a better one; of several classes without meaning.
+    The length is given in steps of the optimizer (`steps`) or in passes over the images (`epochs`).
+
+    Attributes:
+        name: Name of the recipe that this one was made from.
+        adapts: True if the data configure the recipe (`training.run.planner`), and short times narrow its net.
+        net: Architecture.
+        preprocessing: How pixels become the net's input.
+        precision: Number format of the net's computations; "auto" is what the device computes fastest.
+        border_weight: How much more the background between two objects counts (`training.data.borders`).
+        foreground_crops: Share of the crops that are drawn around a pixel of the foreground.
+        class_weights: How much a pixel of each class counts in the cross-entropy; None for all alike.
+        augmentation: None for the tutorial's flips of whole images.
+        crop: Side of the training crops in pixels; None for whole images.
+        batch: Crops or images in a step.
+        clip_norm: Largest norm of the gradient.
+        ema_decay: Decay of the averaged weights when the training is long enough (`training.loop.learner`).
+        select: Score of the held-out images that chooses weights and threshold (`training.scoring.objective`), or
+            "training_loss" for the weights of the lowest loss of a training batch.
+        validation_fraction: Share of the images that are held out.
+        check_every: Steps between validations, checkpoints and pictures; None for an epoch.
+        threshold: Stored if no held-out images find a better one; without meaning for several classes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["default", "tutorial"]
+    adapts: bool = False
     net: UNetConfig
     preprocessing: Preprocessing
+    precision: Literal["auto", "fp32"] = "auto"
     optimizer: Literal["adamw", "rmsprop"]
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
@@ -70,6 +83,7 @@ class Recipe(BaseModel):
 
 DEFAULT = Recipe(
     name="default",
+    adapts=True,
     net=UNetConfig(width=32),
     preprocessing=Preprocessing(normalisation="zscore"),
     optimizer="adamw",
@@ -94,6 +108,7 @@ TUTORIAL = Recipe(
     name="tutorial",
     net=UNetConfig(width=64, upsampling="bilinear_aligned", conv_bias=True),
     preprocessing=Preprocessing(scaling="raw"),
+    precision="fp32",
     optimizer="rmsprop",
     learning_rate=1e-5,
     weight_decay=1e-8,

@@ -38,13 +38,11 @@ def joined(address: str | None) -> Iterator[None]:
     ours = not ray.is_initialized()
     if ours:
         _join(address)
-    ray._private.worker._worker_logs_enabled = False  # of raylets, which log_to_driver does not concern
     try:
         yield
     finally:
         if ours:
             ray.shutdown()
-        ray._private.worker._worker_logs_enabled = True
 
 
 def _join(address: str | None) -> None:
@@ -54,14 +52,13 @@ def _join(address: str | None) -> None:
     code = {"py_modules": [str(Path(model.__file__ or "").parent)]}  # the same on all machines: this one
     try:
         check_reachable(where)
-        with _silence():
-            ray.init(
-                address,
-                include_dashboard=False,
-                runtime_env=code,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-            )
+        ray.init(
+            address,
+            include_dashboard=False,
+            runtime_env=code,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+        )
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ClusterError(f"--ray: the cluster at {where or 'hand'} cannot be joined ({reason})") from error
@@ -72,19 +69,6 @@ def check_reachable(where: str | None) -> None:
     host, separator, port = (where or "").removeprefix("ray://").rpartition(":")
     if separator:
         socket.create_connection((host, int(port)), PATIENCE_S).close()
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Within, stderr is closed to what is written in C++, and to processes that are started."""
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Learner:
         self._cycle = max(10, steps + 1)
         self._set_rate()
         self._criterion = losses.LOSSES[recipe.loss]
-        precision = choose_precision(device, "auto") if recipe.name != "tutorial" else "fp32"
+        precision = choose_precision(device, recipe.precision)
         self._autocast = torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
 
     @property

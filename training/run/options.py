@@ -7,7 +7,7 @@ from training.data.fingerprint import Fingerprint, choose_channels
 from training.data.folder import Sample
 from training.data_error import DataError
 from training.loop.losses import OF_SEVERAL_CLASSES
-from training.recipe import DEFAULT, FINE_TUNING_RATE, RECIPES, Recipe
+from training.recipe import FINE_TUNING_RATE, RECIPES, Recipe
 from training.run.planner import CROPS, Decision, Plan, plan_recipe
 from training.run.training_options import TrainingOptions
 from training.scoring.objective import Objective
@@ -48,7 +48,7 @@ def make_plan(
     loss and `--select` is not given. Raises DataError.
     """
     plan = Plan(RECIPES[options.recipe])
-    if options.recipe == DEFAULT.name:
+    if plan.recipe.adapts:
         plan = plan_recipe(fingerprint, plan.recipe, init.description.architecture if init else None)
     changed = plan.recipe.model_dump()
     if changed["select"] != "training_loss" or options.select:

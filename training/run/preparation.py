@@ -196,7 +196,7 @@ def _plan_start(situation: _Situation, recipe: Recipe, init: Weights | None, spl
         recipe = leader.recipe.model_copy(update={"threshold": recipe.threshold})
     machine = _machine(situation, recipe, split.training, state)
     if options.minutes and not leader:
-        may_narrow = init is None and options.width is None and recipe.name == "default"
+        may_narrow = init is None and options.width is None and recipe.adapts
         if state:
             recipe = _as_planned(recipe, state, may_narrow)
         else:
