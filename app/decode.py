@@ -5,28 +5,28 @@ from contextlib import contextmanager
 from http import HTTPStatus
 
 from app.problems import Problem
-from model.images.decoding import decode_image, decode_pages
-from model.images.headers import Header, read_header
+from model.images.decoding import ImageFile
 from model.images.image_errors import ImageError, UnsupportedImage
 from model.preprocessing import Pixels
 
 
-def measure(data: bytes, max_pixels: int) -> Header:
+def measure(data: bytes, max_pixels: int) -> ImageFile:
     """Reads the header. Raises Problem: 400 broken, 415 not accepted, 422 more than `max_pixels` in all pages."""
     with _problems():
-        header = read_header(data)
+        file = ImageFile.read(data)
+    header = file.header
     if header.pixels > max_pixels:
         size = f"{header.width} x {header.height} pixels"
         if header.pixels != header.width * header.height:  # pages may differ in size
             size = f"{header.pixels} pixels on {header.pages} page(s)"
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The image has {size}, more than {max_pixels} in all.")
-    return header
+    return file
 
 
-def decode(data: bytes, header: Header) -> list[Pixels]:
+def decode(file: ImageFile) -> list[Pixels]:
     """The pages, H x W or H x W x 3 or 4, uint8 or uint16. Raises Problem: 400 broken, 415 not accepted."""
     with _problems():
-        return decode_pages(data) if header.pages > 1 else [decode_image(data)]
+        return file.pages()
 
 
 @contextmanager

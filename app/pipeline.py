@@ -117,9 +117,9 @@ def _finish(
 
 def _prepare(service: Service, data: bytes, output_spec: OutputSpec) -> tuple[Sequence[Pixels], Sequence[ImageTask]]:
     """Pages and their tiles; while they are decoded they take their room in the queue. Raises Problem, Overloaded."""
-    header = measure(data, service.settings.max_pixels)
-    with service.scheduler.capacity.reserved(header.pixels):
-        images = decode(data, header)
+    file = measure(data, service.settings.max_pixels)
+    with service.scheduler.capacity.reserved(file.header.pixels):
+        images = decode(file)
     return images, make_tasks(service, images, renderer(output_spec, service.weights.description))
 
 

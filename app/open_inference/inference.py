@@ -82,13 +82,13 @@ def encode(service: Service, accepted_encoding: str, asked: Asked, tasks: Sequen
 
 
 def _decode(service: Service, files: Sequence[bytes]) -> list[Values]:
-    headers = [measure(file, service.settings.max_pixels) for file in files]
-    if any(header.pages > 1 for header in headers):
+    images = [measure(file, service.settings.max_pixels) for file in files]
+    if any(image.header.pages > 1 for image in images):
         raise bad_request("Each element of image is a file of one page.")
-    pixels = sum(header.pixels for header in headers)
+    pixels = sum(image.header.pixels for image in images)
     _check_pixels(service, pixels)
     with service.scheduler.capacity.reserved(pixels):
-        return [decode(file, header)[0] for file, header in zip(files, headers, strict=True)]
+        return [decode(image)[0] for image in images]
 
 
 def _convert(service: Service, tensor: PixelInput, binary: memoryview) -> list[Values]:

@@ -5,19 +5,17 @@ all point at the same megabyte take 2 GB in libtiff; 2 MB of empty JPEG segments
 counts everything that can repeat in a file against a limit, and each step only looks at a few bytes.
 """
 
-import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice, product
 
+from model.images.bmp import bmp_size
 from model.images.image_errors import ImageError, UnsupportedImage, broken
+from model.images.jpeg import jpeg_size
+from model.images.png import png_size
 from model.images.tiff_pages import JPEG, read_pages
+from model.images.webp import webp_is_lossy, webp_size
 
-# Far more than any program writes: chunks are of 8 KB or larger, a progressive JPEG has some 10 scans.
-MAX_CHUNKS = 2**17
-MAX_SEGMENTS = 2**16
-MAX_SCANS = 100
+_SIZES = {"PNG": png_size, "JPEG": jpeg_size, "BMP": bmp_size, "WEBP": webp_size}
 
 # First bytes of a file. What is not here never reaches a decoder.
 _ACCEPTED = {
@@ -71,7 +69,7 @@ def read_header(data: bytes) -> Header:
         raise broken(kind) from error
     if width < 1 or height < 1:
         raise broken(kind)
-    lossy = "JPEG" if kind == "JPEG" else "lossy WebP" if kind == "WEBP" and _webp_is_lossy(data) else ""
+    lossy = "JPEG" if kind == "JPEG" else "lossy WebP" if kind == "WEBP" and webp_is_lossy(data) else ""
     return Header(kind, width, height, 1, width * height, lossy=lossy)
 
 
@@ -88,143 +86,3 @@ def format_of(data: bytes) -> str:
         if data.startswith(magic):
             raise UnsupportedImage(f"{kind} is not accepted: PNG, JPEG, TIFF, BMP and WebP are.")
     raise ImageError("The file is not an image: PNG, JPEG, TIFF, BMP and WebP are accepted.")
-
-
-def _png_size(data: bytes) -> tuple[int, int]:
-    if data[8:16] != b"\0\0\0\x0dIHDR":
-        raise broken("PNG")
-    width, height = struct.unpack_from(">II", data, 16)
-    return width, height
-
-
-_BMP_HEADERS = (40, 52, 56, 64, 108, 124)  # sizes of their versions, besides the first
-
-
-def _bmp_size(data: bytes) -> tuple[int, int]:
-    (size,) = struct.unpack_from("<I", data, 14)
-    if size == 12:
-        width, height = struct.unpack_from("<HH", data, 18)
-        return width, height
-    if size not in _BMP_HEADERS:
-        raise broken("BMP")
-    width, height, _, _, compression = struct.unpack_from("<iiHHI", data, 18)
-    # compressions 1 and 2 may skip pixels; then a missing part cannot be told from an intended gap
-    if compression not in (0, 3):
-        raise UnsupportedImage("BMP files are accepted uncompressed.")
-    return width, abs(height)  # a negative height: rows from top to bottom
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    kind = data[12:16]
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
-    if kind == b"VP8L" and data[20] == 0x2F:
-        (packed,) = struct.unpack_from("<I", data, 21)
-        return 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF)
-    if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
-        width, height = struct.unpack_from("<HH", data, 26)
-        return width & 0x3FFF, height & 0x3FFF
-    raise broken("WEBP")
-
-
-def _webp_is_lossy(data: bytes) -> bool:
-    at = 12
-    for _ in range(MAX_CHUNKS):
-        kind = data[at : at + 4]
-        if kind in (b"VP8 ", b"VP8L", b""):
-            return kind == b"VP8 "
-        length = int.from_bytes(data[at + 4 : at + 8], "little")
-        at += 8 + length + length % 2
-    raise UnsupportedImage(f"WebP files of more than {MAX_CHUNKS} chunks are not accepted.")
-
-
-# PNG
-
-
-def png_pixels_only(data: bytes) -> bytes:
-    """The file without the chunks that make no pixel of its picture: text, profiles, the other frames of an animation.
-
-    OpenCV allocates what a chunk claims, up to 4 GB, before it looks, and leaves pixels of animations as they were in
-    memory. Raises ImageError if a chunk lies outside the file or the last one is missing, UnsupportedImage.
-    """
-    kept = [data[:8]]
-    for kind, start, end in islice(_png_chunks(data), MAX_CHUNKS):
-        if kind == b"tRNS" or kind[:1].isupper():
-            kept.append(data[start:end])
-        if kind == b"IEND":
-            return b"".join(kept)
-    raise UnsupportedImage(f"PNG files of more than {MAX_CHUNKS} chunks are not accepted.")
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and end of each."""
-    start = 8
-    while start + 12 <= len(data):
-        end = start + 12 + int.from_bytes(data[start : start + 4])
-        if end > len(data):
-            break
-        yield data[start + 4 : start + 8], start, end
-        start = end
-    raise broken("PNG")
-
-
-# JPEG
-
-_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")  # none that stands between the bytes of a scan
-_SOS, _EOI = 0xDA, 0xD9
-_SIZES_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    for marker, at in _jpeg_segments(data):
-        if marker in _SIZES_OF_FRAME:
-            height, width = struct.unpack_from(">HH", data, at + 3)
-            return width, height
-    raise broken("JPEG")
-
-
-def check_scans(data: bytes) -> None:
-    """Checks that the scans of a JPEG contain its whole picture, and that there are not too many scans.
-
-    Each scan costs the decoder a pass over all pixels, even if the scan has only a few bytes. Without its last scans, a
-    progressive picture is blurred. Raises ImageError, UnsupportedImage.
-    """
-    # never too few: inside a scan no such bytes are, only other segments and what follows the picture hold more of them
-    few = data.count(b"\xff\xda") <= MAX_SCANS
-    scans, missing = 0, {(0, 0)}
-    for marker, at in _jpeg_segments(data):
-        if marker in _SIZES_OF_FRAME:
-            components = data[at + 8 : at + 8 + 3 * data[at + 7] : 3]
-            missing = set(product(components, range(64)))
-        elif marker == _SOS:
-            scans += 1
-            missing -= _finished(data, at)
-            if not missing and few:
-                return
-            if scans > MAX_SCANS:
-                raise UnsupportedImage(f"JPEG files of more than {MAX_SCANS} scans are not accepted.")
-    if missing:
-        raise broken("JPEG")
-
-
-def _finished(data: bytes, at: int) -> set[tuple[int, int]]:
-    """The coefficients whose last bits a scan brings, as (component, index)."""
-    end = at + 3 + 2 * data[at + 2]
-    components = data[at + 3 : end : 2]
-    first, last, bits = data[end : end + 3]
-    return set(product(components, range(first, min(last, 63) + 1))) if bits & 15 == 0 else set()
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Marker of each segment and where its length stands, up to the end of the picture."""
-    at = 2
-    for _ in range(MAX_SEGMENTS):
-        found = _MARKER.search(data, at)
-        if not found or data[found.end() - 1] == _EOI:
-            return
-        yield data[found.end() - 1], found.end()
-        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
-    raise UnsupportedImage(f"JPEG files of more than {MAX_SEGMENTS} segments are not accepted.")
-
-
-_SIZES = {"PNG": _png_size, "JPEG": _jpeg_size, "BMP": _bmp_size, "WEBP": _webp_size}

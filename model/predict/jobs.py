@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from model.atomic_write import write_whole
 from model.engines.engine import Array
-from model.images.decoding import decode_pages
-from model.images.headers import read_header
+from model.images.decoding import ImageFile
 from model.images.image_errors import ImageError
 from model.outputs.output import OutputSpec, to_file
 from model.segmenter import Segmenter
@@ -96,18 +95,18 @@ class ImageJob:
 
     def do(self, bench: Bench) -> None:
         """Raises ImageError, ValueError, RuntimeError, cv2.error, OSError, MemoryError, Stopped."""
-        data = self.image.read_bytes()
-        header = read_header(data)
+        file = ImageFile.read(self.image.read_bytes())
+        header = file.header
         if header.width * header.height > LARGEST_IMAGE:
             size = f"{header.width} x {header.height}"
             raise ImageError(f"The image has {size} pixels, more than the {LARGEST_IMAGE} that can be decoded.")
         with bench.room(header.pixels):
-            pages = decode_pages(data)
-            del data
+            pages = file.pages()
+            del file
             with bench.engine():
                 rendered = [bench.segmenter.render(page, bench.render) for page in pages]
-            file = to_file(bench.output_spec, bench.segmenter.description, pages, rendered, self.image.stem)
-        write_whole(self.target.with_name(self.target.name + file.suffix), file.data)
+            result = to_file(bench.output_spec, bench.segmenter.description, pages, rendered, self.image.stem)
+        write_whole(self.target.with_name(self.target.name + result.suffix), result.data)
 
 
 class Room:

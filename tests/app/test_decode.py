@@ -10,9 +10,9 @@ from model.preprocessing import Pixels
 
 def test_an_image_becomes_its_pixels(make_image: Callable[..., Pixels], to_file: Callable[..., bytes]):
     pixels = make_image(5, 7, channels=3)
-    header = measure(to_file(pixels), 35)
-    assert header.pixels == 35
-    [decoded] = decode(to_file(pixels), header)
+    file = measure(to_file(pixels), 35)
+    assert file.header.pixels == 35
+    [decoded] = decode(file)
     assert np.array_equal(decoded, pixels)
 
 
@@ -44,7 +44,7 @@ def test_every_page_counts_against_the_pixel_limit(make_image: Callable[..., Pix
         measure(tiff, 299)
     assert small.value.status == 422
     assert small.value.detail == "The image has 300 pixels on 3 page(s), more than 299 in all."
-    assert [page.shape for page in decode(tiff, measure(tiff, 300))] == [(10, 10)] * 3
+    assert [page.shape for page in decode(measure(tiff, 300))] == [(10, 10)] * 3
 
 
 @pytest.mark.parametrize(("damage", "status"), [("truncated", 400), ("too many scans", 415)])
@@ -55,7 +55,7 @@ def test_errors_found_while_decoding_keep_their_status(
     last = whole.rindex(b"\xff\xda")
     data = whole[: last - 300] if damage == "truncated" else whole[:last] + whole[last:-2] * 101
     data += end
-    header = measure(data, 4800)
+    file = measure(data, 4800)
     with pytest.raises(Problem) as caught:
-        decode(data, header)
+        decode(file)
     assert caught.value.status == status

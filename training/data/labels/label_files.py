@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.images.decoding import SUFFIXES, decode_pages
-from model.images.headers import read_header
+from model.images.decoding import SUFFIXES, ImageFile, configure_decoders
 from model.images.image_errors import ImageError, UnsupportedImage, broken
 from model.preprocessing import Pixels
 from training.data.labels.array_files import decode_mat, decode_npy
@@ -46,10 +45,10 @@ def decode_label_image(data: bytes) -> list[StoredLabel]:
     if data.startswith(b"GIF8"):
         return [_of_palette_or_grey(*page) for page in _indexed_pages(data, "GIF", 1)]
     try:
-        header = read_header(data)
+        file = ImageFile.read(data)
     except UnsupportedImage as refused:
         return _decode_deep_tiff(data, refused)
-    pixels = decode_pages(data)
+    header, pixels = file.header, file.pages()
     has_palette = header.format in ("PNG", "TIFF", "BMP")
     indexed = _indexed_pages(data, header.format, len(pixels)) if has_palette else []
     labels = []
@@ -68,6 +67,7 @@ def _decode_deep_tiff(data: bytes, refused: UnsupportedImage) -> list[StoredLabe
     """
     if not data.startswith(_TIFF):
         raise refused
+    configure_decoders()
     try:
         decoded, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -81,6 +81,7 @@ def _decode_deep_tiff(data: bytes, refused: UnsupportedImage) -> list[StoredLabe
 
 def _indexed_pages(data: bytes, kind: str, pages: int) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8] | None]]:
     """(pixels as stored, colours N x 3 of the palette or None for no palette) of each page. Raises ImageError."""
+    configure_decoders()
     found: list[tuple[NDArray[np.uint8], NDArray[np.uint8] | None]] = []
     try:
         with Image.open(BytesIO(data), formats=[kind]) as image:

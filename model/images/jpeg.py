@@ -1,0 +1,101 @@
+"""JPEG files: size in the header, and decoding that reports missing parts.
+
+Shape letters: H height, W width.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from itertools import product
+
+import simplejpeg
+
+from model.images.image_errors import UnsupportedImage, broken
+from model.images.opencv import decode_by_opencv
+from model.preprocessing import Pixels
+
+# Far more than any program writes: a progressive JPEG has some 10 scans.
+MAX_SEGMENTS = 2**16
+MAX_SCANS = 100
+
+_INKS = ("CMYK", "YCCK")
+
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")  # none that stands between the bytes of a scan
+_SOS, _EOI = 0xDA, 0xD9
+_SIZES_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+
+
+def jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels. Raises ImageError; struct.error or IndexError if the file ends too early."""
+    for marker, at in _jpeg_segments(data):
+        if marker in _SIZES_OF_FRAME:
+            height, width = struct.unpack_from(">HH", data, at + 3)
+            return width, height
+    raise broken("JPEG")
+
+
+def decode_jpeg(data: bytes) -> Pixels:
+    """The picture, H x W or H x W x 3.
+
+    Parts that are missing are an error, while OpenCV and Pillow fill them with grey. Raises ImageError, ValueError.
+    """
+    _check_scans(data)
+    *_, colours, _ = simplejpeg.decode_jpeg_header(data)
+    if colours in _INKS:
+        simplejpeg.decode_jpeg(data, "CMYK")
+        return decode_by_opencv(data)
+    pixels: Pixels = simplejpeg.decode_jpeg(data, "GRAY" if colours == "Gray" else "RGB")
+    return pixels[:, :, 0] if colours == "Gray" else pixels
+
+
+def check_jpeg_part(data: bytes, most_pixels: int) -> None:
+    """Reads a JPEG that is a strip or tile of a TIFF. Raises ValueError or ImageError if it is damaged or too large."""
+    _check_scans(data)
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    if height * width > most_pixels:
+        raise broken("TIFF")
+    simplejpeg.decode_jpeg(data, "CMYK" if colours in _INKS else "GRAY", min_factor=8)
+
+
+def _check_scans(data: bytes) -> None:
+    """Checks that the scans of a JPEG contain its whole picture, and that there are not too many scans.
+
+    Each scan costs the decoder a pass over all pixels, even if the scan has only a few bytes. Without its last scans, a
+    progressive picture is blurred. Raises ImageError, UnsupportedImage.
+    """
+    # never too few: inside a scan no such bytes are, only other segments and what follows the picture hold more of them
+    few = data.count(b"\xff\xda") <= MAX_SCANS
+    scans, missing = 0, {(0, 0)}
+    for marker, at in _jpeg_segments(data):
+        if marker in _SIZES_OF_FRAME:
+            components = data[at + 8 : at + 8 + 3 * data[at + 7] : 3]
+            missing = set(product(components, range(64)))
+        elif marker == _SOS:
+            scans += 1
+            missing -= _finished(data, at)
+            if not missing and few:
+                return
+            if scans > MAX_SCANS:
+                raise UnsupportedImage(f"JPEG files of more than {MAX_SCANS} scans are not accepted.")
+    if missing:
+        raise broken("JPEG")
+
+
+def _finished(data: bytes, at: int) -> set[tuple[int, int]]:
+    """The coefficients whose last bits a scan brings, as (component, index)."""
+    end = at + 3 + 2 * data[at + 2]
+    components = data[at + 3 : end : 2]
+    first, last, bits = data[end : end + 3]
+    return set(product(components, range(first, min(last, 63) + 1))) if bits & 15 == 0 else set()
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Marker of each segment and where its length stands, up to the end of the picture."""
+    at = 2
+    for _ in range(MAX_SEGMENTS):
+        found = _MARKER.search(data, at)
+        if not found or data[found.end() - 1] == _EOI:
+            return
+        yield data[found.end() - 1], found.end()
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+    raise UnsupportedImage(f"JPEG files of more than {MAX_SEGMENTS} segments are not accepted.")
