@@ -9,13 +9,13 @@ STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 
 REASONS = ("key", "not ready", "overload", "body size", "uploads", "slow client")
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which no dashboard uses
-
 
 class Metrics:
     """One registry a service, so that several can live in one process."""
 
     def __init__(self) -> None:
+        # for the whole process: a second series for each counter, which no dashboard uses
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
