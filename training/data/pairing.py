@@ -26,7 +26,7 @@ _TRAINING, _OTHER_PARTS = ("training", "train"), ("validation", "val", "valid", 
 LAYOUT = """expected layout:
   DIR/image/0.png 1.png ...   PNG, TIFF (stacks too), JPEG, BMP or WebP; 8 or 16 bits
   DIR/label/0.png 1.png ...   the same names and sizes; masks, ids of objects, or classes
-Other layouts and label files: training/README.md, "Labels".
+Other layouts and label files: docs/labels.md.
 No data yet? Generate some and train on it:
   python -m training.synthetic --out data/train --count 24
   python -m training.run --data data/train --out runs/first"""

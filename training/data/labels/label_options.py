@@ -43,7 +43,7 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
         "--label-format",
         choices=LABEL_FORMATS,
         default="auto",
-        help="kind of the labels, see training/README.md (default: auto, found from all labels together)",
+        help="kind of the labels, see docs/labels.md (default: auto, found from all labels together)",
     )
     parser.add_argument(
         "--colours",
