@@ -1,0 +1,38 @@
+// @ts-check
+// Controls of the view: mode, opacity, outlines, zoom, and the legend of classes.
+
+import { byId } from "./dom.js";
+import { colourOf } from "./mask.js";
+
+/** Makes the controls of index.html change the viewer. `zoom`: the functions of gestures.js. */
+export function connectViewControls(viewer, zoom) {
+  for (const [id, act] of Object.entries({ "zoom-in": zoom.zoomIn, "zoom-out": zoom.zoomOut, fit: zoom.fit })) {
+    byId(id).addEventListener("click", act);
+  }
+  const [opacity, outlines] = [byId("opacity"), byId("outlines")];
+  const show = () => {
+    viewer.opacity = opacity.valueAsNumber / 100;
+    viewer.outlines = outlines.checked;
+    byId("opacity-number").textContent = `${opacity.value}%`;
+    viewer.draw();
+  };
+  byId("modes").addEventListener("change", ({ target }) => (viewer.mode = target.value));
+  opacity.addEventListener("input", show);
+  outlines.addEventListener("change", show);
+  show();
+}
+
+/** Lists the classes with their colours. `labels`: meaning of each value of a mask. */
+export function showLegend(labels) {
+  const classes = Object.entries(labels).filter(([value]) => Number(value) > 0);
+  byId("legend").replaceChildren(
+    ...classes.map(([value, label]) => {
+      const item = document.createElement("li");
+      const swatch = document.createElement("span");
+      swatch.className = "swatch";
+      swatch.style.backgroundColor = `rgb(${colourOf(Number(value))})`;
+      item.append(swatch, label);
+      return item;
+    }),
+  );
+}
