@@ -124,3 +124,76 @@ def test_a_package_has_few_entries(package, most):
     no_modules = {"__pycache__", "py.typed", "__init__.py", "README.md"}
     entries = [path for path in (ROOT / package).iterdir() if path.name not in no_modules]
     assert 0 < len(entries) <= most
+
+
+# Modules without a test module of their own, under the one that tests them.
+TESTED_IN = {
+    "tests/app/test_admission.py": ["app/request_log"],
+    "tests/app/test_routes.py": ["app/pipeline", "app/upload"],
+    "tests/app/test_local_scheduler.py": ["app/scheduler"],
+    "tests/app/client/test_clients.py": ["app/client/exchange"],
+    "tests/app/ray_serve/test_front.py": ["app/ray_serve/builder"],
+    "tests/end_to_end/test_process.py": ["app/server"],
+    "tests/model/engines/test_pytorch.py": ["model/engines/engine"],
+    "tests/model/engines/test_openvino.py": ["model/engines/tracing"],
+    "tests/model/images/test_decoding.py": ["model/images/opencv", "model/images/webp", "model/images/image_errors"],
+    "tests/model/outputs/test_overlay.py": ["model/outputs/colours"],
+    "tests/model/predict/test_predict.py": ["model/predict/command", "model/predict/progress_bar", "model/errors"],
+    "tests/model/predict/test_local_pipeline.py": ["model/predict/jobs"],
+    "tests/model/predict/volumes/test_predict_volumes.py": [
+        f"model/predict/volumes/{name}"
+        for name in ("result", "run_volumes", "source", "space", "tiff_volume", "volume_jobs", "volume_run")
+    ],
+    "tests/model/test_weights_file.py": ["model/engines/graph_weights"],
+    "tests/training/test_evaluate.py": [
+        f"training/scoring/{name}" for name in ("evaluation", "pixel_scores", "selection", "tables")
+    ],
+    "tests/training/data/test_pairing.py": [
+        f"training/data/{name}"
+        for name in ("matching", "names", "pair_files", "labels/polygons", "labels/array_files", "labels/stored_label")
+    ],
+    "tests/training/data/test_inspection.py": ["training/data/appearance", "training/data/shapes"],
+    "tests/training/data/test_image_cache.py": ["training/data/free_memory"],
+    "tests/training/data/test_folder.py": ["training/data_error"],
+    "tests/training/distributed/test_torch_processes.py": [
+        f"training/distributed/{name}" for name in ("collectives", "joining", "processes", "sync_batch_norm")
+    ],
+    "tests/training/export/test_export.py": ["training/export/command", "training/export/openvino_graph"],
+    "tests/training/export/test_bioimageio.py": ["training/export/documentation"],
+    "tests/training/loop/test_trainer.py": ["training/loop/display", "training/loop/machine", "training/loop/progress"],
+    "tests/training/loop/test_time_budget.py": ["training/loop/clock"],
+    "tests/training/report/test_html_report.py": [
+        f"training/report/{name}" for name in ("charts", "findings", "pictures")
+    ],
+    "tests/training/run/test_resume.py": ["training/loop/signals"],
+    "tests/training/run/test_run.py": [
+        *(f"training/run/{name}" for name in ("command", "command_line", "job", "options", "preparation")),
+        *("training/run/provenance", "training/run/training_options", "training/recipe"),
+        "training/data/labels/label_options",
+    ],
+    "tests/training/scoring/test_measures.py": ["training/scoring/centrelines"],
+}
+
+
+def test_every_module_is_mirrored_by_a_test_module():
+    modules = {str(path.relative_to(ROOT).with_suffix("")) for path in SOURCES if not path.stem.startswith("__")}
+    elsewhere = [module for listed in TESTED_IN.values() for module in listed]
+    mirrored = {name for name in modules if (ROOT / _mirror(name)).exists()}
+    assert [path for path in TESTED_IN if not (ROOT / path).exists()] == []
+    assert sorted(elsewhere) == sorted(modules - mirrored)
+
+
+def _mirror(module: str) -> str:
+    folder, _, name = module.rpartition("/")
+    return f"tests/{folder}/test_{name}.py"
+
+
+def test_names_of_tests_are_under_70_characters():
+    names = {
+        function.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for function in _functions(path)
+        if function.name.startswith("test_")
+    }
+    assert len(names) > 1000
+    assert [name for name in names if len(name) >= 70] == []

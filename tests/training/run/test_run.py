@@ -1,7 +1,6 @@
 """`python -m training.run` and what it leaves behind."""
 
 import csv
-import itertools
 import json
 import re
 import shutil
@@ -19,18 +18,15 @@ from model.unet import UNet
 from model.weights_file import BUNDLED_INT8, load_weights
 from training import synthetic
 from training.data.folder import load_samples
-from training.loop import schedule
-from training.loop import time_budget as pace
 from training.loop.batches import SampleStream
-from training.loop.machine import Machine
-from training.loop.run_folder import RunFolder
-from training.loop.trainer import Trainer, TrainingError
-from training.recipe import DEFAULT, TUTORIAL
+from training.recipe import TUTORIAL
 from training.run import command as run
 from training.run import preparation
 from training.run.command_line import parse
 
 WEIGHTS = "weights.safetensors"
+
+
 SHORT = ["--width", "4", "--steps", "4", "--batch", "2", "--workers", "0"]
 
 
@@ -123,33 +119,6 @@ def test_weights_with_nan_are_not_kept(cells_folder, tmp_path, capsys):
     assert not (tmp_path / WEIGHTS).exists()
 
 
-def test_a_nan_loss_stops_training_and_keeps_the_last_checkpoint(cells_folder, tmp_path):
-    samples = load_samples(cells_folder)
-    recipe = DEFAULT.model_copy(
-        update={
-            "net": DEFAULT.net.model_copy(update={"width": 4}),
-            "steps": 50,
-            "batch": 1,
-            "crop": 32,
-            "learning_rate": 1e30,
-            "clip_norm": None,
-            "check_every": 1,
-        }
-    )
-    description = load_description(recipe)
-    folder = RunFolder(tmp_path).begin()
-    trainer = Trainer(recipe, description, samples[:5], [], folder, Machine(torch.device("cpu")), seed=0)
-    with pytest.raises(TrainingError, match="lower --learning-rate"):
-        trainer.run()
-    assert trainer.step < 50
-
-
-def load_description(recipe):
-    from model.weights_file import Description
-
-    return Description(name="x", architecture=recipe.net, preprocessing=recipe.preprocessing, threshold=0.5)
-
-
 def test_no_data_is_one_message_with_layout_and_first_steps(tmp_path):
     command = [sys.executable, "-m", "training.run"]
     environment = {"PYTHONPATH": str(Path(__file__).parents[3]), "PATH": ""}
@@ -204,41 +173,6 @@ def test_all_data_errors_are_one_message_before_torch_is_imported(cells_folder, 
     assert not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
 
 
-def test_time_budget_ends_with_weights_and_a_report_of_the_steps_made(cells_folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(schedule, "REPORT", 0.5)
-    options = ["--data", str(cells_folder), "--width", "4", "--batch", "2", "--crop", "32", "--workers", "0"]
-    assert run.main([*options, "--out", str(tmp_path), "--minutes", "0.2"]) == 0
-    assert "0.2 minutes, about " in capsys.readouterr().out
-    config = json.loads((tmp_path / "config.json").read_text())
-    rows = list(csv.DictReader((tmp_path / "history.csv").read_text().splitlines()))
-    assert int(rows[-1]["step"]) == config["steps"]
-    assert config["ended"] == "finished"
-    assert "The training was stopped" not in (tmp_path / "report.html").read_text()
-
-
-def test_the_pace_is_the_median_step_after_the_first_ones(cells_folder):
-    durations = iter([50.0, 2.0, 1.0, 9.0, 3.0, 2.0, 1000.0])
-    clock = itertools.accumulate(itertools.chain.from_iterable((0.0, next(durations)) for _ in itertools.count()))
-    update = {"net": DEFAULT.net.model_copy(update={"width": 4}), "batch": 1, "crop": 32}
-    recipe, machine = DEFAULT.model_copy(update=update), Machine(torch.device("cpu"))
-    samples = load_samples(cells_folder)
-    pace_s = pace.seconds_per_step(recipe, machine, samples, patience=66.5, now=lambda: next(clock))
-    assert pace_s == 2.0
-
-
-@pytest.mark.parametrize(
-    ("minutes", "options", "width"),
-    [("60", [], 32), ("10", [], 16), ("10", ["--width", "32"], 32), ("10", ["--recipe", "tutorial"], 64)],
-)
-def test_in_a_short_time_a_narrow_net_learns_more(cells_folder, tmp_path, monkeypatch, minutes, options, width):
-    monkeypatch.setattr(pace, "seconds_per_step", lambda recipe, *_: recipe.net.width / 32)
-    samples = load_samples(cells_folder)
-    options += ["--data", str(cells_folder), "--out", str(tmp_path / "out"), "--workers", "0", "--minutes", minutes]
-    recipe = preparation.prepare(parse(options), samples).recipe
-    assert recipe.net.width == width
-    assert recipe.steps is not None
-
-
 def test_the_tutorial_recipe_accepts_a_threshold_with_held_out_images(cells_folder, tmp_path):
     """They are scored, but neither weights nor threshold chosen by them."""
     options = ["--recipe", "tutorial", "--val-fraction", "0.2", "--threshold", "0.7", "--width", "4", "--workers", "0"]
@@ -246,14 +180,6 @@ def test_the_tutorial_recipe_accepts_a_threshold_with_held_out_images(cells_fold
         parse(["--data", str(cells_folder), "--out", str(tmp_path / "out"), *options]), load_samples(cells_folder)
     )
     assert trainer.recipe.threshold == 0.7
-
-
-def test_training_stops_after_checks_without_improvement(cells_folder, tmp_path, capsys):
-    """A rate of next to nothing: once the batch statistics have settled, no check is better than the one before."""
-    options = ["--width", "4", "--batch", "1", "--steps", "3000", "--learning-rate", "1e-12", "--workers", "0"]
-    options += ["--data", str(cells_folder), "--crop", "64", "--patience", "1"]
-    assert run.main([*options, "--out", str(tmp_path / "out")]) == 0
-    assert re.search(r"stopped at step [12]?\d00 of 3000: no longer better", capsys.readouterr().out)
 
 
 def test_training_starts_from_given_weights(trained, cells_folder, tmp_path):
