@@ -134,7 +134,7 @@ def load_weights(path: Path = BUNDLED) -> Weights:
     A .zip is a BioImage.IO package with a weights file in it. Raises WeightsError.
     """
     if path.suffix == ".xml":
-        raise WeightsError(f"weights {path}: made for OpenVINO; give the .safetensors that it was made from")
+        raise WeightsError(f"weights {path}: a graph cannot be trained or exported; give its .safetensors")
     data = read_bytes(path)
     try:
         tensors = load(data)

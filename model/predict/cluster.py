@@ -48,7 +48,6 @@ def joined(address: str | None) -> Iterator[None]:
 def _join(address: str | None) -> None:
     where = address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     code = {"py_modules": [str(Path(model.__file__ or "").parent)]}  # the same on all machines: this one
     try:
         check_reachable(where)

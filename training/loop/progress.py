@@ -46,10 +46,10 @@ class Progress:
         step: Steps done.
         position: Position in the schedule, 0 to the planned number of steps; see `training.loop.schedule`.
         seconds: Seconds since the start of the command, of all parts together if the training was resumed.
-        next_check: Position of the next check.
+        next_check: Position of the next check; 0 until checks are planned.
         check_seconds: Seconds of the last check with its checkpoint.
         save_seconds: Seconds of the last checkpoint.
-        final_seconds: Seconds by which the last check's slower scores take longer, estimated at the start.
+        final_seconds: Seconds by which the last check's slower scores take longer, estimated by a trial.
         checked: The step of the last check.
         losses: Training losses since the last check.
         best: The weights kept so far, described.

@@ -44,6 +44,9 @@ from training.scoring.object_rule import candidate_areas, choose_object_rule
 from training.scoring.objective import choose_objective
 from training.scoring.selection import Peak, Verdict
 
+# Share of a training with a time budget after which the duration of its checks is measured.
+TRIED = 0.05
+
 # Pictures of the first held-out images go to TensorBoard, no more: they show what the curves mean.
 PICTURES = 2
 
@@ -138,8 +141,6 @@ class Trainer:
             asked_to_stop(patiently=not self._processes.main) as self._asked,
         ):
             self._read_clock()
-            if not self.progress.next_check:
-                self._plan_checks()
             self._between_steps(display)  # a check that was interrupted comes first
             for batch in () if self._is_over() else loader:
                 clock.arrived()
@@ -226,16 +227,21 @@ class Trainer:
 
     def _plan_checks(self) -> None:
         """Decides when the first check is due; under a time budget by scoring one image twice."""
-        progress, samples = self.progress, self.validation or self.stream.samples[:1]
-        if isinstance(self.schedule, TimeSchedule):
-            pixels = [sample.label.size for sample in samples]
-            quickly = self._rehearse(samples[0], quick(around=self.best.threshold))
-            fully = self._rehearse(samples[0], BOUNDED)
-            quickly = min(quickly, fully)  # the first one includes setting up the engine
-            progress.check_seconds = quickly * sum(pixels) / pixels[0] + self._saving()
-            slow = min(sum(pixels), BOUNDED.grid_pixels(self._measures.objective))
-            progress.final_seconds = max(0.0, fully - quickly) * slow / pixels[0]
+        progress = self.progress
+        if isinstance(self.schedule, TimeSchedule) and not self._is_done:
+            self._time_checks(self.validation or self.stream.samples[:1])
         progress.next_check = self.schedule.next_check(progress)
+
+    def _time_checks(self, samples: list[Sample]) -> None:
+        """Estimates the seconds of a check and of the last one from an image of about the mean size."""
+        progress, pixels = self.progress, sum(sample.label.size for sample in samples)
+        sample = min(samples, key=lambda each: abs(each.label.size - pixels / len(samples)))
+        quickly = self._rehearse(sample, quick(around=self.best.threshold))
+        fully = self._rehearse(sample, BOUNDED)
+        quickly = min(quickly, fully)  # the first one includes setting up the engine
+        progress.check_seconds = quickly * pixels / sample.label.size + self._saving()
+        slow = min(pixels, BOUNDED.grid_pixels(self._measures.objective))
+        progress.final_seconds = max(0.0, fully - quickly) * slow / sample.label.size
 
     def _rehearse(self, sample: Sample, effort: Effort) -> float:
         """Returns the seconds of scoring one image with the weights so far."""
@@ -253,14 +259,23 @@ class Trainer:
         if self.progress.seconds - self._saved >= SAVE_EVERY:
             self.save()  # before a check, because a check may take long
             self._read_clock()
+        if not self.progress.next_check and self._is_planning_due():
+            self._plan_checks()
         if self._is_check_due():
             display.say(self._check(self.clock), self.progress)
             self._read_clock()
             self._stop_if_asked()
         self.clock.wrote()
 
+    def _is_planning_due(self) -> bool:
+        """Returns True when the weights have learned enough for checks to take as long as later ones.
+
+        In the noise that new weights find, scoring objects takes several times as long.
+        """
+        return isinstance(self.schedule, StepSchedule) or self.progress.position >= TRIED * self.schedule.steps
+
     def _is_check_due(self) -> bool:
-        regular = self.progress.position >= self.progress.next_check
+        regular = 0 < self.progress.next_check <= self.progress.position
         return self.progress.checked < self.step and (regular or self._is_over())
 
     def _stop_if_asked(self) -> None:
