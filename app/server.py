@@ -81,6 +81,7 @@ def make_config(app: FastAPI, most: int) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         http=partial(PatientProtocol, service, most),  # type: ignore[arg-type]  # called like the class it expects
+        loop="asyncio",  # uvloop has no wheels for Windows, and was no faster
         ws="none",
         log_config=None,
         access_log=False,
