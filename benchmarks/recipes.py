@@ -34,9 +34,10 @@ from training.loop.run_folder import RunFolder
 from training.loop.trainer import Trainer
 from training.recipe import DEFAULT, Recipe
 from training.scoring.distortions import DISTORTIONS
-from training.scoring.evaluation import Evaluation, evaluate
+from training.scoring.evaluation import Evaluation
 from training.scoring.measures import Measures
 from training.scoring.pixel_scores import Probabilities
+from training.scoring.prediction_scoring import evaluate
 from training.scoring.rand import THRESHOLDS
 
 Change = dict[str, Any]

@@ -38,8 +38,8 @@ from training.loop.memory import keep_freed
 from training.loop.run_folder import HISTORY, RunFolder, read_history
 from training.loop.trainer import Trainer
 from training.recipe import DEFAULT, TUTORIAL, Recipe
-from training.scoring.evaluation import evaluate
 from training.scoring.measures import Measures
+from training.scoring.prediction_scoring import evaluate
 
 IMAGE = 512  # side of the images that the paces are given in
 HELD_OUT = 0.25

@@ -146,7 +146,8 @@ TESTED_IN = {
     ],
     "tests/model/test_weights_file.py": ["model/engines/graph_weights"],
     "tests/training/test_evaluate.py": [
-        f"training/scoring/{name}" for name in ("evaluation", "pixel_scores", "selection", "tables")
+        f"training/scoring/{name}"
+        for name in ("class_evaluation", "evaluation", "pixel_scores", "prediction_scoring", "selection", "tables")
     ],
     "tests/training/data/test_pairing.py": [
         f"training/data/{name}"

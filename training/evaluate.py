@@ -27,23 +27,20 @@ from training.data.folder import Sample, load_data
 from training.data.labels.label_options import LabelOptions, add_label_options, frozen_values, scheme_of
 from training.data.names import stem_of
 from training.data_error import DataError
+from training.scoring.class_evaluation import AnyEvaluation, ClassEvaluation
 from training.scoring.distortions import DISTORTIONS
-from training.scoring.evaluation import (
-    COLUMNS,
-    AnyEvaluation,
-    ClassEvaluation,
-    Evaluation,
+from training.scoring.evaluation import COLUMNS, Evaluation, defined
+from training.scoring.measures import Measures
+from training.scoring.objective import OBJECTIVE_NAMES, OBJECTIVES, Objective, resolve_objective
+from training.scoring.pixel_scores import Probabilities
+from training.scoring.prediction_scoring import (
     Observer,
     Picture,
     Predictor,
-    defined,
     evaluate_net,
     evaluate_predictions,
     picture,
 )
-from training.scoring.measures import Measures
-from training.scoring.objective import OBJECTIVE_NAMES, OBJECTIVES, Objective, resolve_objective
-from training.scoring.pixel_scores import Probabilities
 from training.scoring.tables import class_table, confusion_table, robustness_table, threshold_table
 
 SHEET_ROWS = 6

@@ -10,8 +10,8 @@ from model.segmenter import Segmenter
 from model.weights_file import BUNDLED, load_weights
 from training.data.folder import load_samples
 from training.scoring.distortions import DISTORTIONS
-from training.scoring.evaluation import evaluate
 from training.scoring.measures import BOUNDED, Measures
+from training.scoring.prediction_scoring import evaluate
 from training.scoring.rand import rand_and_information, segments
 from training.synthetic import cells
 

@@ -14,9 +14,10 @@ from training.data.folder import load_samples
 from training.data.labels.label_scheme import LabelScheme
 from training.scoring.class_scores import Confusion
 from training.scoring.distortions import DISTORTIONS
-from training.scoring.evaluation import defined, evaluate_predictions
+from training.scoring.evaluation import defined
 from training.scoring.measures import Measures
 from training.scoring.object_scores import labelled_objects
+from training.scoring.prediction_scoring import evaluate_predictions
 from training.scoring.rand import rand_and_information, segments
 
 

@@ -28,20 +28,13 @@ from training.loop.schedule import FEWEST_STEPS, Schedule, StepSchedule, TimeSch
 from training.loop.signals import asked_to_stop
 from training.loop.tensorboard import Curves
 from training.recipe import Recipe
+from training.scoring.class_evaluation import AnyEvaluation
 from training.scoring.degenerate import first_check_finding
-from training.scoring.evaluation import (
-    AnyEvaluation,
-    Evaluation,
-    PredictionCache,
-    Predictor,
-    defined,
-    evaluate_net,
-    picture,
-    predictor,
-)
+from training.scoring.evaluation import Evaluation, defined
 from training.scoring.measures import BOUNDED, OBJECT_PIXELS, Effort, Measures, quick, spread
 from training.scoring.object_rule import candidate_areas, choose_object_rule
 from training.scoring.objective import choose_objective
+from training.scoring.prediction_scoring import PredictionCache, Predictor, evaluate_net, picture, predictor
 from training.scoring.selection import Peak, Verdict
 
 # Share of a training with a time budget after which the duration of its checks is measured.

@@ -8,9 +8,10 @@ from typing import Any
 from model.weights_file import Description
 from training.data.holdout import out_of_fold
 from training.report.charts import History
+from training.scoring.class_evaluation import AnyEvaluation
 from training.scoring.class_scores import Confusion
 from training.scoring.degenerate import first_check_finding
-from training.scoring.evaluation import AnyEvaluation, Evaluation
+from training.scoring.evaluation import Evaluation
 from training.scoring.objective import OBJECTIVE_NAMES
 
 FEW_IMAGES = 3  # fewer held-out images than this say little

@@ -31,9 +31,11 @@ from training.report.pictures import (
     draw_class_pictures,
     draw_pictures,
 )
-from training.scoring.evaluation import COLUMNS, AnyEvaluation, Evaluation, evaluate_net
+from training.scoring.class_evaluation import AnyEvaluation
+from training.scoring.evaluation import COLUMNS, Evaluation
 from training.scoring.measures import BOUNDED, Measures
 from training.scoring.objective import EXPLANATIONS, OBJECTIVE_NAMES, OBJECTIVES, Objective, choose_objective
+from training.scoring.prediction_scoring import evaluate_net
 from training.scoring.rand import THRESHOLDS
 
 TEMPLATE, CLASS_TEMPLATE = "report.html.jinja", "class_report.html.jinja"

@@ -25,9 +25,11 @@ from training.loop.run_folder import CHECKPOINT, CONFIG, FOLDS, RunFolder
 from training.run import job
 from training.run.preparation import Part, prepare
 from training.run.training_options import TrainingOptions
-from training.scoring.evaluation import AnyEvaluation, ClassEvaluation, defined, evaluate_classes, evaluate_predictions
+from training.scoring.class_evaluation import AnyEvaluation, ClassEvaluation
+from training.scoring.evaluation import defined
 from training.scoring.measures import Measures
 from training.scoring.objective import OBJECTIVE_NAMES, Objective, resolve_objective
+from training.scoring.prediction_scoring import evaluate_classes, evaluate_predictions
 
 SCORES = "scores.json"
 

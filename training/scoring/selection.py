@@ -9,7 +9,7 @@ import numpy as np
 from training.scoring.tally import NEAR_TIE, Tally
 
 if TYPE_CHECKING:
-    from training.scoring.evaluation import AnyEvaluation
+    from training.scoring.class_evaluation import AnyEvaluation
 
 # With at most this many held-out images, the loss counts as much as the score.
 FEW_IMAGES = 3

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterable, Mapping
 
+from training.scoring.class_evaluation import ClassEvaluation
 from training.scoring.class_scores import Confusion
-from training.scoring.evaluation import ClassEvaluation, Evaluation
+from training.scoring.evaluation import Evaluation
 from training.scoring.objective import OBJECTIVE_NAMES
 
 NARROWEST = 8  # characters of a column of scores

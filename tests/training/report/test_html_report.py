@@ -36,10 +36,12 @@ from training.report.pictures import (
     stretched,
 )
 from training.run import command as run
+from training.scoring.class_evaluation import ClassEvaluation
 from training.scoring.class_scores import Confusion
-from training.scoring.evaluation import ClassEvaluation, Evaluation, ImageScores, evaluate, evaluate_classes
+from training.scoring.evaluation import Evaluation, ImageScores
 from training.scoring.measures import BOUNDED, Measures, Structure
 from training.scoring.pixel_scores import FINE, PixelCounts
+from training.scoring.prediction_scoring import evaluate, evaluate_classes
 from training.scoring.rand import THRESHOLDS
 from training.scoring.tally import Plateau
 

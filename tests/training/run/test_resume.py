@@ -26,7 +26,7 @@ from training.report import html_report as report
 from training.run import command as run
 from training.run import job, preparation
 from training.run.command_line import parse
-from training.scoring import evaluation
+from training.scoring import prediction_scoring
 
 Train = Callable[..., int]
 
@@ -222,7 +222,7 @@ def test_a_training_stopped_during_a_check_repeats_the_check_first(train, tmp_pa
         signal.raise_signal(signal_number)
         return picture(*_)
 
-    picture = evaluation.picture
+    picture = prediction_scoring.picture
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "picture", stop)
         assert train("out", *options) == 130

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.data.folder import Sample
+from training.scoring.class_evaluation import AnyEvaluation, ClassEvaluation
 from training.scoring.class_scores import Confusion
-from training.scoring.evaluation import AnyEvaluation, ClassEvaluation, evaluate_predictions
 from training.scoring.measures import BOUNDED, FULL, Measures, quick
 from training.scoring.object_scores import foreground_of
 from training.scoring.objective import Objective
+from training.scoring.prediction_scoring import evaluate_predictions
 from training.scoring.selection import Peak, Verdict
 
 SIDE = 48
