@@ -48,6 +48,8 @@ def joined(address: str | None) -> Iterator[None]:
 def _join(address: str | None) -> None:
     where = address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
+    # Ray logs errors of its own retries; it reports in one line that this level is set
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     code = {"py_modules": [str(Path(model.__file__ or "").parent)]}  # the same on all machines: this one
     try:
         check_reachable(where)
