@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.capacity import FIRST_GUESS_S, Overloaded
+from app.capacity import FIRST_GUESS_S, QueueFull
 from app.problems import Problem, not_ready_problem, overload_problem, path_of, problem_response
 from app.service import Service
 
@@ -73,7 +73,7 @@ class Admission:
             raise not_ready_problem()
         try:
             self.service.scheduler.capacity.check()
-        except Overloaded as error:
+        except QueueFull as error:
             self._reject("overload")
             raise overload_problem(error.retry_after_s) from error
         length = headers.get("content-length", "")

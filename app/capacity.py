@@ -20,7 +20,7 @@ STRETCH = 3
 NEWEST = 0.1
 
 
-class Overloaded(Exception):
+class QueueFull(Exception):
     """The queue has no capacity. `retry_after_s`: seconds after which it should have some."""
 
     def __init__(self, retry_after_s: int) -> None:
@@ -56,14 +56,14 @@ class QueueCapacity:
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Raises Overloaded if there is no capacity even for the smallest request."""
+        """Raises QueueFull if there is no capacity even for the smallest request."""
         with self._lock:
             smallest = min((reservation.left for reservation in self._reservations), default=0)
             self._check_pixels(1)
             self._check_wait(smallest)
 
     def reserve(self, pixels: int) -> Reservation:
-        """Reserves `pixels`. Raises Overloaded if they do not fit into the queue."""
+        """Reserves `pixels`. Raises QueueFull if they do not fit into the queue."""
         with self._lock:
             return self._reserve(pixels)
 
@@ -71,7 +71,7 @@ class QueueCapacity:
     def reserved(self, pixels: int) -> Iterator[None]:
         """Reserves `pixels` for an image while it is decoded, before its tiles reserve them.
 
-        Raises Overloaded if they do not fit, or if the request would wait too long.
+        Raises QueueFull if they do not fit, or if the request would wait too long.
         """
         with self._lock:
             self._check_wait(pixels)
@@ -111,10 +111,10 @@ class QueueCapacity:
         if self._pixels_per_s and before - STRETCH * pixels > self._max_wait_s * self._pixels_per_s:
             raise self._overloaded(before)
 
-    def _overloaded(self, before: int) -> Overloaded:
+    def _overloaded(self, before: int) -> QueueFull:
         """Returns the error for a request that `before` pixels are queued ahead of."""
         seconds = before / self._pixels_per_s if self._pixels_per_s else FIRST_GUESS_S
-        return Overloaded(min(LONGEST_S, max(1, round(seconds))))
+        return QueueFull(min(LONGEST_S, max(1, round(seconds))))
 
     def _set_pixels(self, pixels: int) -> None:
         self._pixels = pixels

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import InvalidStateError
 from typing import TypeAlias
 
-from app.capacity import FIRST_GUESS_S, Overloaded, QueueCapacity
+from app.capacity import FIRST_GUESS_S, QueueCapacity, QueueFull
 from app.metrics import Metrics
 from app.scheduler import EngineFailed, TileJob
 from model.engines.engine import Engine
@@ -50,7 +50,7 @@ class LocalScheduler:
     async def run(self, *tasks: Task) -> TileJob:
         """Computes all tiles of a request's tasks; cancelling the call drops the remaining tiles.
 
-        Raises Overloaded, EngineFailed.
+        Raises QueueFull, EngineFailed.
         """
         job = self._submit(tasks)
         await asyncio.wrap_future(job.done)
@@ -75,7 +75,7 @@ class LocalScheduler:
     def _submit(self, tasks: Sequence[Task]) -> TileJob:
         with self._changed:
             if self._closing:
-                raise Overloaded(FIRST_GUESS_S)
+                raise QueueFull(FIRST_GUESS_S)
             if not self.alive:
                 raise EngineFailed("a thread of the engine has died")
             job = TileJob(tasks, self.capacity)

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from app.capacity import Overloaded
+from app.capacity import QueueFull
 from app.decode import decode, measure
 from app.problems import Problem, engine_problem, overload_problem
 from app.scheduler import EngineFailed
@@ -85,7 +85,7 @@ async def _run(
     try:
         kept, tasks = await service.run_in_pool(prepare)
         job = await service.scheduler.run(*tasks)
-    except Overloaded as error:
+    except QueueFull as error:
         service.metrics.rejected.labels("overload").inc()
         raise overload_problem(error.retry_after_s) from error
     except EngineFailed as error:
@@ -116,7 +116,7 @@ def _finish(
 
 
 def _prepare(service: Service, data: bytes, output_spec: OutputSpec) -> tuple[Sequence[Pixels], Sequence[ImageTask]]:
-    """Pages and their tiles; while they are decoded they take their room in the queue. Raises Problem, Overloaded."""
+    """Pages and their tiles; while they are decoded they take their room in the queue. Raises Problem, QueueFull."""
     file = measure(data, service.settings.max_pixels)
     with service.scheduler.capacity.reserved(file.header.pixels):
         images = decode(file)

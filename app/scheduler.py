@@ -22,7 +22,7 @@ class TileJob:
     """
 
     def __init__(self, tasks: Sequence[Task], capacity: QueueCapacity) -> None:
-        """Reserves the pixels of `tasks`, one per page, at least one. Raises Overloaded."""
+        """Reserves the pixels of `tasks`, one per page, at least one. Raises QueueFull."""
         self.tasks = tasks
         self.waiting = deque((task, tile) for task in tasks for tile in task.tiles)
         self.reservation: Reservation = capacity.reserve(self.waiting_pixels)
@@ -55,7 +55,7 @@ class TileScheduler(Protocol):
     async def run(self, *tasks: Task) -> TileJob:
         """Computes all tiles of a request's tasks; cancelling the call drops the remaining tiles.
 
-        Raises Overloaded, EngineFailed.
+        Raises QueueFull, EngineFailed.
         """
         ...
 

@@ -198,3 +198,11 @@ def test_names_of_tests_are_under_70_characters():
     }
     assert len(names) > 1000
     assert [name for name in names if len(name) >= 70] == []
+
+
+def test_a_class_name_has_one_meaning():
+    names = Counter(
+        node.name for path in SOURCES for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)
+    )
+    assert len(names) > 100
+    assert [name for name, count in names.items() if count > 1] == []

@@ -2,7 +2,7 @@
 
 from ray.serve import Application
 
-from app.ray_serve.engine_deployment import Engine
+from app.ray_serve.engine_deployment import EngineDeployment
 from app.ray_serve.front import Front
 from model.errors import UserError
 
@@ -14,5 +14,5 @@ def build(arguments: dict[str, str]) -> Application:
     """
     if arguments:
         raise UserError(f"args: {', '.join(arguments)}: none are expected; settings are variables, SEGMENT_<NAME>")
-    application: Application = Front.bind(Engine.bind())  # type: ignore[attr-defined]  # the decorators are untyped
+    application: Application = Front.bind(EngineDeployment.bind())  # type: ignore[attr-defined]  # the decorators are untyped
     return application

@@ -56,7 +56,7 @@ class Net:
 
 
 @serve.deployment(name="Engine", max_ongoing_requests=64)
-class Engine:
+class EngineDeployment:
     """A replica. Weights that it was not told of are loaded when the first tile asks for them."""
 
     def __init__(self) -> None:

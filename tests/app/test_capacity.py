@@ -1,7 +1,7 @@
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from app.capacity import FIRST_GUESS_S, LONGEST_S, STRETCH, Overloaded, QueueCapacity
+from app.capacity import FIRST_GUESS_S, LONGEST_S, STRETCH, QueueCapacity, QueueFull
 
 
 @pytest.fixture
@@ -27,11 +27,11 @@ def test_an_image_takes_room_while_it_is_decoded_and_gives_it_back(gauge: Gauge)
     capacity = _capacity(gauge, max_pixels=100)
     with capacity.reserved(60):
         assert _taken(gauge) == 60
-        with pytest.raises(Overloaded), capacity.reserved(41):
+        with pytest.raises(QueueFull), capacity.reserved(41):
             pytest.fail("let in")
         with capacity.reserved(40):
             assert _taken(gauge) == 100
-            with pytest.raises(Overloaded):
+            with pytest.raises(QueueFull):
                 capacity.check()
     assert _taken(gauge) == 0
     with pytest.raises(ZeroDivisionError), capacity.reserved(100):
@@ -42,7 +42,7 @@ def test_an_image_takes_room_while_it_is_decoded_and_gives_it_back(gauge: Gauge)
 def test_an_image_above_the_capacity_is_admitted_singly(gauge: Gauge):
     capacity = _capacity(gauge, max_pixels=100)
     reservation = capacity.reserve(500)
-    with pytest.raises(Overloaded):
+    with pytest.raises(QueueFull):
         capacity.reserve(1)
     reservation.release(499)
     capacity.reserve(99)
@@ -54,7 +54,7 @@ def test_when_to_come_back_is_a_guess_then_measured_and_bounded(gauge: Gauge):
     def refused(pixels_per_s: float | None) -> int:
         capacity = _capacity(gauge, max_pixels=100, pixels_per_s=pixels_per_s)
         capacity.reserve(100)
-        with pytest.raises(Overloaded) as caught:
+        with pytest.raises(QueueFull) as caught:
             capacity.check()
         return caught.value.retry_after_s
 
@@ -68,10 +68,10 @@ def test_the_queue_holds_the_pixels_computed_within_the_maximum_wait(gauge: Gaug
         with capacity.reserved(100):
             pass
         capacity.reserve(100)
-    with pytest.raises(Overloaded) as caught, capacity.reserved(100):
+    with pytest.raises(QueueFull) as caught, capacity.reserved(100):
         pytest.fail("let in")
     assert caught.value.retry_after_s == 4
-    with pytest.raises(Overloaded):
+    with pytest.raises(QueueFull):
         capacity.check()
 
 
@@ -90,7 +90,7 @@ def test_a_huge_image_may_wait_as_long_as_befits_its_size(gauge: Gauge):
             pass
         capacity.reserve(10**6)
     capacity.reserve(10**4)
-    with pytest.raises(Overloaded), capacity.reserved(10**6):
+    with pytest.raises(QueueFull), capacity.reserved(10**6):
         pytest.fail("let in")
     with capacity.reserved(10**3):
         pass

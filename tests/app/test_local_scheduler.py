@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.capacity import FIRST_GUESS_S, Overloaded, QueueCapacity
+from app.capacity import FIRST_GUESS_S, QueueCapacity, QueueFull
 from app.local_scheduler import LocalScheduler
 from app.metrics import Metrics
 from app.scheduler import EngineFailed, TileJob
@@ -297,10 +297,10 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(make_rig: Callable[...,
     async def body() -> None:
         accepted = [rig.submit(make_image(128, 128)) for _ in range(2)]
         await rig.computing(1)
-        with pytest.raises(Overloaded) as caught:
+        with pytest.raises(QueueFull) as caught:
             rig.scheduler.capacity.check()
         assert caught.value.retry_after_s == FIRST_GUESS_S
-        with pytest.raises(Overloaded):
+        with pytest.raises(QueueFull):
             await rig.submit(make_image(1, 1))
         rig.engine.gate.set()
         await asyncio.gather(*accepted)
@@ -410,7 +410,7 @@ def test_closing_finishes_what_is_queued_then_refuses(rig: Rig, make_image: Make
         jobs = await asyncio.gather(*tasks)
         await asyncio.to_thread(closing.join)
         assert [job.missing for job in jobs] == [0, 0, 0]
-        with pytest.raises(Overloaded):
+        with pytest.raises(QueueFull):
             await rig.submit(make_image(16, 16))
 
     asyncio.run(body())

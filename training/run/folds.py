@@ -23,7 +23,7 @@ from training.distributed.processes import Processes
 from training.loop.clock import Clock
 from training.loop.run_folder import CHECKPOINT, CONFIG, FOLDS, RunFolder
 from training.run import job
-from training.run.preparation import Part, prepare
+from training.run.preparation import PartialTraining, prepare
 from training.run.training_options import TrainingOptions
 from training.scoring.class_evaluation import AnyEvaluation, ClassEvaluation
 from training.scoring.evaluation import defined
@@ -74,7 +74,7 @@ def _train_all(
     for number, split in enumerate(splits, start=1):
         mine = _options_of(options, folder.path / FOLDS / str(number))
         notes: dict[str, JsonValue] = {"fold": f"{number} of {len(splits)}"}
-        trainer = prepare(mine, samples, processes, part=Part(split, notes, like=first))
+        trainer = prepare(mine, samples, processes, part=PartialTraining(split, notes, like=first))
         if code := job.complete(trainer, options.out):
             return code
         folds.append(Fold(trainer.folder.weights, split.validation))
@@ -89,7 +89,7 @@ def _train_all(
         select=None,
     )
     everything = HoldOut("nothing", "held out: no images, the folds are scored already", samples, [], {})
-    trainer = prepare(final, samples, processes, part=Part(everything, {"folds": record}, folder, first))
+    trainer = prepare(final, samples, processes, part=PartialTraining(everything, {"folds": record}, folder, first))
     return job.complete(trainer, options.out)
 
 

@@ -8,7 +8,7 @@ from training.data.folder import Sample
 from training.data_error import DataError
 from training.loop.losses import OF_SEVERAL_CLASSES
 from training.recipe import FINE_TUNING_RATE, RECIPES, Recipe
-from training.run.planner import CROPS, Decision, Plan, plan_recipe
+from training.run.planner import CROPS, Decision, RecipePlan, plan_recipe
 from training.run.training_options import TrainingOptions
 from training.scoring.objective import Objective
 
@@ -41,13 +41,13 @@ def make_plan(
     init: Weights | None,
     fingerprint: Fingerprint,
     objective: Objective,
-) -> Plan:
+) -> RecipePlan:
     """Configures the recipe that `--recipe` names, then changes what the command line names.
 
     `objective` replaces the score that the recipe selects weights by, unless the recipe selects them by the training
     loss and `--select` is not given. Raises DataError.
     """
-    plan = Plan(RECIPES[options.recipe])
+    plan = RecipePlan(RECIPES[options.recipe])
     if plan.recipe.adapts:
         plan = plan_recipe(fingerprint, plan.recipe, init.description.architecture if init else None)
     changed = plan.recipe.model_dump()
@@ -75,7 +75,7 @@ def make_plan(
         recipe = Recipe.model_validate(changed)
     except ValidationError as error:
         raise DataError(first_problem(error)) from error
-    return Plan(recipe, tuple(decision for decision in plan.decisions if not _is_asked(options, decision)))
+    return RecipePlan(recipe, tuple(decision for decision in plan.decisions if not _is_asked(options, decision)))
 
 
 def _is_asked(options: TrainingOptions, decision: Decision) -> bool:

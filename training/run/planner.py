@@ -46,14 +46,14 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RecipePlan:
     """A recipe and the decisions that led to it."""
 
     recipe: Recipe
     decisions: tuple[Decision, ...] = ()
 
 
-def plan_recipe(fingerprint: Fingerprint, base: Recipe = DEFAULT, net: UNetConfig | None = None) -> Plan:
+def plan_recipe(fingerprint: Fingerprint, base: Recipe = DEFAULT, net: UNetConfig | None = None) -> RecipePlan:
     """Configures a recipe for a data set.
 
     Membranes in electron micrographs keep the recipe: it was tuned for them.
@@ -65,13 +65,15 @@ def plan_recipe(fingerprint: Fingerprint, base: Recipe = DEFAULT, net: UNetConfi
     """
     recipe = base.model_copy(update={"net": net}) if net else base
     if fingerprint.membranes:
-        return Plan(recipe, (Decision("recipe", "for membranes", "the background is a thin net between objects"),))
+        return RecipePlan(
+            recipe, (Decision("recipe", "for membranes", "the background is a thin net between objects"),)
+        )
     decisions = []
     for decide in _DECIDERS if net else (_decide_scale, *_DECIDERS):
         changes, decision = decide(fingerprint, recipe)
         recipe = recipe.model_copy(update=changes)
         decisions.append(decision)
-    return Plan(recipe, tuple(decisions))
+    return RecipePlan(recipe, tuple(decisions))
 
 
 def _decide_scale(fingerprint: Fingerprint, recipe: Recipe) -> tuple[dict[str, Any], Decision]:

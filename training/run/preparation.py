@@ -31,7 +31,7 @@ from training.loop.run_folder import RunFolder
 from training.loop.trainer import Limits, Trainer
 from training.recipe import Recipe
 from training.run.options import check_options, make_plan
-from training.run.planner import Plan
+from training.run.planner import RecipePlan
 from training.run.provenance import configuration, describe, today
 from training.run.training_options import TrainingOptions
 from training.scoring.object_rule import DEFAULT_SEED_DEPTH, smallest_area
@@ -39,7 +39,7 @@ from training.scoring.objective import OBJECTIVE_NAMES, Objective, resolve_objec
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class PartialTraining:
     """The properties of one training of a command that trains several times.
 
     Attributes:
@@ -77,7 +77,7 @@ class _Situation:
     samples: list[Sample]
     processes: Processes
     clock: Clock
-    part: Part | None
+    part: PartialTraining | None
     device: torch.device
     found: Init | None
     state: State | None
@@ -90,11 +90,11 @@ class _Situation:
         """The earlier training whose plan this one follows."""
         return self.part.like if self.part else None
 
-    def plan(self, init: Weights | None) -> Plan:
+    def plan(self, init: Weights | None) -> RecipePlan:
         """Configures the recipe for a training from `init`, or from nothing. Raises DataError."""
         return make_plan(self.options, self.samples, init, self.facts, self.objective)
 
-    def say_decisions(self, trainer: Trainer, split: HoldOut, plan: Plan, start: Start) -> None:
+    def say_decisions(self, trainer: Trainer, split: HoldOut, plan: RecipePlan, start: Start) -> None:
         """Prints what is trained, and why so."""
         say = self.processes.say
         say(_introduction(trainer, split, start.init), *(f"recipe: {decision}" for decision in plan.decisions))
@@ -107,7 +107,7 @@ def prepare(
     samples: list[Sample],
     processes: Processes = ALONE,
     clock: Clock | None = None,
-    part: Part | None = None,
+    part: PartialTraining | None = None,
 ) -> Trainer:
     """Does everything before the first step; the folder is touched last.
 
@@ -142,7 +142,7 @@ def prepare(
 
 
 def _examine(
-    options: TrainingOptions, samples: list[Sample], processes: Processes, clock: Clock, part: Part | None
+    options: TrainingOptions, samples: list[Sample], processes: Processes, clock: Clock, part: PartialTraining | None
 ) -> _Situation:
     """Reads what the options name, and measures the samples. Raises as `prepare` does."""
     processes.same("images or labels", lambda: fingerprint(samples))
@@ -224,7 +224,7 @@ def _open_folder(path: Path, *, resume: bool) -> RunFolder:
     return folder if resume else folder.begin()
 
 
-def _reasons(split: HoldOut, plan: Plan) -> dict[str, Any]:
+def _reasons(split: HoldOut, plan: RecipePlan) -> dict[str, Any]:
     """Returns what config.json keeps of the decisions: which images are held out, and how the recipe was configured."""
     decisions = {each.setting: f"{each.value} ({each.reason})" for each in plan.decisions}
     return {"holdout": split.record(), "decisions": decisions}

@@ -16,7 +16,7 @@ MOST_PIXELS = 2**25
 
 
 @dataclass(frozen=True)
-class Part:
+class VolumePart:
     """Tiles at the same place in several sections: whole chunks of the result, which no other part writes."""
 
     time: int
@@ -25,7 +25,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Plan:
+class VolumePlan:
     """The tiles of each section, `rows` x `columns` of them, whose cores are the chunks of the result."""
 
     rows: list[Span]
@@ -33,7 +33,7 @@ class Plan:
     chunk: tuple[int, int]
 
     @classmethod
-    def of(cls, volume: Volume, description: Description, tile: int) -> "Plan":
+    def of(cls, volume: Volume, description: Description, tile: int) -> "VolumePlan":
         """`tile`: as `plan_tiles` takes it."""
         net = description.architecture
         sides = volume.height, volume.width
@@ -46,7 +46,7 @@ class Plan:
         """Chunks of a section."""
         return len(self.rows) * len(self.columns)
 
-    def parts(self, volume: Volume) -> Iterator[Part]:
+    def parts(self, volume: Volume) -> Iterator[VolumePart]:
         """Section by section; as many sections, and tiles beside each other, as the volume stores together."""
         window = max(span.size for span in self.rows) * max(span.size for span in self.columns)
         depth = max(1, min(volume.chunk[0], MOST_PIXELS // window))
@@ -58,7 +58,7 @@ class Plan:
         ]
         for time, first in product(range(volume.times), range(0, volume.sections, depth)):
             sections = first, min(volume.sections, first + depth)
-            yield from (Part(time, sections, tiles) for tiles in groups)
+            yield from (VolumePart(time, sections, tiles) for tiles in groups)
 
 
 def _together(stored: int, block: int, most: int) -> int:

@@ -34,7 +34,7 @@ class ResultError(UserError):
     """A result that cannot be resumed. The message says why."""
 
 
-class Result:
+class VolumeResult:
     """An unfinished result; any number of threads and processes may write to it."""
 
     def __init__(self, folder: Path) -> None:
@@ -86,7 +86,7 @@ class Result:
 
 def create(
     folder: Path, volume: Volume, dtype: np.dtype[Any], chunk: tuple[int, int], recipe: Mapping[str, Any]
-) -> Result:
+) -> VolumeResult:
     """Creates an empty result for a volume, replacing an existing one. `chunk`: rows and columns. Raises OSError."""
     if folder.exists():
         shutil.rmtree(folder)
@@ -103,4 +103,4 @@ def create(
         fill_value=0,
         dimension_names=list(space.names),
     )
-    return Result(folder)
+    return VolumeResult(folder)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from model.predict.jobs import Bench
 from model.predict.volumes.moments import Sums, sums
-from model.predict.volumes.plan import Part
-from model.predict.volumes.result import Result
+from model.predict.volumes.plan import VolumePart
+from model.predict.volumes.result import VolumeResult
 from model.predict.volumes.source import Box, Volume, open_volume
 from model.preprocessing import Affine, Values
 from model.segmenter import Render, Segmenter, TileInput
@@ -45,7 +45,7 @@ class SegmentJob:
 
     volume: Path
     result: Path
-    part: Part
+    part: VolumePart
     affines: Sequence[Affine]
     """One for each section of the part."""
 
@@ -82,7 +82,7 @@ class _Section:
 
     def __init__(
         self,
-        result: Result,
+        result: VolumeResult,
         place: tuple[int, int],
         pixels: Values,
         origin: tuple[int, int],
@@ -102,17 +102,17 @@ class _Section:
 
 
 @lru_cache(4)
-def _open_result(folder: Path, _made_ns: int) -> Result:
+def _open_result(folder: Path, _made_ns: int) -> VolumeResult:
     """Keeps the volume open, because a job may be a single chunk."""
-    return Result(folder)
+    return VolumeResult(folder)
 
 
-def chunks(part: Part) -> Iterator[tuple[tuple[int, int], Tile]]:
+def chunks(part: VolumePart) -> Iterator[tuple[tuple[int, int], Tile]]:
     """Time and section, and tile, of each chunk; those of one tile one after the other."""
     return (((part.time, section), tile) for tile in part.tiles for section in range(*part.sections))
 
 
-def _around(part: Part, tiles: Sequence[Tile], volume: Volume) -> Box:
+def _around(part: VolumePart, tiles: Sequence[Tile], volume: Volume) -> Box:
     """Returns the box to read for some tiles of a part."""
     rows, columns = [tile.rows for tile in tiles], [tile.columns for tile in tiles]
     (top, bottom), (left, right) = (

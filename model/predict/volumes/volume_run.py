@@ -12,8 +12,8 @@ from model.errors import UserError
 from model.outputs.output import OutputSpec, renderer
 from model.predict.jobs import Job
 from model.predict.volumes.moments import Sums, add, affine
-from model.predict.volumes.plan import Part, Plan, boxes
-from model.predict.volumes.result import SUFFIX, UNFINISHED, Result, ResultError, create
+from model.predict.volumes.plan import VolumePart, VolumePlan, boxes
+from model.predict.volumes.result import SUFFIX, UNFINISHED, ResultError, VolumeResult, create
 from model.predict.volumes.source import Volume, open_volume
 from model.predict.volumes.volume_jobs import MeasureJob, SegmentJob, chunks
 from model.preprocessing import Affine, Values
@@ -44,7 +44,7 @@ class VolumeRun:
         self.target = target.with_name(target.name + SUFFIX)
         self._volume, self._description = open_volume(path), description
         _check_channels(self._volume, description)
-        self._plan = Plan.of(self._volume, description, tile)
+        self._plan = VolumePlan.of(self._volume, description, tile)
         threshold = description.threshold if output_spec.threshold is None else output_spec.threshold
         self._result = self._begun(
             recipe
@@ -63,11 +63,11 @@ class VolumeRun:
         volume = self._volume
         return volume.times, volume.sections, volume.height, volume.width
 
-    def _begun(self, recipe: dict[str, Any], dtype: np.dtype[Any]) -> Result:
+    def _begun(self, recipe: dict[str, Any], dtype: np.dtype[Any]) -> VolumeResult:
         folder = unfinished(self.target)
         if not folder.exists():
             return create(folder, self._volume, dtype, self._plan.chunk, recipe)
-        result = Result(folder)
+        result = VolumeResult(folder)
         if result.recipe != recipe:
             other = [key for key in recipe if result.recipe.get(key) != recipe[key]]
             raise ResultError(f"it was begun with another {', '.join(other)}: --overwrite begins it again")
@@ -110,7 +110,7 @@ class VolumeRun:
             for part in self._missing()
         ]
 
-    def _missing(self) -> Iterator[Part]:
+    def _missing(self) -> Iterator[VolumePart]:
         has = self._result.has
         return (
             part

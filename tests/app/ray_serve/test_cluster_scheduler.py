@@ -11,7 +11,7 @@ import pytest
 from ray.exceptions import ActorDiedError, RayError
 from ray.serve.exceptions import ReplicaUnavailableError
 
-from app.capacity import Overloaded, QueueCapacity
+from app.capacity import QueueCapacity, QueueFull
 from app.metrics import Metrics
 from app.ray_serve import cluster_scheduler as module
 from app.ray_serve.cluster_scheduler import ATTEMPTS, ClusterScheduler, Engines
@@ -242,7 +242,7 @@ def test_more_than_the_queue_takes_is_refused(
     async def body() -> None:
         first = asyncio.create_task(scheduler.run(segmenter.task(make_image(400, 400))))
         await asyncio.sleep(0)
-        with pytest.raises(Overloaded):
+        with pytest.raises(QueueFull):
             await scheduler.run(segmenter.task(make_image(100, 100)))
         await first
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.predict.volumes.plan import MOST_PIXELS, Plan, boxes
+from model.predict.volumes.plan import MOST_PIXELS, VolumePlan, boxes
 from model.predict.volumes.source import Volume
 from model.predict.volumes.space import Space
 from model.unet import UNet
@@ -47,7 +47,7 @@ def description(make_net: Callable[..., UNet], describe: Callable[..., Descripti
 def test_every_result_chunk_is_in_one_part_that_fits_memory(description: Description, kind: str):
     shape, stored = KINDS[kind]
     there = volume(shape, stored)
-    plan, seen = Plan.of(there, description, 1600), set[tuple[int, int, int, int]]()
+    plan, seen = VolumePlan.of(there, description, 1600), set[tuple[int, int, int, int]]()
     for part in plan.parts(there):
         height, width = (
             max(span.start + span.size for span in spans) - min(span.start for span in spans)
@@ -65,9 +65,9 @@ def test_every_result_chunk_is_in_one_part_that_fits_memory(description: Descrip
 
 def test_sections_of_one_chunk_are_read_together(description: Description):
     deep = volume(*KINDS["deep chunks"])
-    assert {part.sections for part in Plan.of(deep, description, 1600).parts(deep)} >= {(0, 13), (13, 26)}
+    assert {part.sections for part in VolumePlan.of(deep, description, 1600).parts(deep)} >= {(0, 13), (13, 26)}
     strips = volume(*KINDS["strips"])
-    assert max(len(part.tiles) for part in Plan.of(strips, description, 1600).parts(strips)) == 13
+    assert max(len(part.tiles) for part in VolumePlan.of(strips, description, 1600).parts(strips)) == 13
 
 
 @pytest.mark.parametrize("kind", KINDS)
