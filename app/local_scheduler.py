@@ -47,7 +47,7 @@ class LocalScheduler:
         for thread in self._threads:
             thread.start()
 
-    async def run(self, *tasks: Task) -> TileJob:
+    async def compute(self, *tasks: Task) -> TileJob:
         """Computes all tiles of a request's tasks; cancelling the call drops the remaining tiles.
 
         Raises QueueFull, EngineFailed.
@@ -157,7 +157,7 @@ class LocalScheduler:
         started = time.perf_counter()
         for job, *_ in batch:
             job.started = job.started or started
-        self.segmenter.run([(task, tile) for _, task, tile in batch])
+        self.segmenter.compute_batch([(task, tile) for _, task, tile in batch])
         self._metrics.tiles.inc(len(batch))
         self._metrics.batch_tiles.observe(len(batch))
         self.capacity.measured(self._running * _pixels(batch) / (time.perf_counter() - started))

@@ -59,10 +59,10 @@ async def segment(request: Request, service: Service, upload: Upload, output_spe
     def encode(images: Sequence[Pixels], tasks: Sequence[ImageTask]) -> File:
         return _encode(service, output_spec, images, tasks, upload.stem)
 
-    return await run(request, service, prepare, encode)
+    return await answer(request, service, prepare, encode)
 
 
-async def run(
+async def answer(
     request: Request,
     service: Service,
     prepare: Callable[[], tuple[Kept, Sequence[ImageTask]]],
@@ -73,10 +73,10 @@ async def run(
     Both run off the event loop; what `prepare` gives besides the tasks is kept for `encode`. Raises what they raise,
     Problem and ClientDisconnect.
     """
-    return await _unless_gone(request, _run(service, prepare, encode))
+    return await _unless_gone(request, _compute(service, prepare, encode))
 
 
-async def _run(
+async def _compute(
     service: Service,
     prepare: Callable[[], tuple[Kept, Sequence[ImageTask]]],
     encode: Callable[[Kept, Sequence[ImageTask]], T],
@@ -84,7 +84,7 @@ async def _run(
     reserved = time.perf_counter()
     try:
         kept, tasks = await service.run_in_pool(prepare)
-        job = await service.scheduler.run(*tasks)
+        job = await service.scheduler.compute(*tasks)
     except QueueFull as error:
         service.metrics.rejected.labels("overload").inc()
         raise overload_problem(error.retry_after_s) from error

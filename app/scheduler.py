@@ -52,7 +52,7 @@ class TileScheduler(Protocol):
     @property
     def alive(self) -> bool: ...
 
-    async def run(self, *tasks: Task) -> TileJob:
+    async def compute(self, *tasks: Task) -> TileJob:
         """Computes all tiles of a request's tasks; cancelling the call drops the remaining tiles.
 
         Raises QueueFull, EngineFailed.

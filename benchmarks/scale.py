@@ -179,8 +179,8 @@ def _engine_costs() -> tuple[float, float]:
     for side in (SMALL, 3 * TILE):  # of the large one a tile in the middle, most of whose decoder is left out
         task = segmenter.task(np.random.default_rng(0).integers(0, 256, (side, side), np.uint8))
         tile = task.tiles[len(task.tiles) // 2]
-        segmenter.run([(task, tile)])
-        points.append((tile.pixels / MEGA, _median(partial(segmenter.run, [(task, tile)]))))
+        segmenter.compute_batch([(task, tile)])
+        points.append((tile.pixels / MEGA, _median(partial(segmenter.compute_batch, [(task, tile)]))))
     (small, quick), (large, slow) = points
     slope = (slow - quick) / (large - small)
     return max(0.0, quick - slope * small), slope

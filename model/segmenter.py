@@ -150,7 +150,7 @@ class Segmenter:
         """Returns the number of such tiles in a batch."""
         return max(1, min(self.max_batch, self.engine.batch_pixels // tile.pixels))
 
-    def run(self, batch: Sequence[tuple[Task, Tile]]) -> None:
+    def compute_batch(self, batch: Sequence[tuple[Task, Tile]]) -> None:
         """Computes tiles, which have one shape and keep the same part of it, and pastes each into its image."""
         tile_inputs = [task.cut(tile) for task, tile in batch]
         results = self.engine.run(
@@ -163,7 +163,7 @@ class Segmenter:
         """An image as `ImageTask` takes it -> (... x) H x W, as rendered. Raises ValueError: see `ImageTask`."""
         task = self.task(image, render)
         for tile in task.tiles:
-            self.run([(task, tile)])
+            self.compute_batch([(task, tile)])
         return task.result
 
     def probabilities(self, image: Values) -> Array:

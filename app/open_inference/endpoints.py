@@ -132,7 +132,7 @@ async def infer(request: Request) -> Response:
 
     async with pipeline.deadline(service):
         upload = Upload(b"".join([chunk async for chunk in request.stream()]), "image")
-        result = await pipeline.run(request, service, prepare, encode)
+        result = await pipeline.answer(request, service, prepare, encode)
     answer = result.answer
     headers = {**pipeline.headers(service, result), **answer.headers}
     return Response(answer.data, media_type=answer.media_type, headers=headers)

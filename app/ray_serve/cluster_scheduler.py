@@ -84,7 +84,7 @@ class ClusterScheduler:
             replace(self._engines, served=served), self.capacity, self._metrics, self._cluster_metrics
         )
 
-    async def run(self, *tasks: Task) -> TileJob:
+    async def compute(self, *tasks: Task) -> TileJob:
         job = TileJob(tasks, self.capacity)
         try:
             await self._send(job)

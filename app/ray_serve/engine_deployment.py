@@ -88,7 +88,7 @@ class EngineDeployment:
         """A tile's core. Raises EngineFailed, or if its weights are not loaded yet one of UNUSABLE."""
         net = await self._net(reference)
         task = TileInputTask(tile_input)
-        await net.scheduler.run(task)
+        await net.scheduler.compute(task)
         return Finished(task.finished, self._replica)
 
     def check_health(self) -> None:
@@ -123,7 +123,7 @@ async def _load(settings: Settings, reference: Reference) -> Net:
     """Ready for the largest tile, too: the first one takes the memory that later ones have, and longer for it."""
     net = await asyncio.to_thread(_make, settings, reference)
     try:
-        await net.scheduler.run(TileInputTask(largest_tile(net.weights, settings.tile)))
+        await net.scheduler.compute(TileInputTask(largest_tile(net.weights, settings.tile)))
     except BaseException:
         await asyncio.to_thread(net.scheduler.close)
         raise

@@ -32,7 +32,7 @@ class Rig:
     metrics: Metrics
 
     def submit(self, image: Pixels) -> "asyncio.Task[TileJob]":
-        return asyncio.create_task(self.scheduler.run(self.segmenter.task(image)))
+        return asyncio.create_task(self.scheduler.compute(self.segmenter.task(image)))
 
     async def computing(self, batches: int) -> None:
         """Until that many batches have come to the engine."""

@@ -222,7 +222,7 @@ def test_tiles_of_several_images_may_be_run_together_and_in_any_order(make_net, 
     for kept in {tile.kept for _, tile in work}:
         alike = [(task, tile) for task, tile in work if tile.kept == kept]
         assert len(alike) > 1
-        segmenter.run(alike)
+        segmenter.compute_batch(alike)
     for image, task in zip(images, tasks, strict=True):
         assert difference(task.result, segmenter.probabilities(image)) <= 1e-5
 

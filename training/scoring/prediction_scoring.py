@@ -175,7 +175,7 @@ def evaluate_classes(segmenter: Segmenter, samples: list[Sample], seen: Observer
     for sample in samples:
         task = ClassTask(segmenter.task(sample.pixels), sample.label)
         for tile in task.tiles:
-            segmenter.run([(task, tile)])
+            segmenter.compute_batch([(task, tile)])
         if not task.is_finite:
             broken.append(sample.name)
         loss += task.loss

@@ -74,7 +74,7 @@ class SegmentJob:
             }
             for batch in _batches(bench.segmenter, [(tasks[section], tile) for section, tile in missing]):
                 with bench.engine():
-                    bench.segmenter.run(batch)
+                    bench.segmenter.compute_batch(batch)
 
 
 class _Section:

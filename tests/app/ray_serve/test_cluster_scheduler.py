@@ -93,7 +93,7 @@ def test_images_are_whole_however_many_tiles_are_on_their_way(
     tasks = [segmenter.task(image) for image in images]
 
     async def body() -> None:
-        await asyncio.gather(scheduler.run(tasks[0], tasks[1]), scheduler.run(tasks[2]))
+        await asyncio.gather(scheduler.compute(tasks[0], tasks[1]), scheduler.compute(tasks[2]))
 
     asyncio.run(body())
     for image, task in zip(images, tasks, strict=True):
@@ -143,9 +143,9 @@ def test_a_failed_tile_fails_only_its_own_request(
     good = segmenter.task(make_image(300, 300))
 
     async def body() -> None:
-        other = asyncio.create_task(scheduler.run(good))
+        other = asyncio.create_task(scheduler.compute(good))
         with pytest.raises(EngineFailed):
-            await scheduler.run(segmenter.task(make_image(50, 60)))
+            await scheduler.compute(segmenter.task(make_image(50, 60)))
         await other
 
     asyncio.run(body())
@@ -177,7 +177,7 @@ def test_a_tile_that_fails_takes_along_those_that_have_not_begun(
 
 
 async def _run(scheduler: ClusterScheduler, *tasks: Any) -> TileJob:
-    return await scheduler.run(*tasks)
+    return await scheduler.compute(*tasks)
 
 
 def test_a_request_that_is_given_up_takes_its_tiles_along(
@@ -198,7 +198,7 @@ def test_a_request_that_is_given_up_takes_its_tiles_along(
     task = segmenter.task(make_image(400, 400))
 
     async def body() -> None:
-        running = asyncio.create_task(scheduler.run(task))
+        running = asyncio.create_task(scheduler.compute(task))
         await asyncio.sleep(0.05)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -224,9 +224,9 @@ def test_a_small_image_does_not_wait_for_those_that_fill_the_way(
     scheduler = make(holding_large, limit=2 * 128 * 128)
 
     async def body() -> None:
-        large = asyncio.create_task(scheduler.run(segmenter.task(make_image(400, 400))))
+        large = asyncio.create_task(scheduler.compute(segmenter.task(make_image(400, 400))))
         await asyncio.sleep(0.01)
-        await asyncio.wait_for(scheduler.run(segmenter.task(make_image(30, 30))), 60)
+        await asyncio.wait_for(scheduler.compute(segmenter.task(make_image(30, 30))), 60)
         assert not large.done()
         gate.set()
         await large
@@ -240,10 +240,10 @@ def test_more_than_the_queue_takes_is_refused(
     scheduler = make(compute, most=128 * 128)
 
     async def body() -> None:
-        first = asyncio.create_task(scheduler.run(segmenter.task(make_image(400, 400))))
+        first = asyncio.create_task(scheduler.compute(segmenter.task(make_image(400, 400))))
         await asyncio.sleep(0)
         with pytest.raises(QueueFull):
-            await scheduler.run(segmenter.task(make_image(100, 100)))
+            await scheduler.compute(segmenter.task(make_image(100, 100)))
         await first
 
     asyncio.run(body())
@@ -257,7 +257,7 @@ def test_tiles_name_the_weights_that_their_request_began_with(
     other = scheduler.serving(Served(Reference(str(tmp_path), "1" * 64), before.description, before.engine))
 
     async def body() -> None:
-        await asyncio.gather(*(each.run(segmenter.task(make_image(20, 20))) for each in (scheduler, other)))
+        await asyncio.gather(*(each.compute(segmenter.task(make_image(20, 20))) for each in (scheduler, other)))
 
     asyncio.run(body())
     handle: Any = scheduler._engines.handle
