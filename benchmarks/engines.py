@@ -1,9 +1,9 @@
-"""`python -m benchmarks.engines [--json]`: images a second of the bundled net on each engine, and of the tutorial's.
+"""`python -m benchmarks.engines [--json]`: images per second of the bundled net on each engine, and of the tutorial's.
 
-One grey image at a time. Everything takes turns, so that whatever else the machine does hits all of it; the figures are
-medians, and the ratios are of medians of one run. The yardsticks: the tutorial's net as it runs there, ONNX Runtime,
-and the chip's peak, which is the fastest multiplication of large matrices seen in that precision (Winograd's,
-which OpenVINO and ONNX Runtime may use in fp32, saves multiplications, so they can get past it.)
+Each run segments one grey image. All candidates take turns, so that other load on the machine hits all of them. Figures
+are medians, and ratios are of medians of one run. The references are the tutorial's net as it runs there, ONNX Runtime,
+and the chip's peak: the fastest multiplication of large matrices seen in that precision. In fp32, OpenVINO and ONNX
+Runtime can exceed the peak, because Winograd's convolution saves multiplications.
 """
 
 import argparse

@@ -153,7 +153,7 @@ def _post(server: Server, image: bytes, side: int) -> float:
 
 
 def _with_small(server: Server, image: bytes) -> dict[str, Any]:
-    """Latencies of small images alone and beside the large one, and how long a batch of it takes. ServerError."""
+    """Measures latencies of small images, without and beside the large one, and its batches. Raises ServerError."""
     small = picture(SMALL)
     unloaded = [_post(server, small, SMALL) for _ in range(UNLOADED_POSTS)]
     before = _batches(server)

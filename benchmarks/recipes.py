@@ -1,8 +1,8 @@
-"""`python -m benchmarks.recipes`: what each choice of the recipe gives, one change at a time, by k-fold validation.
+"""`python -m benchmarks.recipes`: the value of each choice of the recipe, one change at a time, by k-fold validation.
 
-The images are cut into contiguous blocks; each is held out once, so every score is of images that were not trained
-on. Each training is one line of JSON in --out; what is there already is not trained again, so it can be stopped and
-gone on with. The table is in training/README.md.
+The images are divided into contiguous blocks, and each block is held out once. So every score is of images that were
+not trained on. Each training is one line of JSON in --out, and a training that has a line is not repeated: a stopped
+command resumes. The table is in training/README.md.
 """
 
 import argparse
@@ -199,11 +199,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="file of results, one line of JSON a training")
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES), metavar="CHANGE")
     parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--fold", type=int, nargs="+", help="these alone (default: all)")
+    parser.add_argument("--fold", type=int, nargs="+", help="only these folds (default: all)")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--width", type=int, default=DEFAULT.net.width)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at a time, which share the cores")
-    parser.add_argument("--undistorted", action="store_true", help="score the held-out images as they are alone")
+    parser.add_argument("--undistorted", action="store_true", help="do not score distorted images")
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep weights and the probabilities of held-out images"
     )

@@ -1,8 +1,8 @@
 """`python -m benchmarks.scale [--json]`: one and two engines of a Ray cluster, measured and simulated; then many.
 
-What each step costs is measured by itself: the engine alone, decoding, encoding, and from single requests to one engine
-what HTTP and Ray add. The simulation gets these and nothing else; how well it does is seen beside the measured times
-of one and two engines (of one core each). Then it says what larger clusters would do: that nobody has measured.
+The cost of each step is measured separately: engine, decoding, encoding, and, from single requests to one engine, HTTP
+and Ray. The simulation knows only these costs. Measured times of one and two engines, of one core each, show how good
+it is. Then it predicts larger clusters, which were not measured.
 """
 
 import argparse
@@ -51,7 +51,7 @@ ENGINES = (1, 2)
 # Of the predictions: a gigabyte a second is what 10 Gb/s Ethernet carries.
 NETWORK_MB_PER_S = 1000.0
 MANY = (1, 2, 4, 8, 16, 32, 64, 128)
-# A lab at work sends an image of 2048 x 2048 every so many seconds, at random times.
+# A lab at work sends an image of 2048 x 2048 at random times, on average every LAB_GAP_S seconds.
 LAB_SIDE, LAB_GAP_S, LABS = 2048, 120.0, 1000
 LAB_ENGINES = (20, 24, 28, 32, 40, 48, 64, 96)
 LAB_SECONDS = 1800.0
@@ -64,8 +64,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=8192, help="of the large image, pixels (default: 8192)")
-    parser.add_argument("--seconds", type=float, default=20, help="of small images, for each number of engines")
-    note = "measure the large image once more, with so much of a core for each engine (by cpulimit)"
+    parser.add_argument("--seconds", type=float, default=20, help="seconds of small images per number of engines")
+    note = "measure the large image again, with this share of a core per engine (by cpulimit)"
     parser.add_argument(
         "--share", type=float, metavar="PART", help=f"{note}, so that it shares none with front and Ray"
     )
@@ -108,7 +108,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def predict(costs: Costs, arguments: argparse.Namespace) -> dict[str, Any]:
-    """What no cluster was there to measure: engines of a core each on machines of their own, fronts on theirs."""
+    """Simulates clusters that were not available: engines of one core each and fronts, all on separate machines."""
     large, labs = [], []
     for engines in MANY:
         there = Cluster(engines, fronts=1, mb_per_s=NETWORK_MB_PER_S)
@@ -124,7 +124,7 @@ def predict(costs: Costs, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _bulk(costs: Costs, name: str, megapixels: float, hours: float, core_hour: float) -> dict[str, Any]:
-    """What a job needs that is cut into tiles of the largest size, with nothing shared but the storage."""
+    """Computes the needs of a bulk job in tiles of the largest size, whose workers share only the storage."""
     core = ((TILE - 2 * HALO) / TILE) ** 2  # of a window
     seconds = megapixels * (costs.compute / core + costs.tile / (core * TILE**2 / MEGA))
     seconds += megapixels * (costs.decode / core + costs.encode)
@@ -149,8 +149,8 @@ def _seconds(outcome: Outcome) -> dict[str, float]:
 
 
 def _alone() -> Costs:
-    """What the steps cost without HTTP and Ray."""
-    _say("the engine alone")
+    """Measures the steps without HTTP and Ray."""
+    _say("the engine without HTTP")
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         tile, compute = pool.submit(_engine_costs).result()
         together = [each.result() for each in [pool.submit(_engine_costs) for _ in range(os.cpu_count() or 1)]]
@@ -176,7 +176,7 @@ def _engine_costs() -> tuple[float, float]:
     """Seconds of a tile, and of a megapixel on top, of the default engine on one thread."""
     segmenter = _one_thread()
     points = []
-    for side in (SMALL, 3 * TILE):  # of the large one a tile in the middle, most of whose decoder is left out
+    for side in (SMALL, 3 * TILE):  # for the large side, a tile in the middle: most of its decoder is skipped
         task = segmenter.task(np.random.default_rng(0).integers(0, 256, (side, side), np.uint8))
         tile = task.tiles[len(task.tiles) // 2]
         segmenter.compute_batch([(task, tile)])
@@ -203,7 +203,7 @@ def _cluster(engines: int) -> Iterator[tuple[Running, int]]:
 
 @contextmanager
 def _limited(engines: list[psutil.Process], share: float) -> Iterator[None]:
-    """Each with a part of a core that nobody else takes, as long as the parts leave the others enough."""
+    """Limits each engine to a share of a core while the context lasts."""
     limit = ["--limit", f"{100 * share:.0f}", "--lazy"]
     commands = [["cpulimit", "--pid", str(engine.pid), *limit] for engine in engines]
     limiters = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
@@ -211,7 +211,7 @@ def _limited(engines: list[psutil.Process], share: float) -> Iterator[None]:
         yield
     finally:
         for limiter in limiters:
-            limiter.terminate()  # upon which it lets the engine go on
+            limiter.terminate()  # it resumes the engine when it ends
             limiter.wait()
 
 
@@ -223,7 +223,7 @@ def _post(port: int, image: bytes) -> Answer:
 
 
 def _with_http(costs: Costs, port: int) -> Costs:
-    """What HTTP and Ray add to an image of one tile: told apart by the answer's own timing."""
+    """Measures the cost of HTTP and Ray for an image of one tile, by the timing in the answer."""
     send, request, image = [], [], picture(SMALL)
     megapixels = SMALL * SMALL / MEGA
     for _ in range(4 * REPEATS):

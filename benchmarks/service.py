@@ -1,8 +1,8 @@
-"""`python -m benchmarks.service [--json] [--peers]`: what HTTP costs on top of the engine.
+"""`python -m benchmarks.service [--json] [--peers]`: the cost of HTTP on top of the engine.
 
-The real server runs in a process of its own, its engine alone in another, and this process asks both in turn, several
-rounds of it, so that whatever else the machine does hits both. Figures are medians over rounds (p90 and p99 are of all
-answers together), and the ratio and the difference are medians of those of each round.
+The real server and its bare engine run in separate processes. This process asks both in turn, in several rounds, so
+that other load on the machine hits both. Figures are medians over rounds; p90 and p99 are of all answers together. The
+ratio and the difference are medians of those of each round.
 
 --peers compares the service with the same net behind a plain FastAPI endpoint, LitServe and Ray Serve.
 """
@@ -33,7 +33,7 @@ SHARES = (0.5, 0.8, 0.95)
 
 
 class Loop(NamedTuple):
-    """What the bare engine is given: images in a batch, and batches at once."""
+    """A load on the bare engine: images in a batch, and batches at once."""
 
     batch: int
     at_once: int
@@ -68,9 +68,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3, help="of each measurement in a round (default: 3)")
     parser.add_argument("--rounds", type=int, default=5, help="how often all of them take turns (default: 5)")
     parser.add_argument(
-        "--concurrency", type=int, nargs="+", default=[1, 2, 4, 8], help="connections that ask on and on"
+        "--concurrency", type=int, nargs="+", default=[1, 2, 4, 8], help="connections, each with one request at a time"
     )
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4], help="images, for the bare engine")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4], help="images in an engine's batch")
     parser.add_argument(
         "--rates",
         type=float,
@@ -145,7 +145,7 @@ def _round(
 
 
 def _head(arguments: argparse.Namespace, model: dict[str, Any]) -> dict[str, Any]:
-    """What was measured, and on what."""
+    """Describes the load and the machine."""
     settings = load_settings()
     header = read_header(arguments.image.read_bytes())
     packages = ["torch", "openvino", *(("litserve", "ray") if arguments.peers else ())]
@@ -164,7 +164,7 @@ def _head(arguments: argparse.Namespace, model: dict[str, Any]) -> dict[str, Any
 
 
 def _closed(rounds: list[Round]) -> dict[str, Any]:
-    """Each side by itself, and one against the other."""
+    """Medians of both sides, and their ratios."""
     engine = {
         loop: {key: round(statistics.median(turn.engine[loop][key] for turn in rounds), 2) for key in first}
         for loop, first in rounds[0].engine.items()

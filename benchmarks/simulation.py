@@ -106,7 +106,7 @@ class Simulation:
         return self._run(self._env.process(come()))
 
     def clients(self, count: int, side: int, seconds: float) -> Outcome:
-        """So many clients that ask again as soon as they are answered."""
+        """Runs `count` clients that ask again when they are answered."""
 
         def ask() -> Steps:
             while True:
@@ -170,7 +170,7 @@ class Simulation:
                 yield self._env.timeout(size / MEGA / self._cluster.mb_per_s)
 
     def _work(self, seconds: float) -> Steps:
-        """Of a core: its own, or those that all share, in turns."""
+        """Uses a core for `seconds`: its own, or a shared one in turn."""
         if self._cores is None:
             yield self._env.timeout(seconds)
             return

@@ -8,11 +8,11 @@ CPU index has a small one. A lock file cannot make that choice, so this script d
 - torch is there in that version already: nothing to do;
 - ``TORCH_INDEX`` is set: from that package index;
 - ``TORCH_BUILD=cuda``, or a working NVIDIA driver: the CUDA build from PyPI;
-- otherwise the CPU index; where it cannot be reached, plain pip, but only if pip then finds a CPU build by itself
+- otherwise the CPU index; where it cannot be reached, plain pip, but only if pip then finds a CPU build on its own
   (``PIP_FIND_LINKS``, an index of one's own in pip.conf).
 
-``TORCH_BUILD`` is ``auto`` (the default), ``cpu`` or ``cuda``. The script needs the standard library only, for it runs
-before anything is installed.
+``TORCH_BUILD`` is ``auto`` (the default), ``cpu`` or ``cuda``. The script needs only the standard
+library, because it runs before anything is installed.
 """
 
 import json
@@ -28,7 +28,7 @@ REQUIREMENT = Path(__file__).with_name("torch.txt").read_text(encoding="utf-8").
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PROBE_S = 5  # enough for a slow line, and little to lose where the index is blocked
 
-# A CPU build comes alone: the few pure Python packages it needs are pinned in the locks, which are installed next.
+# The locks pin the few pure Python packages that a CPU build needs.
 ALONE = ["--no-deps"]
 
 

@@ -2,8 +2,8 @@
 
     cyclonedx-py environment .venv/bin/python ... | .venv/bin/python requirements/sbom.py serve > dist/sbom.cdx.json
 
-One ``.venv`` serves all three locks, so it holds more than the service does. A licence that cyclonedx-py does not find,
-being written in the old free-text field alone, is taken from there. Run by the environment's own Python.
+One ``.venv`` serves all three locks, so it holds more than the service does. cyclonedx-py does not find
+licences that are only in the old free-text field; this script does. Run by the environment's own Python.
 """
 
 import json
@@ -55,13 +55,13 @@ def _among(kept: set[str], entry: Json) -> Json:
 
 
 def licences(component: Json) -> list[Json]:
-    """What cyclonedx-py found, else the first line of the package's field ``License``."""
+    """Returns the licences that cyclonedx-py found, else the first line of the package's field ``License``."""
     given = str(metadata.metadata(component["name"]).json.get("license", "")).strip().split("\n")[0]
     return component.get("licenses") or [{"license": {"name": given or "not declared"}}]
 
 
 def vendored() -> list[Json]:
-    """The page's libraries, from the table that stands beside them."""
+    """Lists the page's libraries, from the table in their folder."""
     rows = re.findall(r"^\| \[([^\]]+)\]\(([^)]+)\)[^|]*\| ([\d.]+) \| ([^|]+) \|", VENDORED.read_text(), re.MULTILINE)
     return [
         {
@@ -77,7 +77,7 @@ def vendored() -> list[Json]:
 
 
 def canonical(name: str) -> str:
-    """As PEP 503 compares names."""
+    """Normalises a package's name as PEP 503 does."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

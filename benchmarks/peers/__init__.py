@@ -1,1 +1,1 @@
-"""What the service is compared with: its bare engine, and the same net behind other servers; each a process."""
+"""References for the service, each in a process: its bare engine, and the same net behind other servers."""

@@ -33,7 +33,7 @@ class BareEngine:
         """How many runs at once the service keeps going."""
 
     def run(self, batch: int, at_once: int, seconds: float) -> Times:
-        """Batches of so many images, in so many threads: `images_per_s`, and `ms`, the median of a batch.
+        """Runs batches of `batch` images in `at_once` threads; returns `images_per_s`, and `ms`, the median of a batch.
 
         Raises ServerError.
         """

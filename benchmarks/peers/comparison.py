@@ -1,6 +1,6 @@
 """The service and its peers take turns: same net, same image, same precision, same number of threads.
 
-Each server runs in its own turn alone, so that none takes time from another.
+Only one server runs at a time, so that no server takes time from another.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ PACKAGES = {"litserve": "litserve", "ray": "ray[serve]"}
 
 @dataclass(frozen=True)
 class Peer:
-    """How a server is started. `module`: None for the service itself."""
+    """A server to compare. `module`: its module in `benchmarks.peers`; None for the service itself."""
 
     module: str | None = None
     path: str = "/predict"
@@ -50,7 +50,7 @@ PEERS = {
 
 
 def missing_packages() -> list[str]:
-    """What pip would have to install first."""
+    """Names the packages that pip must install first."""
     return [package for module, package in PACKAGES.items() if find_spec(module) is None]
 
 

@@ -1,7 +1,7 @@
 """The net behind LitServe.
 
-One worker with all threads, like the other servers (its docs' worker for each core would be for nets of one thread);
-batches of up to 8, for which it waits at most 10 ms, since its docs advise to batch.
+It has one worker with all threads, like the other servers; its documentation's worker per core suits nets of one
+thread. As its documentation advises, it batches: up to 8 images, for which it waits at most 10 ms.
 """
 
 import litserve
@@ -18,7 +18,7 @@ class Api(litserve.LitAPI):
         self.segmenter = load_segmenter()
 
     def decode_request(self, request: Request) -> Array:
-        # whatever is said to come, for a form it is the form
+        # for a form, LitServe passes the form, whatever type is annotated
         return to_input(self.segmenter, request["file"].file.read())
 
     def predict(self, x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""What all peers share with the service's torch engine: weights, engine, threads, and the two ends of a mask."""
+"""Parts that all peers share with the service's torch engine: weights, engine, threads, decoding, encoding."""
 
 import cv2
 import numpy as np
@@ -12,13 +12,13 @@ from model.segmenter import Segmenter, to_mask
 
 
 def address() -> tuple[str, int]:
-    """The host and the port to listen on, as the service is told them."""
+    """Host and port to listen on, from the service's settings."""
     settings = load_settings()
     return settings.host, settings.port
 
 
 def load_segmenter() -> Segmenter:
-    """As the service does, with as many threads; SEGMENT_ENGINE is set by the benchmark."""
+    """Loads the weights as the service does, with the same threads; the benchmark sets SEGMENT_ENGINE."""
     settings = load_settings()
     weights = read_weights(settings)
     set_threads(settings.compute_threads)

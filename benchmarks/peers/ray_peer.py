@@ -1,7 +1,7 @@
-"""The net behind Ray Serve: one replica with all threads, and batches, since its docs advise them.
+"""The net behind Ray Serve: one replica with all threads, and batches, as its documentation advises.
 
-Its own processes (store, scheduler, controller, proxy) are there while nobody asks anything: one more reason why each
-server of this benchmark runs in its own turn alone.
+Ray's own processes (store, scheduler, controller, proxy) use the CPU even without requests. This is one more reason to
+run only one server of this benchmark at a time.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ app = FastAPI()
 
 
 class Net:
-    """What runs in the replica."""
+    """The deployment: loads the net and answers batches."""
 
     def __init__(self) -> None:
         self.segmenter = load_segmenter()
