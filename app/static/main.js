@@ -57,8 +57,8 @@ function introduce({ name, engine, device, precision, sha256, labels, architectu
 
 /** One sentence on what the net is for. */
 function purposeOf(name, labels) {
-  const classes = Object.values(labels).join(", ");
-  return `The net ${name} was trained to tell apart: ${classes}. On other kinds of images its masks mean nothing.`;
+  const classes = new Intl.ListFormat("en").format(Object.values(labels));
+  return `The net ${name} distinguishes ${classes}. Its masks of other kinds of images mean nothing.`;
 }
 
 /** Follows a change of an entry of the queue. */
