@@ -59,7 +59,7 @@ CHANGES: dict[str, Change] = {
         "augmentation.blotches": 0,
         "loss": "bce_background_dice",
     },
-    "cross-entropy alone": {"loss": "bce"},
+    "only cross-entropy": {"loss": "bce"},
     "Dice of membranes only": {"loss": "bce_background_dice"},
     "no averaging of weights": {"ema_decay": None},
     "constant rate of 1e-3": {"schedule": "constant", "learning_rate": 1e-3},

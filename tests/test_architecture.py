@@ -1,4 +1,4 @@
-"""How the house is laid out, held to by tests."""
+"""Tests the layout of the code: imports, names, sizes, and the mirror of tests."""
 
 import ast
 import subprocess
@@ -126,7 +126,7 @@ def test_a_package_has_few_entries(package, most):
     assert 0 < len(entries) <= most
 
 
-# Modules without a test module of their own, under the one that tests them.
+# Test modules, and the modules that they test besides the one of their name.
 TESTED_IN = {
     "tests/app/test_admission.py": ["app/request_log"],
     "tests/app/test_routes.py": ["app/pipeline", "app/upload"],

@@ -27,7 +27,7 @@ def test_a_tiff_whose_strips_are_huge_counts_their_pixels(rows, counted):
 
 
 def endless_tiff(pages: int) -> bytes:
-    """One pixel, claimed by so many pages."""
+    """A TIFF whose pages, `pages` in number, all claim the same pixel."""
     entries = [(256, 4, 1), (257, 4, 1), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (278, 4, 1), (279, 4, 1)]
     fields = struct.pack("<H", len(entries)) + b"".join(
         struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries
@@ -115,7 +115,7 @@ def test_a_tiff_of_too_many_strips_is_refused():
     [(5, 8, 2), (200, 8, 1), (4, 8, 1), (2, 16, 1), (4, 16, 1), (1, 16, 2), (2, 16, 2), (5, 16, 2), (1, 16, 3)],
 )
 def test_a_tiff_with_a_wrong_sample_count_is_refused(samples, bits, photometric):
-    """Of 16 bits OpenCV would scramble them, or show what was in memory before."""
+    """OpenCV would scramble such pixels of 16 bits, or return earlier contents of the memory."""
     with pytest.raises(UnsupportedImage, match="of as many samples a pixel"):
         read_header(small_tiff(samples=(3, samples), bits=(3, bits), photometric=(3, photometric)))
 
