@@ -14,6 +14,7 @@ from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.problems import Problem, problem_response
+from app.request_parser import RequestParser
 from app.service import Service
 
 # LEAST_BYTES must move in PATIENCE_S seconds: 1 kB/s, which the slowest mobile networks reach.
@@ -78,6 +79,7 @@ class PatientProtocol(HttpToolsProtocol):
             **kwargs: Arguments of uvicorn's protocol.
         """
         super().__init__(*args, **kwargs)
+        self.parser: RequestParser = RequestParser(self)  # type: ignore[assignment]  # has the methods that uvicorn calls
         self._service, self._most = service, most
         self._received = self._head_bytes = 0
         self._in_head = True
@@ -112,10 +114,14 @@ class PatientProtocol(HttpToolsProtocol):
         self.sending.start()
 
     def on_headers_complete(self) -> None:
+        if self.parser.skips:
+            return
         self._in_head, self._asked = False, cast("Scope", self.scope)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        if self.parser.skips:
+            return
         self.sending.stop()
         self._in_head, self._head_bytes = True, 0  # what comes next is another's
         super().on_message_complete()
