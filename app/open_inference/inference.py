@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.compression import deflate, inflate
 from app.decode import decode, measure
-from app.open_inference.compression import deflate, inflate
 from app.open_inference.metadata import VERSION
 from app.open_inference.pixels import to_images
 from app.open_inference.protocol import ImageInput, OutputName, PixelInput, bad_request, read_request
