@@ -1,16 +1,25 @@
 """Errors as RFC 9457 `application/problem+json`; under /v2 as the Open Inference Protocol has them, `{"error": ...}`.
 
-Texts are fixed or made of numbers: no exception string, path or address of the server gets into one.
+Texts are fixed, or contain numbers and names that `shown` has cleaned. They never contain an exception text, a path or
+an address of the server.
 """
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
+
+_WHERE = "Send an image by POST /segment; GET /docs lists all calls."
+_ROUTING = {
+    HTTPStatus.NOT_FOUND: f"There is nothing at this path. {_WHERE}",
+    HTTPStatus.METHOD_NOT_ALLOWED: f"This path does not take this method. {_WHERE}",
+}
 
 
 class Problem(Exception):
@@ -71,6 +80,16 @@ def engine_problem() -> Problem:
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The engine failed on this request.", {"Retry-After": "5"})
 
 
+def bad_parameter_problem(error: Mapping[str, Any]) -> Problem:
+    """422 for a parameter with a bad value; `error` is pydantic's description."""
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"Parameter {error['loc'][-1]}: {error['msg']}.")
+
+
+def shown(name: str) -> str:
+    """Returns a client's word as a problem may repeat it: other characters than letters, digits, . _ - are dropped."""
+    return re.sub(r"[^\w.-]", "", name, flags=re.ASCII)[:40] or "of this name"
+
+
 def install_problem_handlers(app: FastAPI) -> None:
     """Turns everything that goes wrong behind the routes into a problem."""
     # starlette types a handler as taking any Exception; it calls each handler only with its own kind
@@ -85,12 +104,9 @@ async def _on_problem(request: Request, error: Problem) -> JSONResponse:
 
 async def _on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
     status = HTTPStatus(error.status_code)
-    problem = Problem(status, status.description or status.phrase, error.headers)
-    return problem_response(problem, request.scope)
+    detail = _ROUTING.get(status) or status.description or status.phrase
+    return problem_response(Problem(status, detail, error.headers), request.scope)
 
 
 async def _on_bad_parameter(request: Request, error: RequestValidationError) -> JSONResponse:
-    first = error.errors()[0]
-    name = first["loc"][-1]
-    problem = Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"Parameter {name}: {first['msg']}.")
-    return problem_response(problem, request.scope)
+    return problem_response(bad_parameter_problem(error.errors()[0]), request.scope)

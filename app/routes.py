@@ -1,13 +1,16 @@
 """The HTTP calls."""
 
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app import pipeline
+from app.accept import best_media_type
+from app.parameters import SegmentParameters, parameter_schemas, read_parameters
 from app.problems import Problem, not_ready_problem
 from app.service import Service, service_of
 from app.upload import read_upload
@@ -15,26 +18,24 @@ from model.outputs.output import Output, OutputSpec
 
 router = APIRouter()
 
-_OUTPUT = (
-    "mask (the default): 0 and 255, or class indices; probability: 16 bits, 65535 = 1.0; instances: ids in 16 bits; "
-    "overlay: RGB; geojson: polygons; coco: run lengths"
-)
-# What an Accept header chooses where ?output= does not.
-_BY_TYPE: dict[str, Output] = {"application/geo+json": "geojson", "application/json": "coco"}
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_FORM = {
-    "schema": {
-        "type": "object",
-        "required": ["file"],
-        "properties": {"file": {"type": "string", "format": "binary", "description": "the image (image is an alias)"}},
-    }
+# The output and the form that a media type in an Accept header asks for, the preferred one first.
+_BY_TYPE: dict[str, Output] = {
+    "image/png": "mask",
+    "image/tiff": "mask",
+    "application/geo+json": "geojson",
+    "application/json": "coco",
 }
-_SEGMENT_BODY = {
+_PICTURES = ("image/png", "image/tiff")
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FILE = {"type": "string", "format": "binary", "description": "the image (image is an alias)"}
+_FORM = {"schema": {"type": "object", "required": ["file"], "properties": {"file": _FILE, **parameter_schemas()}}}
+_SEGMENT_REQUEST = {
+    "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in parameter_schemas().items()],
     "requestBody": {
         "required": True,
         "content": {"multipart/form-data": _FORM}
         | {f"image/{kind}": _BINARY for kind in ("png", "jpeg", "tiff", "bmp", "webp")},
-    }
+    },
 }
 _PROBLEM = {
     "type": "object",
@@ -68,6 +69,7 @@ _SEGMENT_ANSWERS: dict[int | str, dict[str, Any]] = {
     **_problems(
         HTTPStatus.BAD_REQUEST,
         HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.NOT_ACCEPTABLE,
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -77,54 +79,47 @@ _SEGMENT_ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/segment", response_class=Response, openapi_extra=_SEGMENT_BODY, responses=_SEGMENT_ANSWERS)
-async def segment(
-    request: Request,
-    output: Annotated[Output | None, Query(description=_OUTPUT)] = None,
-    threshold: Annotated[
-        float | None, Query(gt=0, lt=1, description="default: the one stored with the weights")
-    ] = None,
-    class_index: Annotated[
-        int,
-        Query(
-            alias="class",
-            ge=0,
-            description="class whose probability is returned; only a net of several classes has more than class 0",
-        ),
-    ] = 0,
-) -> Response:
-    """An image in, its mask out: a PNG as large as the image; for a TIFF of several pages, a TIFF of as many."""
+@router.post("/segment", response_class=Response, openapi_extra=_SEGMENT_REQUEST, responses=_SEGMENT_ANSWERS)
+async def segment(request: Request) -> Response:
+    """An image in, its mask out: a PNG as large as the image; for a TIFF of several pages, a TIFF of as many.
+
+    Parameters are in the query or fields of the form.
+    """
     service = service_of(request)
-    _check_class(service, class_index)
     accepted = request.headers.get("accept", "")
-    output_spec = OutputSpec(output or _preferred(accepted), threshold, class_index, tiff=_prefers_tiff(accepted))
+    query = request.query_params.multi_items()
+    _output_spec(service, read_parameters(query), accepted)  # a bad query is refused before the body is read
     async with pipeline.deadline(service):
-        upload = await read_upload(request)
+        upload = await read_upload(request, service)
+        output_spec = _output_spec(service, read_parameters([*query, *upload.fields]), accepted)
         result = await pipeline.segment(request, service, upload, output_spec)
     file = result.answer
     headers = {
         **pipeline.headers(service, result),
-        "Content-Disposition": f'inline; filename="{upload.stem}_{output_spec.output}{file.suffix}"',
+        "Content-Disposition": _content_disposition(f"{upload.stem}_{output_spec.output}{file.suffix}"),
     }
     return Response(file.data, media_type=file.media_type, headers=headers)
 
 
-def _check_class(service: Service, class_index: int) -> None:
-    """Raises Problem."""
+def _output_spec(service: Service, parameters: SegmentParameters, accepted: str) -> OutputSpec:
+    """Combines parameters and Accept header. Raises Problem: 422 no such class, 406 no such media type."""
     last = service.weights.description.architecture.classes - 1
-    if class_index > last:
+    if parameters.class_index > last:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"Parameter class: the net's classes are 0 to {last}.")
+    if parameters.output is None:
+        media_type = best_media_type(accepted, tuple(_BY_TYPE))
+        output = _BY_TYPE[media_type]
+    else:
+        # the parameter decides the output; the header only whether a picture is a TIFF
+        output = parameters.output
+        media_type = best_media_type(accepted, _PICTURES, otherwise="image/png")
+    return OutputSpec(output, parameters.threshold, parameters.class_index, tiff=media_type == "image/tiff")
 
 
-def _preferred(accepted: str) -> Output:
-    """Returns the output that an Accept header asks for: the mask, unless only another media type is accepted."""
-    if "*/*" in accepted or "image/" in accepted:
-        return "mask"
-    return next((output for media_type, output in _BY_TYPE.items() if media_type in accepted), "mask")
-
-
-def _prefers_tiff(accepted: str) -> bool:
-    return "image/tiff" in accepted and not any(other in accepted for other in ("image/png", "image/*", "*/*"))
+def _content_disposition(name: str) -> str:
+    """Returns the header value that names a file; RFC 6266 has the second form for names that are not ASCII."""
+    simple = "".join(sign if sign.isascii() else "_" for sign in name)
+    return f'inline; filename="{simple}"' + ("" if name.isascii() else f"; filename*=UTF-8''{quote(name, safe='')}")
 
 
 @router.get("/model", responses=_UNAVAILABLE)

@@ -1,5 +1,6 @@
 """The image in a request: the bytes and the name of one part of a form, or the whole body."""
 
+import unicodedata
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -9,21 +10,33 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from app.problems import Problem
+from app.compression import inflate
+from app.problems import Problem, shown
+from app.service import Service
 
 PARTS = ("file", "image")
 RAW_TYPES = ("image/", "application/octet-stream")
 
+# Characters of a file name that are kept besides letters, marks and digits of all scripts.
+_SAFE = "._- "
+
 
 @dataclass
 class Upload:
-    """`stem`: the file name without its ending, "image" if there was none."""
+    """An image as it was sent.
+
+    Attributes:
+        data: The bytes of the file.
+        stem: The file name without its ending; "image" if the request has none.
+        fields: Names and values of the form's other fields.
+    """
 
     data: bytes
     stem: str
+    fields: tuple[tuple[str, str], ...] = ()
 
     def take(self) -> bytes:
-        """The data, which are no longer kept here."""
+        """Returns the data and drops them here."""
         data, self.data = self.data, b""
         return data
 
@@ -48,34 +61,67 @@ class _InMemory(MultiPartParser):
             raise MultiPartException("no closing boundary")
 
 
-async def read_upload(request: Request) -> Upload:
-    """Reads the body. Raises Problem: 415 type not accepted, 422 part missing, 400 form broken."""
+async def read_upload(request: Request, service: Service) -> Upload:
+    """Reads the body.
+
+    Raises:
+        Problem: 400 broken form or compression, 413 too large when decompressed, 415 type or coding not accepted, 422
+            not exactly one file.
+    """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        return await _read_form(request)
+        return await _read_form(request, service)
     if kind.startswith(RAW_TYPES):
         # not request.body(), which keeps what it gives
-        return Upload(b"".join([chunk async for chunk in request.stream()]), "image")
+        return Upload(b"".join([chunk async for chunk in _stream(request, service)]), "image")
     detail = "Send multipart/form-data with a part named file, or an image as it is with its own content type."
     raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
 
-async def _read_form(request: Request) -> Upload:
+async def _stream(request: Request, service: Service) -> AsyncGenerator[bytes, None]:
+    """Yields the body without its Content-Encoding."""
+    coding = request.headers.get("content-encoding", "")
+    if not coding:
+        async for chunk in request.stream():
+            yield chunk
+        return
+    body = b"".join([chunk async for chunk in request.stream()])
+    yield await service.run_in_pool(inflate, body, coding, service.settings.max_body_bytes)
+
+
+async def _read_form(request: Request, service: Service) -> Upload:
     try:
-        form = await _InMemory(request.headers, request.stream(), max_files=8, max_fields=8).parse()
+        form = await _InMemory(request.headers, _stream(request, service), max_files=8, max_fields=16).parse()
     except MultiPartException as error:
         raise Problem(HTTPStatus.BAD_REQUEST, "The multipart body is broken, cut off or has too many parts.") from error
     try:
-        part = next((form[name] for name in PARTS if name in form), None)
-        if not isinstance(part, UploadFile):
-            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The form has no file in a part named file (or image).")
-        return Upload(await part.read(), _stem(part.filename))
+        part = _the_file(form)
+        fields = tuple((name, value) for name, value in form.multi_items() if isinstance(value, str))
+        return Upload(await part.read(), _stem(part.filename), fields)
     finally:
         await form.close()
 
 
+def _the_file(form: FormData) -> UploadFile:
+    """Returns the one file of a form. Raises Problem, 422."""
+    files = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
+    texts = [name for name in PARTS if isinstance(form.get(name), str)]
+    if texts:
+        detail = f"The part {texts[0]} is text; send a file, with a filename, in a part named file (or image)."
+    elif not files:
+        detail = "The form has no file in a part named file (or image)."
+    elif len(files) > 1:
+        detail = f"The form has {len(files)} files; send one image, in a part named file (or image)."
+    elif files[0][0] not in PARTS:
+        detail = f"The file is in a part named {shown(files[0][0])}; send it in a part named file (or image)."
+    else:
+        return files[0][1]
+    raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+
+
 def _stem(filename: str | None) -> str:
-    """Returns a name that is safe in a quoted header value: ASCII letters, digits and a few signs."""
+    """Returns a name without separators, quotes and control characters, at most 100 characters long."""
     stem = PurePath((filename or "").replace("\\", "/")).stem
-    kept = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._- ") else "_" for sign in stem)
+    normal = unicodedata.normalize("NFC", stem)
+    kept = "".join(sign if unicodedata.category(sign)[0] in "LMN" or sign in _SAFE else "_" for sign in normal)
     return kept.strip()[:100] or "image"

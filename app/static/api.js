@@ -73,7 +73,8 @@ function headerValue(key) {
 
 function nameIn(request, file) {
   const disposition = request.getResponseHeader("Content-Disposition") ?? "";
-  return disposition.match(/filename="([^"]+)"/)?.[1] ?? file.name;
+  const encoded = disposition.match(/filename\*=UTF-8''([^;]+)/)?.[1];
+  return encoded ? decodeURIComponent(encoded) : (disposition.match(/filename="([^"]+)"/)?.[1] ?? file.name);
 }
 
 async function problemOf(status, body, request = null) {

@@ -127,7 +127,7 @@ def test_openapi_describes_the_contract(client: TestClient):
     segment = schema["paths"]["/segment"]["post"]
     assert {parameter["name"] for parameter in segment["parameters"]} == {"output", "threshold", "class"}
     assert {"multipart/form-data", "image/png", "image/tiff"} <= segment["requestBody"]["content"].keys()
-    assert segment["responses"].keys() == {"200", "400", "401", "413", "415", "422", "503", "504"}
+    assert segment["responses"].keys() == {"200", "400", "401", "406", "413", "415", "422", "503", "504"}
     problems = [answer["content"] for status, answer in segment["responses"].items() if status != "200"]
     assert all(content.keys() == {"application/problem+json"} for content in problems)
 

@@ -1,5 +1,6 @@
 """`POST /segment`: what goes in, what comes out."""
 
+import gzip
 import io
 import json
 import re
@@ -55,13 +56,13 @@ def still_serving(client: TestClient, png: bytes) -> Iterator[None]:
         {"files": {"file": ("a.png", b"IMAGE", "image/png")}},
         {"files": {"image": ("a.png", b"IMAGE", "image/png")}},
         {"files": {"file": ("a", b"IMAGE", "text/plain")}},
-        {"files": [("file", ("a.png", b"IMAGE")), ("image", ("b.png", b"not read"))], "data": {"more": "fields"}},
+        {"files": {"file": ("a.png", b"IMAGE")}, "data": {"output": "mask", "class": "0"}},
         {"content": b"IMAGE", "headers": {"Content-Type": "image/png"}},
         {"content": b"IMAGE", "headers": {"Content-Type": "IMAGE/PNG; charset=binary"}},
         {"content": b"IMAGE", "headers": {"Content-Type": "image/jpeg"}},
         {"content": b"IMAGE", "headers": {"Content-Type": "application/octet-stream"}},
     ],
-    ids=["file", "image", "any part type", "first of several", "raw", "odd case", "wrong subtype", "octet-stream"],
+    ids=["file", "image", "any part type", "with fields", "raw", "odd case", "wrong subtype", "octet-stream"],
 )
 def test_an_image_may_be_sent_in_several_ways(
     client: TestClient, segmenter: Segmenter, png: bytes, read_png: ReadPng, ways: dict[str, Any]
@@ -78,6 +79,49 @@ def test_an_image_may_be_sent_in_several_ways(
 
     response = client.post("/segment", **filled(ways))
     assert np.array_equal(read_png(response), segmenter.mask(decode_image(png)))
+
+
+def test_form_fields_are_parameters(client: TestClient, png: bytes):
+    query = client.post("/segment?output=probability", files={"file": png})
+    fields = client.post("/segment", files={"file": png}, data={"output": "probability"})
+    assert fields.content == query.content
+    assert client.post("/segment?threshold=0.6", files={"file": png}, data={"output": "geojson"}).json() == (
+        client.post("/segment?output=geojson&threshold=0.6", files={"file": png}).json()
+    )
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "GZIP"])
+@pytest.mark.parametrize("way", ["form", "raw"])
+def test_a_compressed_body_is_decompressed(client: TestClient, png: bytes, coding: str, way: str):
+    plain = _as_form(png) if way == "form" else png
+    kind = "multipart/form-data; boundary=b" if way == "form" else "image/png"
+    body = gzip.compress(plain) if coding.lower() == "gzip" else zlib.compress(plain)
+    response = client.post("/segment", content=body, headers={"Content-Type": kind, "Content-Encoding": coding})
+    assert response.content == client.post("/segment", files={"file": png}).content
+
+
+@pytest.mark.usefixtures("still_serving")
+@pytest.mark.parametrize(
+    ("body", "coding", "status"),
+    [
+        (b"no gzip", "gzip", 400),
+        (gzip.compress(b"cut off" * 99)[:-9], "gzip", 400),
+        (gzip.compress(bytes(500_000)), "gzip", 413),
+        (b"image", "br", 415),
+        (b"image", "gzip, gzip", 415),
+    ],
+    ids=["no gzip", "cut off", "too large", "unknown", "twice"],
+)
+def test_a_badly_compressed_body_is_refused(
+    client: TestClient, check_problem: Check, body: bytes, coding: str, status: int
+):
+    headers = {"Content-Type": "image/png", "Content-Encoding": coding}
+    check_problem(client.post("/segment", content=body, headers=headers), status)
+
+
+def _as_form(png: bytes, name: str = "a.png") -> bytes:
+    head = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
+    return head + png + b"\r\n--b--\r\n"
 
 
 # --- Formats and sizes ------------------------------------------------------------------------------------------------
@@ -284,7 +328,8 @@ def test_the_threshold_counts_for_objects_too(client: TestClient, png: bytes, re
         ("application/geo+json", "application/geo+json"),
         ("application/json", "application/json"),
         ("application/json, text/plain, */*", "image/png"),
-        ("text/html", "image/png"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "image/png"),
+        ("image/tiff, image/png;q=0.9", "image/tiff"),
         ("", "image/png"),
     ],
 )
@@ -297,6 +342,17 @@ def test_an_output_that_is_named_counts_more_than_the_accept_header(client: Test
     response = client.post("/segment?output=coco", files={"file": png}, headers={"Accept": "application/geo+json"})
     assert response.headers["content-type"] == "application/json"
     assert "annotations" in response.json()
+    response = client.post("/segment?output=overlay", files={"file": png}, headers={"Accept": "image/tiff, */*;q=0.1"})
+    assert response.headers["content-type"] == "image/tiff"
+
+
+@pytest.mark.usefixtures("still_serving")
+@pytest.mark.parametrize("accept", ["text/html", "image/webp, video/*", "image/*;q=0, application/xml"])
+def test_an_accept_header_that_excludes_all_outputs_gives_406(
+    client: TestClient, check_problem: Check, png: bytes, accept: str
+):
+    problem = check_problem(client.post("/segment", files={"file": png}, headers={"Accept": accept}), 406)
+    assert "image/png, image/tiff, application/geo+json, application/json" in problem["detail"]
 
 
 # --- Stacks -----------------------------------------------------------------------------------------------------------
@@ -377,8 +433,6 @@ def test_the_answer_names_model_and_stages(client: TestClient, png: bytes):
         ("../../etc/passwd.png", "passwd"),
         ("..\\..\\windows\\system.png", "system"),
         ("/abs/olute.png", "olute"),
-        ("日本.png", "__"),
-        ("naïve.png", "na_ve"),
         ("semi;colon=1.png", "semi_colon_1"),
         ("x" * 300 + ".png", "x" * 100),
         ("   .png", "image"),
@@ -397,11 +451,28 @@ def test_the_name_of_the_answer_is_safe(client: TestClient, png: bytes, filename
         assert disposition == f'inline; filename="{stem}_mask.png"'
 
 
+@pytest.mark.parametrize(
+    ("filename", "simple", "encoded"),
+    [
+        ("日本.png", "__", "%E6%97%A5%E6%9C%AC"),
+        ("naïve 1.png", "na_ve 1", "na%C3%AFve%201"),
+        ("nai\u0308ve.png", "na_ve", "na%C3%AFve"),
+        ("हिन्दी.png", "______", "%E0%A4%B9%E0%A4%BF%E0%A4%A8%E0%A5%8D%E0%A4%A6%E0%A5%80"),
+        ("\u202egnp.exe\u2018\u2019.png", "_gnp.exe__", None),
+    ],
+    ids=ascii,
+)
+def test_a_name_in_any_script_is_kept(client: TestClient, png: bytes, filename: str, simple: str, encoded: str | None):
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    response = client.post("/segment", content=_as_form(png, filename), headers=headers)
+    tail = "" if encoded is None else f"; filename*=UTF-8''{encoded}_mask.png"
+    assert response.headers["content-disposition"] == f'inline; filename="{simple}_mask.png"{tail}'
+
+
 @pytest.mark.parametrize("name", ['a"; filename="b', "a\\", 'a\\"b', "*"])
 def test_a_name_that_plays_with_quotes_stays_inside_its_own(client: TestClient, png: bytes, name: str):
-    head = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}.png"\r\n\r\n'.encode()
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
-    response = client.post("/segment", content=head + png + b"\r\n--b--\r\n", headers=headers)
+    response = client.post("/segment", content=_as_form(png, f"{name}.png"), headers=headers)
     assert response.status_code == 200
     assert response.headers["content-disposition"].count('"') == 2
 
@@ -474,6 +545,28 @@ def test_a_bad_parameter_is_refused_by_name(client: TestClient, check_problem: C
     assert check_problem(response, 422)["detail"].startswith(f"Parameter {query.split('=')[0]}: ")
 
 
+@pytest.mark.usefixtures("still_serving")
+@pytest.mark.parametrize(
+    ("query", "fields", "detail"),
+    [
+        ("?treshold=0.3", {}, "There is no parameter treshold; the parameters are output, threshold, class."),
+        ("", {"treshold": "0.3"}, "There is no parameter treshold; the parameters are output, threshold, class."),
+        ("?class_index=0", {}, "There is no parameter class_index;"),
+        ("?%3Cb%3E=1", {}, "There is no parameter b;"),
+        ("?=1", {}, "There is no parameter of this name;"),
+        ("?threshold=0.3&threshold=0.4", {}, "Parameter threshold is given more than once."),
+        ("?threshold=0.3", {"threshold": "0.3"}, "Parameter threshold is given more than once."),
+        ("", {"threshold": "7"}, "Parameter threshold: "),
+        ("", {"class": "1"}, "Parameter class: "),
+    ],
+)
+def test_unknown_and_repeated_parameters_are_refused(
+    client: TestClient, check_problem: Check, png: bytes, query: str, fields: dict[str, str], detail: str
+):
+    response = client.post(f"/segment{query}", files={"file": png}, data=fields)
+    assert check_problem(response, 422)["detail"].startswith(detail)
+
+
 def test_error_answers_do_not_echo_the_clients_input(client: TestClient, check_problem: Check, png: bytes):
     response = client.post("/segment?output=%3Cscript%3E&threshold=secret", files={"file": png})
     check_problem(response, 422)
@@ -482,17 +575,22 @@ def test_error_answers_do_not_echo_the_clients_input(client: TestClient, check_p
 
 @pytest.mark.usefixtures("still_serving")
 @pytest.mark.parametrize(
-    "form",
+    ("form", "detail"),
     [
-        {"files": {"other": b"x"}},
-        EMPTY_FORM,
-        {"data": {"file": "text"}, "files": {"other": b"x"}},
-        {"files": {"File": b"x"}},
+        ({"files": {"other": b"x"}}, "The file is in a part named other;"),
+        (EMPTY_FORM, "The form has no file in a part named file"),
+        ({"data": {"file": "text"}, "files": {"other": b"x"}}, "The part file is text;"),
+        ({"files": {"File": b"x"}}, "The file is in a part named File;"),
+        ({"files": [("file", b"x"), ("file", b"x")]}, "The form has 2 files;"),
+        ({"files": [("file", b"x"), ("image", b"x")]}, "The form has 2 files;"),
+        ({"files": [("file", b"x"), ("other", b"x")]}, "The form has 2 files;"),
     ],
-    ids=["other name", "no part", "text, no file", "other case"],
+    ids=["other name", "no part", "text, no file", "other case", "two files", "file and image", "file and another"],
 )
-def test_a_form_without_the_part_is_refused(client: TestClient, check_problem: Check, form: dict[str, Any]):
-    assert "part named file" in check_problem(client.post("/segment", **form), 422)["detail"]
+def test_a_form_must_have_exactly_one_file(client: TestClient, check_problem: Check, form: dict[str, Any], detail: str):
+    problem = check_problem(client.post("/segment", **form), 422)
+    assert problem["detail"].startswith(detail)
+    assert "part named file" in problem["detail"]
 
 
 @pytest.mark.usefixtures("still_serving")
@@ -532,7 +630,7 @@ def test_a_form_that_ends_too_early_is_refused(client: TestClient, check_problem
 
 @pytest.mark.usefixtures("still_serving")
 @pytest.mark.parametrize(
-    "form", [{"files": [("file", b"x")] * 9}, {"data": {str(n): "x" for n in range(9)}, "files": {"file": b"x"}}]
+    "form", [{"files": [("file", b"x")] * 9}, {"data": {str(n): "x" for n in range(17)}, "files": {"file": b"x"}}]
 )
 def test_a_form_of_too_many_parts_is_refused(client: TestClient, check_problem: Check, form: dict[str, Any]):
     check_problem(client.post("/segment", **form), 400)
@@ -549,9 +647,9 @@ def test_a_body_over_the_limit_is_refused(client: TestClient, check_problem: Che
 
 
 def test_unknown_paths_and_methods_are_problems(client: TestClient, check_problem: Check):
-    check_problem(client.get("/nowhere"), 404)
+    assert "POST /segment" in check_problem(client.get("/nowhere"), 404)["detail"]
     response = client.get("/segment")
-    check_problem(response, 405)
+    assert "GET /docs" in check_problem(response, 405)["detail"]
     assert response.headers["allow"] == "POST"
 
 

@@ -52,7 +52,7 @@ def test_the_threshold_slider_changes_the_mask_without_a_request(server: Any, op
 
 def test_the_pages_download_equals_the_answer_to_other_clients(server: Any, open_page: OpenPage, png: bytes):
     def ask(output: str, **parameters: float) -> bytes:
-        named = {"file": ("cells.png", png)}
+        named = {"file": ("Zähne.png", png)}
         return HTTP.post(f"{server.url}/segment", params={"output": output, **parameters}, files=named).content
 
     def download(output: str) -> tuple[bytes, str]:
@@ -61,14 +61,14 @@ def test_the_pages_download_equals_the_answer_to_other_clients(server: Any, open
         return started.value.path().read_bytes(), started.value.suggested_filename
 
     page = open_page(server.url)
-    give(page, ("cells.png", png))
+    give(page, ("Zähne.png", png))
     for output in ("mask", "probability", "instances", "overlay"):
-        assert download(output) == (ask(output), f"cells_{output}.png")
-    assert download("geojson") == (ask("geojson"), "cells_geojson.geojson")
+        assert download(output) == (ask(output), f"Zähne_{output}.png")
+    assert download("geojson") == (ask("geojson"), "Zähne_geojson.geojson")
     slide(page, "threshold", 0.45)
     assert ask("mask", threshold=0.45) != ask("mask")
-    assert download("mask") == (ask("mask", threshold=0.45), "cells_mask.png")
-    assert download("coco") == (ask("coco", threshold=0.45), "cells_coco.json")
+    assert download("mask") == (ask("mask", threshold=0.45), "Zähne_mask.png")
+    assert download("coco") == (ask("coco", threshold=0.45), "Zähne_coco.json")
 
 
 def test_the_page_explains_refused_files_in_plain_words(server: Any, open_page: OpenPage):

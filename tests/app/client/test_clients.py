@@ -147,7 +147,7 @@ def test_a_path_and_bytes_give_what_the_array_gives(
     path.write_bytes(to_file(image, "BMP"))
     for given in (path, str(path), path.read_bytes()):
         assert np.array_equal(connect(url).segment(given), segmenter.mask(image))
-    assert connect(url).segment(path, "coco")["images"][0]["file_name"] == "Z_hne 1"
+    assert connect(url).segment(path, "coco")["images"][0]["file_name"] == "Zähne 1"
 
 
 def test_each_output_comes_as_what_it_is(

@@ -1,0 +1,57 @@
+"""The parameters of `POST /segment`, which come in the query or as fields of the form."""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.problems import Problem, bad_parameter_problem, shown
+from model.outputs.output import Output
+
+_OUTPUT = (
+    "mask (the default): 0 and 255, or class indices; probability: 16 bits, 65535 = 1.0; instances: ids in 16 bits; "
+    "overlay: RGB; geojson: polygons; coco: run lengths"
+)
+
+
+class SegmentParameters(BaseModel):
+    """Each field is a parameter; the name of a parameter is the field's alias, if there is one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    output: Output | None = Field(None, description=_OUTPUT)
+    threshold: float | None = Field(None, gt=0, lt=1, description="default: the one stored with the weights")
+    class_index: int = Field(
+        0,
+        alias="class",
+        ge=0,
+        description="class whose probability is returned; only a net of several classes has more than class 0",
+    )
+
+
+NAMES = tuple(field.alias or name for name, field in SegmentParameters.model_fields.items())
+
+
+def read_parameters(given: Iterable[tuple[str, str]]) -> SegmentParameters:
+    """Checks the names and values of parameters. Raises Problem, 422: unknown, given twice, or a bad value."""
+    values = dict[str, str]()
+    for name, value in given:
+        if name not in NAMES:
+            detail = f"There is no parameter {shown(name)}; the parameters are {', '.join(NAMES)}."
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+        if name in values:
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"Parameter {name} is given more than once.")
+        values[name] = value
+    try:
+        return SegmentParameters.model_validate(values)
+    except ValidationError as error:
+        raise bad_parameter_problem(error.errors()[0]) from error
+
+
+def parameter_schemas() -> dict[str, dict[str, Any]]:
+    """Returns the JSON schema of each parameter, by name."""
+    properties: dict[str, dict[str, Any]] = SegmentParameters.model_json_schema()["properties"]
+    return {
+        name: {key: value for key, value in schema.items() if key != "title"} for name, schema in properties.items()
+    }
