@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__, page
 from app.admission import Admission
 from app.local_backend import LocalBackend, read_weights
 from app.open_inference.endpoints import router as open_inference
+from app.path_prefix import PathPrefix
 from app.problems import install_problem_handlers
 from app.request_log import RequestLog
 from app.routes import router
@@ -21,6 +23,10 @@ from app.startup import Startup
 from model.weights_file import WeightsError
 
 log = logging.getLogger(__name__)
+
+# What pages of other origins may send and read (CORS), besides the simple headers.
+ACCEPTED_HEADERS = ("Authorization", "Content-Type", "X-API-Key", "X-Request-ID")
+EXPOSED_HEADERS = ("Content-Disposition", "Retry-After", "Server-Timing", "X-Model", "X-Request-ID")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -53,8 +59,18 @@ def assemble(service: Service, startup: Startup) -> FastAPI:
     app.include_router(page.router)
     app.include_router(open_inference)
     install_problem_handlers(app)
+    # each middleware is outside those before it
     app.add_middleware(Admission, service=service)
-    app.add_middleware(RequestLog, metrics=service.metrics)  # added last, so outermost
+    if service.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=service.settings.cors_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=ACCEPTED_HEADERS,
+            expose_headers=EXPOSED_HEADERS,
+        )
+    app.add_middleware(RequestLog, metrics=service.metrics)
+    app.add_middleware(PathPrefix, root_path=service.settings.root_path)
     return app
 
 

@@ -1,6 +1,6 @@
 """The HTTP server's process: listening, signals, the way out."""
 
-import socket
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +11,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.connection import PatientProtocol, most_connections
+from app.listening import UNIX, close_sockets, open_sockets
 from app.service import Service
-from app.settings import PREFIX, Settings, SettingsError
+from app.settings import Settings
 from model.weights_file import WeightsError
+
+log = logging.getLogger(__name__)
 
 
 class DrainingServer(uvicorn.Server):
@@ -54,22 +57,23 @@ def serve(app: FastAPI) -> int:
     probabilities.
     """
     service: Service = app.state.service
-    _check_host(service.settings)
+    settings = service.settings
     try:
-        DrainingServer(make_config(app, most_connections()), service).run()
-    except SystemExit:  # how uvicorn ends when it cannot listen; its code is 3, which means bad weights here
+        sockets = open_sockets(settings)
+    except OSError as error:
+        log.error("cannot listen on %s: %s", _address(settings), error.strerror or error)
         return 1
+    try:
+        DrainingServer(make_config(app, most_connections()), service).run(sockets)
+    finally:
+        close_sockets(settings, sockets)
     if isinstance(service.failure, WeightsError):
         raise service.failure
     return 1 if service.failure else 0
 
 
-def _check_host(settings: Settings) -> None:
-    try:
-        socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:
-        expected = Settings.model_fields["host"].description
-        raise SettingsError(f"{PREFIX}HOST={settings.host}: {error} ({expected})") from error
+def _address(settings: Settings) -> str:
+    return settings.host if settings.host.startswith(UNIX) else f"{settings.host}, port {settings.port}"
 
 
 def make_config(app: FastAPI, most: int) -> uvicorn.Config:
@@ -78,13 +82,12 @@ def make_config(app: FastAPI, most: int) -> uvicorn.Config:
     settings = service.settings
     return uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
         http=partial(PatientProtocol, service, most),  # type: ignore[arg-type]  # called like the class it expects
         loop="asyncio",  # uvloop has no wheels for Windows, and was no faster
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]  # any number of seconds will do
         timeout_graceful_shutdown=int(settings.deadline_s) + 1,
     )

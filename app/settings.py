@@ -1,6 +1,8 @@
 """Settings, from environment variables that begin with SEGMENT_; read and checked once, at the start."""
 
+import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +12,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from model.errors import UserError
 
 PREFIX = "SEGMENT_"
+
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s,]+")
 
 
 class SettingsError(UserError):
@@ -36,7 +40,10 @@ class Settings(BaseSettings):
     tta: Literal[1, 2, 4, 8] = Field(
         1, description="1, 2 (mirrored), 4 (flips) or 8 (and turned): views of each image whose results are averaged"
     )
-    host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 - a service is there to be reached
+    host: str = Field(
+        "0.0.0.0",  # noqa: S104 - a service is there to be reached
+        description="address to listen on; :: for IPv6 and IPv4, unix:/PATH for a Unix socket",
+    )
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     max_body_bytes: int = Field(134_217_728, ge=1024, description="largest request body, bytes")
     max_pixels: int = Field(100_000_000, ge=1, description="largest image, pixels")
@@ -61,6 +68,18 @@ class Settings(BaseSettings):
         (), description="keys that may segment, separated by commas; none: open"
     )
     public_metrics: bool = Field(True, description="true or false: whether /metrics is open to those without a key")
+    root_path: str = Field(
+        "",
+        pattern=r"^((/[A-Za-z0-9._~-]+)+/?)?$",
+        description="path prefix under which a reverse proxy publishes the service, such as /segmentation",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="origins of web pages that may call the service, separated by commas, or *; none: no others",
+    )
+    keep_alive_s: float = Field(
+        5.0, gt=0, allow_inf_nan=False, description="seconds after which an idle connection is closed"
+    )
     threads: int = Field(0, ge=0, le=1024, description="threads that compute; 0: one for each core")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
 
@@ -75,10 +94,25 @@ class Settings(BaseSettings):
     def _split_keys(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        keys = [key.strip() for key in value.split(",")]
+        keys = _split(value)
         if not all(keys):
             raise ValueError("an empty key")
-        return tuple(keys)
+        return keys
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        origins = _split(value)
+        if bad := [origin for origin in origins if not _ORIGIN.fullmatch(origin)]:
+            raise ValueError(f"'{bad[0]}' is no origin")
+        return origins
+
+    @field_validator("root_path")
+    @classmethod
+    def _strip_slash(cls, value: str) -> str:
+        return value.rstrip("/")
 
     @property
     def compute_threads(self) -> int:
@@ -87,8 +121,17 @@ class Settings(BaseSettings):
         return self.threads or cores or 1
 
 
+def _split(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(","))
+
+
 def load_settings() -> Settings:
-    """The settings of this process's environment. Raises SettingsError."""
+    """The settings of this process's environment.
+
+    Raises:
+        SettingsError: A value is bad, or a variable looks like a misspelt setting.
+    """
+    _check_names()
     try:
         return Settings()
     except ValidationError as error:
@@ -98,3 +141,13 @@ def load_settings() -> Settings:
         # a key is a secret even when it is a bad one
         given = "" if field == "api_keys" else f"={first['input']}"
         raise SettingsError(f"{PREFIX}{field.upper()}{given}: {first['msg']} ({expected})") from error
+
+
+def _check_names() -> None:
+    """Raises SettingsError for a variable that is close to a setting. Any other may belong to another program."""
+    known = [field.upper() for field in Settings.model_fields]
+    given = [name.upper().removeprefix(PREFIX) for name in os.environ if name.upper().startswith(PREFIX)]
+    for name in given:
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+        if close and name not in known:
+            raise SettingsError(f"{PREFIX}{name}: there is no such setting; did you mean {PREFIX}{close[0]}?")

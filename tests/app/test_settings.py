@@ -31,6 +31,11 @@ def test_nothing_needs_to_be_set():
         ("tile", "256", 256),
         ("deadline_s", "0.5", 0.5),
         ("public_metrics", "false", False),
+        ("root_path", "/lab/cells/", "/lab/cells"),
+        ("cors_origins", "https://a.example, http://localhost:3000", ("https://a.example", "http://localhost:3000")),
+        ("cors_origins", "*", ("*",)),
+        ("keep_alive_s", "75", 75.0),
+        ("host", "unix:/run/segment.sock", "unix:/run/segment.sock"),
         ("threads", "5", 5),
         ("log_level", "debug", "debug"),
     ],
@@ -63,6 +68,13 @@ def test_each_field_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch, n
         ("SEGMENT_DEADLINE_S", "0"),
         ("SEGMENT_DEADLINE_S", "nan"),
         ("SEGMENT_DEADLINE_S", "inf"),
+        ("SEGMENT_ROOT_PATH", "lab"),
+        ("SEGMENT_ROOT_PATH", "//lab"),
+        ("SEGMENT_ROOT_PATH", "https://a.example/lab"),
+        ("SEGMENT_CORS_ORIGINS", "a.example"),
+        ("SEGMENT_CORS_ORIGINS", "https://a.example/page"),
+        ("SEGMENT_CORS_ORIGINS", "https://a.example,"),
+        ("SEGMENT_KEEP_ALIVE_S", "0"),
         ("SEGMENT_THREADS", "-2"),
         ("SEGMENT_LOG_LEVEL", "loud"),
     ],
@@ -82,6 +94,36 @@ def test_a_bad_setting_is_one_line_with_name_value_and_expectation(
 @pytest.mark.parametrize("variable", ["SEGMENT_PORT", "SEGMENT_API_KEYS", "SEGMENT_WEIGHTS", "SEGMENT_DEADLINE_S"])
 def test_a_variable_that_is_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPatch, variable: str):
     monkeypatch.setenv(variable, "")
+    assert load_settings() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("SEGMENT_API_KEY", "API_KEYS"),
+        ("SEGMENT_WEIGHT", "WEIGHTS"),
+        ("SEGMENT_LOGLEVEL", "LOG_LEVEL"),
+        ("SEGMENT_MAX_PIXEL", "MAX_PIXELS"),
+        ("SEGMENT_QUEUE_PIXELS", "MAX_QUEUE_PIXELS"),
+        ("SEGMENT_CORS_ORIGIN", "CORS_ORIGINS"),
+        ("segment_devise", "DEVICE"),
+    ],
+)
+def test_a_misspelt_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch, variable: str, meant: str):
+    monkeypatch.setenv(variable, "hush")
+    with pytest.raises(SettingsError, match=f"^{variable.upper()}: .* did you mean SEGMENT_{meant}\\?$"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        *("SEGMENT_SERVICE_HOST", "SEGMENT_SERVICE_PORT_HTTP", "SEGMENT_PORT_8000_TCP_ADDR"),  # Kubernetes sets them
+        *("SEGMENT_VERSION", "SEGMENT_WRITE_KEY", "SEGMENTS"),
+    ],
+)
+def test_a_variable_of_another_program_is_ignored(monkeypatch: pytest.MonkeyPatch, variable: str):
+    monkeypatch.setenv(variable, "anything")
     assert load_settings() == Settings()
 
 

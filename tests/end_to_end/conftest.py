@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from app import __main__ as service_process
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from tests.end_to_end.browser import NO_BROWSER, find_browser
@@ -37,6 +38,14 @@ def _environment(settings: dict[str, object]) -> dict[str, str]:
     return outside | {f"SEGMENT_{name.upper()}": str(value) for name, value in settings.items()}
 
 
+def _client_of(host: str, stack: ExitStack) -> httpx.Client:
+    """A client for a server that listens on this host."""
+    path = host.removeprefix("unix:")
+    if path == host:
+        return HTTP
+    return stack.enter_context(httpx.Client(transport=httpx.HTTPTransport(uds=path), timeout=120))
+
+
 @dataclass
 class Server:
     """`python -m app`, running."""
@@ -44,6 +53,7 @@ class Server:
     process: subprocess.Popen[bytes]
     port: int
     folder: Path
+    client: httpx.Client = HTTP
 
     @property
     def url(self) -> str:
@@ -70,8 +80,10 @@ class Server:
 
     def is_ready(self) -> bool:
         assert self.process.poll() is None, self.stdout + self.stderr
+        if '"ready"' not in self.stdout:
+            return False
         try:
-            return HTTP.get(f"{self.url}/readyz").status_code == 200
+            return self.client.get(f"{self.url}/readyz").status_code == 200
         except httpx.TransportError:
             return False
 
@@ -122,6 +134,24 @@ def run_app(weights_path: Path) -> Callable[..., "subprocess.CompletedProcess[st
     return run
 
 
+@pytest.fixture
+def run_here(
+    weights_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """`run_here(**settings)`: as `run_app`, but in this process, where torch is imported already."""
+
+    def run(**settings: object) -> "subprocess.CompletedProcess[str]":
+        for name, value in ({"weights": weights_path, "host": "127.0.0.1", "threads": 1} | settings).items():
+            monkeypatch.setenv(f"SEGMENT_{name.upper()}", str(value))
+        monkeypatch.setattr(sys, "argv", ["app"])
+        monkeypatch.setattr("app.logs.configure_logs", lambda _level: None)  # for all tests that follow
+        code = service_process.main()
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess([], code, said.out, said.err)
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def start(weights_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Server]:
     """`start(stack, **settings)`: a server that is ready; the stack ends it."""
@@ -140,7 +170,7 @@ def start(weights_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
             )
         )
         stack.callback(process.kill)
-        server = Server(process, port, folder)
+        server = Server(process, port, folder, _client_of(str(settings.get("host", "")), stack))
         _wait_until(server.is_ready)
         return server
 

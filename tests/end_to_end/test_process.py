@@ -119,11 +119,11 @@ def test_bad_weights_stop_the_start_with_one_line_and_code_3(
 @pytest.mark.parametrize("make", [_torch_pickle, _plain_pickle])
 @pytest.mark.parametrize("ending", [".zip", ".xml", ".pth"])
 def test_a_pickle_stays_one_under_any_name(
-    run_app: Run, tmp_path: Path, make: Callable[[Path, Path], None], ending: str
+    run_here: Run, tmp_path: Path, make: Callable[[Path, Path], None], ending: str
 ):
     for suffix in (ending, ".bin"):
         make(tmp_path / f"bad{suffix}", tmp_path)
-    _check_refused_start(run_app(weights=tmp_path / f"bad{ending}"), 3)
+    _check_refused_start(run_here(weights=tmp_path / f"bad{ending}"), 3)
     assert not (tmp_path / "sprung").exists()
 
 
@@ -146,8 +146,18 @@ def test_a_port_in_use_ends_the_start_with_code_1(run_app: Run):
     assert result.returncode == 1
     assert "Traceback" not in result.stdout + result.stderr
     assert result.stderr == ""
-    errors = [line for line in map(json.loads, result.stdout.splitlines()) if line["level"] == "error"]
-    assert [("in use" in line["event"]) for line in errors] == [True]
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [("in use" in line["event"]) for line in lines if line["level"] == "error"] == [True]
+    assert "ready" not in [line["event"] for line in lines]
+
+
+def test_a_unix_socket_serves_and_is_removed(serve: Serve, png: bytes, tmp_path: Path):
+    path = tmp_path / "segment.sock"
+    server = serve(host=f"unix:{path}")
+    answer = server.client.post(f"{server.url}/segment", files={"file": png})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    assert server.end() == 0
+    assert not path.exists()
 
 
 def test_the_newest_weights_of_a_folder_are_served_and_ctrl_c_exits_0(serve: Serve, weights_path: Path, tmp_path: Path):
