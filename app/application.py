@@ -13,6 +13,7 @@ from app import __version__, page
 from app.admission import Admission
 from app.local_backend import LocalBackend, read_weights
 from app.open_inference.endpoints import router as open_inference
+from app.openapi import document, operation_id
 from app.path_prefix import PathPrefix
 from app.problems import install_problem_handlers
 from app.request_log import RequestLog
@@ -53,11 +54,18 @@ def assemble(service: Service, startup: Startup) -> FastAPI:
         await loading
         await asyncio.to_thread(service.close)
 
-    app = FastAPIOffline(title="U-Net segmentation", version=__version__, lifespan=lifespan)
+    app = FastAPIOffline(
+        title="U-Net segmentation",
+        version=__version__,
+        description="Images in, masks and objects out. Errors are problem documents (RFC 9457).",
+        lifespan=lifespan,
+        generate_unique_id_function=operation_id,
+    )
     app.state.service = service
     app.include_router(router)
     app.include_router(page.router)
     app.include_router(open_inference)
+    app.openapi = document(app, needs_key=bool(service.settings.api_keys))  # type: ignore[method-assign]
     install_problem_handlers(app)
     # each middleware is outside those before it
     app.add_middleware(Admission, service=service)

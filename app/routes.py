@@ -1,16 +1,15 @@
 """The HTTP calls."""
 
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app import pipeline
 from app.accept import best_media_type
-from app.parameters import SegmentParameters, parameter_schemas, read_parameters
+from app.openapi import SEGMENT_REQUEST, SEGMENT_RESPONSES, ServedModel, Status, problems
+from app.parameters import SegmentParameters, read_parameters
 from app.problems import Problem, not_ready_problem
 from app.service import Service, service_of
 from app.upload import read_upload
@@ -26,60 +25,16 @@ _BY_TYPE: dict[str, Output] = {
     "application/json": "coco",
 }
 _PICTURES = ("image/png", "image/tiff")
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_FILE = {"type": "string", "format": "binary", "description": "the image (image is an alias)"}
-_FORM = {"schema": {"type": "object", "required": ["file"], "properties": {"file": _FILE, **parameter_schemas()}}}
-_SEGMENT_REQUEST = {
-    "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in parameter_schemas().items()],
-    "requestBody": {
-        "required": True,
-        "content": {"multipart/form-data": _FORM}
-        | {f"image/{kind}": _BINARY for kind in ("png", "jpeg", "tiff", "bmp", "webp")},
-    },
-}
-_PROBLEM = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "request_id"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "request_id": {"type": "string"},
-    },
-}
+_UNAVAILABLE = problems(HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-def _problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    content = {"application/problem+json": {"schema": _PROBLEM}}
-    return {int(status): {"description": status.phrase, "content": content} for status in statuses}
-
-
-_UNAVAILABLE = _problems(HTTPStatus.SERVICE_UNAVAILABLE)
-_SEGMENT_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The output, as large as the image.",
-        "content": {
-            "image/png": _BINARY,
-            "image/tiff": _BINARY,
-            "application/geo+json": {"schema": {"type": "object"}},
-            "application/json": {"schema": {"type": "object"}},
-        },
-    },
-    **_problems(
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.NOT_ACCEPTABLE,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    ),
-}
-
-
-@router.post("/segment", response_class=Response, openapi_extra=_SEGMENT_REQUEST, responses=_SEGMENT_ANSWERS)
+@router.post(
+    "/segment",
+    response_class=Response,
+    openapi_extra=SEGMENT_REQUEST,
+    responses=SEGMENT_RESPONSES,
+    tags=["segmentation"],
+)
 async def segment(request: Request) -> Response:
     """An image in, its mask out: a PNG as large as the image; for a TIFF of several pages, a TIFF of as many.
 
@@ -122,51 +77,56 @@ def _content_disposition(name: str) -> str:
     return f'inline; filename="{simple}"' + ("" if name.isascii() else f"; filename*=UTF-8''{quote(name, safe='')}")
 
 
-@router.get("/model", responses=_UNAVAILABLE)
-async def describe_model(request: Request) -> dict[str, Any]:
+@router.get("/model", responses=_UNAVAILABLE, tags=["service"])
+async def get_model(request: Request) -> ServedModel:
     """Returns what is served: the weights, their origin, and the engine."""
     service = service_of(request)
     if not service.ready:
         raise not_ready_problem()
     description, engine = service.weights.description, service.scheduler.engine
-    return {
-        "name": description.name,
-        "sha256": service.weights.sha256,
-        "architecture": description.architecture.model_dump(),
-        "input_channels": description.architecture.in_channels,
-        "preprocessing": description.preprocessing.model_dump(),
-        "threshold": description.threshold,
-        "labels": description.labels,
-        "objects": description.objects,
-        "seed_depth": description.seed_depth,
-        "min_area": description.min_area,
-        "engine": engine.name,
-        "device": engine.device,
-        "precision": engine.precision,
-        "tta": service.settings.tta,
-        "provenance": description.provenance,
-    }
+    return ServedModel(
+        name=description.name,
+        sha256=service.weights.sha256,
+        architecture=description.architecture,
+        input_channels=description.architecture.in_channels,
+        preprocessing=description.preprocessing,
+        threshold=description.threshold,
+        labels=description.labels,
+        objects=description.objects,
+        seed_depth=description.seed_depth,
+        min_area=description.min_area,
+        engine=engine.name,
+        device=engine.device,
+        precision=engine.precision,
+        tta=service.settings.tta,
+        provenance=description.provenance,
+    )
 
 
 @router.head("/healthz", include_in_schema=False)  # some load balancers ask with HEAD
-@router.get("/healthz", responses=_UNAVAILABLE)
-async def healthz(request: Request) -> JSONResponse:
+@router.get("/healthz", responses=_UNAVAILABLE, tags=["service"])
+async def get_health(request: Request) -> Status:
     """200 while the process can answer."""
     if not service_of(request).healthy:
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The engine has stopped.")
-    return JSONResponse({"status": "ok"})
+    return Status(status="ok")
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", responses=_UNAVAILABLE)
-async def readyz(request: Request) -> JSONResponse:
+@router.get("/readyz", responses=_UNAVAILABLE, tags=["service"])
+async def get_readiness(request: Request) -> Status:
     """200 once the weights are loaded and warm; 503 before that and while draining."""
     if not service_of(request).ready:
         raise not_ready_problem()
-    return JSONResponse({"status": "ready"})
+    return Status(status="ready")
 
 
-@router.get("/metrics", response_class=Response)
-async def metrics(request: Request) -> Response:
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"description": "Prometheus text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    tags=["service"],
+)
+async def get_metrics(request: Request) -> Response:
     """Prometheus text."""
     return Response(generate_latest(service_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)

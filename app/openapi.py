@@ -1,0 +1,156 @@
+"""The OpenAPI document: the texts and types that `/docs` shows, and that generators make clients from."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from app.admission import GUARDED
+from app.parameters import parameter_schemas
+from model.outputs.objects import Objects
+from model.preprocessing import Preprocessing
+from model.unet import UNetConfig
+
+TAGS = [
+    {"name": "segmentation", "description": "Images to masks and objects."},
+    {"name": "service", "description": "What is served, and how the service is."},
+    {"name": "Open Inference Protocol v2", "description": "The same net for clients of other model servers."},
+]
+
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key of SEGMENT_API_KEYS."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key of SEGMENT_API_KEYS."},
+}
+
+
+class ProblemDetails(BaseModel):
+    """An error (RFC 9457)."""
+
+    model_config = ConfigDict(title="Problem")
+
+    type: str = Field(examples=["about:blank"])
+    title: str = Field(description="the status in words", examples=["Unprocessable Entity"])
+    status: int = Field(examples=[422])
+    detail: str = Field(
+        description="what is wrong, and what is accepted",
+        examples=["Parameter threshold: Input should be less than 1."],
+    )
+    request_id: str = Field(
+        description="as in the header X-Request-ID and in the log", examples=["0b8e6c1f5d3a4c0f9e2b7a6d1c4f8e30"]
+    )
+
+
+class ServedModel(BaseModel):
+    """The weights that are served, and the engine that runs them."""
+
+    name: str
+    sha256: str = Field(description="of the weights file")
+    architecture: UNetConfig
+    input_channels: int
+    preprocessing: Preprocessing
+    threshold: float = Field(description="lowest probability of the foreground, unless a request says otherwise")
+    labels: dict[int, str] = Field(description="the meaning of the mask's values")
+    objects: Objects = Field(description="how the mask becomes objects")
+    seed_depth: float | None
+    min_area: int = Field(description="objects with fewer pixels are dropped")
+    engine: str
+    device: str
+    precision: str
+    tta: int = Field(description="views of each image whose results are averaged")
+    provenance: dict[str, JsonValue] = Field(description="data, recipe, command and scores of the training")
+
+
+class Status(BaseModel):
+    """The answer of a probe."""
+
+    status: str
+
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_OBJECT = {"schema": {"type": "object"}}
+_FILE = {"type": "string", "format": "binary", "description": "the image (image is an alias)"}
+_FORM = {"schema": {"type": "object", "required": ["file"], "properties": {"file": _FILE, **parameter_schemas()}}}
+_IMAGE_TYPES = ("image/png", "image/jpeg", "image/tiff", "image/bmp", "image/webp")
+
+SEGMENT_REQUEST = {
+    "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in parameter_schemas().items()],
+    "requestBody": {"required": True, "content": {"multipart/form-data": _FORM} | dict.fromkeys(_IMAGE_TYPES, _BINARY)},
+}
+
+
+def _header(description: str, example: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}, "example": example}
+
+
+_REQUEST_ID = {"X-Request-ID": _header("the request's id, given or new", "0b8e6c1f5d3a4c0f9e2b7a6d1c4f8e30")}
+_RETRY_AFTER = {"Retry-After": {"description": "seconds to wait before a retry", "schema": {"type": "integer"}}}
+
+
+def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """Returns the description of error responses."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    described = dict[int | str, dict[str, Any]]()
+    for status in statuses:
+        headers = _REQUEST_ID | (_RETRY_AFTER if status == HTTPStatus.SERVICE_UNAVAILABLE else {})
+        described[int(status)] = {"description": status.phrase, "content": content, "headers": headers}
+    return described
+
+
+SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The output, as large as the image.",
+        "content": {
+            "image/png": _BINARY,
+            "image/tiff": _BINARY,
+            "application/geo+json": _OBJECT,
+            "application/json": _OBJECT,
+        },
+        "headers": {
+            **_REQUEST_ID,
+            "X-Model": _header("name of the weights @ first 12 digits of their sha256", "em-membranes@f0c4a1b2d3e4"),
+            "Server-Timing": _header("milliseconds of each stage", "decode;dur=1.2, queue;dur=0.1, infer;dur=98.0"),
+            "Content-Disposition": _header("a name for the file", 'inline; filename="image_mask.png"'),
+        },
+    },
+    **problems(
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.NOT_ACCEPTABLE,
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    ),
+}
+
+
+def operation_id(route: APIRoute) -> str:
+    """Returns the name of the function, so that generated clients have stable and readable names."""
+    return route.name
+
+
+def document(app: FastAPI, *, needs_key: bool) -> Callable[[], dict[str, Any]]:
+    """Returns the function that makes the document of an application, once."""
+
+    def openapi() -> dict[str, Any]:
+        if not app.openapi_schema:
+            schema = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes, tags=TAGS
+            )
+            components = schema.setdefault("components", {})
+            components.setdefault("schemas", {})["Problem"] = ProblemDetails.model_json_schema()
+            components["securitySchemes"] = _SECURITY
+            for path in GUARDED.keys() & schema["paths"].keys():
+                # an empty requirement: the call also works without a key
+                keys = [{name: list[str]()} for name in _SECURITY]
+                schema["paths"][path]["post"]["security"] = keys if needs_key else [*keys, {}]
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    return openapi
