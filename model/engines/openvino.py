@@ -65,11 +65,13 @@ class OpenVinoEngine:
             "CPU_RUNTIME_CACHE_CAPACITY": CACHED_LAYERS,
             hint.inference_precision: TYPES[choose_precision("auto") if precision == "int8" else precision],
         }
-        [self._undivided] = self._compile(graph, streams=1)
-        [self._cropping] = self._compile(_crop_decoder(graph), streams=1)
+        undivided = self._compile(graph, streams=1)
+        divided = self._compile(graph, self.streams) if self.streams > 1 else undivided
+        self._undivided = undivided.create_infer_request()
+        self._cropping = self._compile(_crop_decoder(graph), streams=1).create_infer_request()
         self._idle = SimpleQueue[openvino.InferRequest]()
-        for request in self._compile(graph, streams=self.streams):
-            self._idle.put(request)
+        for _ in range(self.streams):
+            self._idle.put(divided.create_infer_request())
         self._all_threads, self._counting, self._running = threading.Lock(), threading.Lock(), 0
 
     def run(self, batch: Array, kept: Window | None = None) -> Array:
@@ -103,10 +105,8 @@ class OpenVinoEngine:
             with self._counting:
                 self._running -= 1
 
-    def _compile(self, graph: openvino.Model, streams: int) -> list[openvino.InferRequest]:
-        config = self._config | {properties.num_streams: streams}
-        compiled = _core().compile_model(graph, "CPU", config)
-        return [compiled.create_infer_request() for _ in range(streams)]
+    def _compile(self, graph: openvino.Model, streams: int) -> openvino.CompiledModel:
+        return _core().compile_model(graph, "CPU", self._config | {properties.num_streams: streams})
 
 
 @cache

@@ -36,6 +36,8 @@ INK = "#000000"
 LINES = {"#0072b2": "-", "#d55e00": "--", "#009e73": ":"}
 PAGE_COLOURS = {INK: "currentColor"} | {colour: f"var(--line-{n})" for n, colour in enumerate(LINES, start=1)}
 
+FRAME = (0.13, 0.17, 0.85, 0.73)  # of the axes in the figure; a layout engine would draw each chart twice
+
 FEW = 30  # up to this number of checks, points are drawn as well
 
 
@@ -65,8 +67,8 @@ def draw_charts(history: History, kept: int, labels: Mapping[int, str] = Mapping
 def _svg(history: History, columns: dict[str, str], kept: int) -> str:
     # text stays text: searchable, and in the page's font; the salt makes ids that other charts on the page lack
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": " ".join(columns), "font.size": 9}):
-        figure = Figure(figsize=(4.6, 2.6), layout="constrained")
-        axes = figure.subplots()
+        figure = Figure(figsize=(4.6, 2.6))
+        axes = figure.add_axes(FRAME)
         steps = [row["step"] for row in history]
         for (column, name), (colour, dashes) in zip(columns.items(), LINES.items(), strict=False):
             values = [row[column] for row in history]
@@ -75,6 +77,8 @@ def _svg(history: History, columns: dict[str, str], kept: int) -> str:
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.ticklabel_format(axis="y", scilimits=(-2, 4))
         axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
         if len(columns) > 1:
             axes.legend(loc="best", frameon=False)

@@ -103,7 +103,8 @@ def report(trainer: Trainer) -> Path:
         write_report,  # it takes a second, by what draws, which is not to delay the start
     )
 
-    segmenter = (
-        Segmenter.load(trainer.folder.weights, device=str(trainer.machine.device)) if trainer.validation else None
-    )
+    segmenter = None
+    if trainer.validation:
+        # the engine of the training: another one would take a second to build
+        segmenter = Segmenter.load(trainer.folder.weights, engine="torch", device=str(trainer.machine.device))
     return write_report(trainer.folder, trainer.validation, segmenter)
