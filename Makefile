@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 IMAGE := unet-segmentation-service
 
 .DEFAULT_GOAL := help
-.PHONY: help serve cluster train test torture lint types imports page format screenshots pictures lock sbom audit image clean
+.PHONY: help serve cluster train test tests torture lint types imports page format screenshots pictures lock sbom audit image clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +27,12 @@ cluster: $(VENV)/.ray ## serve on :8000 on a Ray cluster of this machine, see do
 train: $(VENV)/.train ## train on data/train, see: make train ARGS=--help
 	@exec $(BIN)/python -m training.run $(ARGS)
 
-test: lint types imports page ## lint, types, import contracts, and every test
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+test: lint imports page ## lint, types, import contracts, and every test
+	@$(MAKE) --no-print-directory --jobs 2 types tests
+
+# A third process computes while those of the other two wait, for Ray above all.
+tests: $(VENV)/.dev
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 torture: $(VENV)/.dev ## attack the service and the training job, for half an hour; one table at the end
 	@$(BIN)/python -m tests.torture $(ARGS)

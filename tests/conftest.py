@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
@@ -18,6 +19,27 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 RAY = {"test_ray_pipeline.py", "test_ray_serve.py"}
 # Those that take a minute and more; begun last, they would go on alone.
 LONG = RAY | {"test_torch_processes.py", "test_resume.py", "test_docs.py", "test_torture.py"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _graphs_of_equal_nets_are_made_once() -> Iterator[None]:
+    """Tracing and converting a net takes most of an OpenVINO engine's start, and many tests start the same nets."""
+    from safetensors.torch import save  # torch reads OMP_NUM_THREADS when it is imported
+
+    from model.engines import openvino
+
+    made = dict[bytes, Any]()
+
+    def to_graph(net: Any) -> Any:
+        key = save({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, {"net": repr(net.config)})
+        if key not in made:
+            made[key] = make(net)
+        return made[key].clone()
+
+    make = openvino.to_graph
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(openvino, "to_graph", to_graph)
+        yield
 
 
 class ByFile(LoadFileScheduling):  # type: ignore[misc]  # it has no types

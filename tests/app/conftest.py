@@ -173,9 +173,9 @@ def start(make_settings: Callable[..., Settings]) -> Callable[..., TestClient]:
 
 @pytest.fixture
 def serve(start: Callable[..., TestClient]) -> Iterator[Callable[..., TestClient]]:
-    """`serve(**settings fields)`: an application of the test's own."""
+    """`serve(**settings fields)`: an application of the test's own, with the engine that is built fastest."""
     with ExitStack() as stack:
-        yield lambda **fields: start(stack, **fields)
+        yield lambda **fields: start(stack, **({"engine": "torch"} | fields))
 
 
 @pytest.fixture(scope="session")

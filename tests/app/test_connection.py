@@ -27,7 +27,7 @@ class Served:
     """A server in a thread of this process."""
 
     def __init__(self, weights: Path, most: int) -> None:
-        app = create_app(Settings(weights=weights, host="127.0.0.1", port=1, threads=1))
+        app = create_app(Settings(weights=weights, engine="torch", host="127.0.0.1", port=1, threads=1))
         self.service: Any = app.state.service
         self.server = DrainingServer(make_config(app, most), self.service)
         self._listener = socket.create_server(("127.0.0.1", 0))

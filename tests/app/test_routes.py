@@ -728,7 +728,7 @@ def test_a_request_past_its_deadline_is_cancelled_with_its_tiles(
     assert "0.5 s" in check_problem(response, 504)["detail"]
     engine.gate.set()
     wait_until(lambda: _metric(metrics, "queue_pixels") == 0)
-    assert _metric(metrics, "dropped_tiles_total") in {24, 25}  # 25: it was over before the first was begun
+    assert _metric(metrics, "dropped_tiles_total") in {23, 24, 25}  # of 25; each of two streams may have begun one
     assert client.get("/readyz").status_code == 200
 
 

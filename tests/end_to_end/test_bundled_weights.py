@@ -56,8 +56,9 @@ def test_brightness_contrast_and_depth_of_the_image_hardly_matter(bundled: Segme
 @pytest.mark.parametrize("kind", ["as they are", "darker", "blurred", "noisy", "15% larger", "15% smaller"])
 def test_they_separate_the_cells_of_their_sections_distorted_too(bundled: Segmenter, kind: str):
     """They were trained on these sections: a floor, no measure of how good they are."""
-    samples = [sample for sample in load_samples(SECTIONS) if sample.name in SOME]
+    some = SOME if kind == "as they are" else {"11"}
+    samples = [sample for sample in load_samples(SECTIONS) if sample.name in some]
     distorted = [DISTORTIONS[kind](sample) if kind in DISTORTIONS else sample for sample in samples]
     evaluation = evaluate(bundled, distorted, Measures("v_rand", segments=True, matches=False), effort=BOUNDED)
-    assert len(evaluation.images) == len(SOME)
+    assert len(evaluation.images) == len(some)
     assert evaluation.score(bundled.description.threshold) > 0.95

@@ -11,7 +11,7 @@ from tests.support.measuring import HOST, Client, closed_loop, form
 from tests.support.servers import ROOT, service
 from tests.torture.verdict import Verdict
 
-LONG, SHORT = 60, 3  # seconds; the short form judges what is answered, but not how fast
+LONG, SHORT = 60, 2  # seconds; the short form judges what is answered, but not how fast
 
 TIMES = 4
 DEADLINE_S = 30.0

@@ -93,7 +93,7 @@ def test_a_flipped_or_turned_image_has_the_flipped_or_turned_result(make_net, tt
 
 @pytest.mark.parametrize("tta", VIEWS)
 @pytest.mark.parametrize("upsampling", ["bilinear", "transposed"])
-@pytest.mark.parametrize("size", [(65, 64), (1, 300), (97, 131), (130, 150)])
+@pytest.mark.parametrize("size", [(65, 64), (1, 160), (70, 90)])
 def test_tiles_make_no_difference(make_net, make_image, make_segmenter, tta, upsampling, size):
     net, image = make_net(**SMALL, upsampling=upsampling), make_image(*size)
     tiled, whole, plain = (

@@ -63,7 +63,7 @@ class Trained:
 
 @pytest.fixture(scope="module")
 def options(cells_folder: Path) -> list[str]:
-    return ["--data", str(cells_folder), *TINY, "--steps", "50"]
+    return ["--data", str(cells_folder), *TINY, "--steps", "30"]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def trained_by_two(options: list[str], tmp_path_factory: pytest.TempPathFactory)
 def test_losses_are_those_of_one_process_though_shares_are_uneven(trained_alone, trained_by_two):
     """Of a batch's 5 images one process takes 3, the other 2."""
     one, many = _history(trained_alone), _history(trained_by_two.folder)
-    assert len(one["loss"]) == len(many["loss"]) == 10
+    assert len(one["loss"]) == len(many["loss"]) == 6
     assert many["loss"] == pytest.approx(one["loss"], abs=1e-3)
     assert one["loss"][-1] < one["loss"][0] - 0.02, "it learns something"
     assert many["dice"] == pytest.approx(one["dice"], abs=0.01)
@@ -94,7 +94,7 @@ def test_losses_are_those_of_one_process_though_shares_are_uneven(trained_alone,
 
 def test_only_the_main_process_speaks_and_writes(trained_by_two):
     said, folder = trained_by_two.said, trained_by_two.folder
-    for once in ("labels: ", "5 images to train on", "step 50/50 ", "kept: ", "weights: "):
+    for once in ("labels: ", "5 images to train on", "step 30/30 ", "kept: ", "weights: "):
         assert len(re.findall(f"^{once}", said, re.MULTILINE)) == 1
     assert "shared by 2 processes" in said
     assert json.loads((folder / "config.json").read_text())["processes"] == 2
@@ -164,7 +164,7 @@ def test_a_training_stopped_by_sigterm_resumes_on_any_process_count(
     process.send_signal(signal.SIGTERM)
     said = "".join(process.communicate(timeout=60))
     assert said.count(f"training: stopped; --resume continues from {stopped}\n") == 1
-    assert 0 < read_checkpoint(stopped / "checkpoint.pt")["step"] < 50, "stopped in the middle"
+    assert 0 < read_checkpoint(stopped / "checkpoint.pt")["step"] < 30, "stopped in the middle"
 
     for after in then:
         out = shutil.copytree(stopped, tmp_path / str(after))
@@ -175,7 +175,7 @@ def test_a_training_stopped_by_sigterm_resumes_on_any_process_count(
             assert [each.code for each in together(after, often_checked.main, resumed)] == [0] * after
         folders = trained_alone if before == 1 else trained_by_two.folder, out
         states = [read_checkpoint(folder / "checkpoint.pt") for folder in folders]
-        assert [state["step"] for state in states] == [50, 50]
+        assert [state["step"] for state in states] == [30, 30]
         tensors = [state["learner"]["net"] for state in states]
         if before == after:
             assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
