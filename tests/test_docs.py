@@ -131,7 +131,7 @@ def test_every_setting_is_documented_with_its_default():
     rows = dict(re.findall(r"^\| `SEGMENT_(\w+)` \| (.+?) \|", README, flags=re.MULTILINE))
     assert [name.lower() for name in rows] == list(Settings.model_fields)
     for name, field in Settings.model_fields.items():
-        if field.default not in (None, ()):
+        if field.default not in (None, (), ""):
             default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
             assert rows[name.upper()].lower().startswith(f"`{default.lower()}`"), name
 
