@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 
 from model.images.bmp import bmp_size
+from model.images.foreign import refusal
 from model.images.image_errors import ImageError, UnsupportedImage, broken
 from model.images.jpeg import jpeg_size
 from model.images.png import png_size
@@ -24,18 +25,6 @@ _ACCEPTED = {
     b"II*\x00": "TIFF",
     b"MM\x00*": "TIFF",
     b"BM": "BMP",
-}
-_REFUSED = {
-    b"GIF8": "GIF",
-    b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
-    b"\xff\x4f\xff\x51": "JPEG 2000",
-    b"\x76\x2f\x31\x01": "OpenEXR",
-    b"#?R": "Radiance HDR",
-    b"II+\x00": "BigTIFF",
-    b"MM\x00+": "BigTIFF",
-    b"%PDF": "PDF",
-    b"8BPS": "Photoshop",
-    **{b"P%d" % kind: "PNM" for kind in range(1, 8)},
 }
 
 
@@ -82,7 +71,6 @@ def format_of(data: bytes) -> str:
     for magic, kind in _ACCEPTED.items():
         if data.startswith(magic):
             return kind
-    for magic, kind in _REFUSED.items():
-        if data.startswith(magic):
-            raise UnsupportedImage(f"{kind} is not accepted: PNG, JPEG, TIFF, BMP and WebP are.")
+    if message := refusal(data):
+        raise UnsupportedImage(message)
     raise ImageError("The file is not an image: PNG, JPEG, TIFF, BMP and WebP are accepted.")

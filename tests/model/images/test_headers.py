@@ -21,9 +21,7 @@ def test_the_header_says_format_and_size(name):
 
 
 @pytest.mark.parametrize("function", [read_header, decode_image, decode_pages])
-@pytest.mark.parametrize(
-    "data", [b"hello, this is text", bytes(1000), b"\x89PNG", b"RIFF\0\0\0\0WAVE", b"<svg xmlns='x'/>", b"\xff"]
-)
+@pytest.mark.parametrize("data", [b"hello, this is text", bytes(1000), b"\x89PNG", b"RIFF\0\0\0\0WAVE", b"\xff"])
 def test_bytes_that_are_not_an_image_are_refused(function, data):
     with pytest.raises(ImageError, match="is not an image: PNG, JPEG, TIFF, BMP and WebP"):
         function(data)
@@ -60,7 +58,7 @@ REFUSED = {
 @pytest.mark.parametrize("function", [read_header, decode_image, decode_pages])
 @pytest.mark.parametrize("kind", REFUSED)
 def test_other_image_formats_are_refused_by_name(function, kind):
-    with pytest.raises(UnsupportedImage, match=rf"^{kind} is not accepted: PNG, JPEG, TIFF, BMP and WebP are\.$"):
+    with pytest.raises(UnsupportedImage, match=rf"^{kind} is not accepted: PNG, JPEG, TIFF, BMP and WebP are\. "):
         function(REFUSED[kind])
 
 
