@@ -10,6 +10,7 @@ from functools import cache
 import cv2
 from PIL import Image, TiffImagePlugin
 
+from model.images.bmp import decode_bmp
 from model.images.headers import Header, read_header
 from model.images.image_errors import ImageError, broken
 from model.images.jpeg import decode_jpeg
@@ -74,6 +75,8 @@ class ImageFile:
                 return [decode_jpeg(self.data)]
             case "PNG":
                 return [decode_png(self.data)]
+            case "BMP":
+                return [decode_bmp(self.data)]
         return [decode_by_opencv(self.data)]
 
 

@@ -22,6 +22,8 @@ _INKS = ("CMYK", "YCCK")
 
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")  # none that stands between the bytes of a scan
 _SOS, _EOI = 0xDA, 0xD9
+_WITHOUT_PIXELS = {*range(0xE0, 0xF0), 0xFE}  # of applications, and comments
+_JFIF = b"\xff\xe0\x00\x10JFIF\0\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 _SIZES_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 
@@ -40,6 +42,15 @@ def decode_jpeg(data: bytes) -> Pixels:
     Parts that are missing are an error, while OpenCV and Pillow fill them with grey. Raises ImageError, ValueError.
     """
     _check_scans(data)
+    try:
+        return _decode_strictly(data)
+    except ValueError:
+        # the decoder also complains about markers that say nothing of the pixels
+        return _decode_strictly(_only_pixels(data))
+
+
+def _decode_strictly(data: bytes) -> Pixels:
+    """Raises ValueError for each warning of libjpeg."""
     *_, colours, _ = simplejpeg.decode_jpeg_header(data)
     if colours in _INKS:
         simplejpeg.decode_jpeg(data, "CMYK")
@@ -79,6 +90,37 @@ def _check_scans(data: bytes) -> None:
                 raise UnsupportedImage(f"JPEG files of more than {MAX_SCANS} scans are not accepted.")
     if missing:
         raise broken("JPEG")
+
+
+def _only_pixels(data: bytes) -> bytes:
+    """Returns the file without what makes no pixel: profiles, comments, bytes between segments and zeros at the end.
+
+    The segments of JFIF and Adobe say which colours are stored, so those that libjpeg does not understand are replaced.
+    """
+    parts, segments = [b"\xff\xd8"], list(_jpeg_segments(data))
+    channels = next((data[at + 7] for marker, at in segments if marker in _SIZES_OF_FRAME), 0)
+    for marker, at in segments:
+        end = at + int.from_bytes(data[at : at + 2])
+        content = data[at + 2 : end]
+        if content.startswith(b"JFIF\0"):
+            parts.append(_JFIF)
+        elif content.startswith(b"Adobe") and len(content) >= 12:
+            transform = content[11] if content[11] <= 2 else {3: 1, 4: 2}.get(channels, 0)
+            parts.append(b"\xff\xee\x00\x0e" + content[:11] + bytes([transform]))
+        elif marker not in _WITHOUT_PIXELS:
+            parts.append(data[at - 2 : end])
+        if marker == _SOS:
+            following = _MARKER.search(data, end)
+            if following is None:
+                raise broken("JPEG")
+            parts.append(_without_padding(data[end : following.start()]))
+    return b"".join([*parts, b"\xff\xd9"])
+
+
+def _without_padding(scan: bytes) -> bytes:
+    """Returns the data of a scan without zeros at the end, except for one that is part of an escaped 255."""
+    stripped = scan.rstrip(b"\0")
+    return scan[: len(stripped) + 1] if stripped.endswith(b"\xff") else stripped
 
 
 def _finished(data: bytes, at: int) -> set[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Decoding by OpenCV: PNG, BMP, WebP, JPEG in ink colours, and TIFF of 16 bits."""
+"""Decoding by OpenCV: PNG, WebP, JPEG in ink colours, and TIFF of 16 bits."""
 
 import cv2
 import numpy as np

@@ -120,6 +120,8 @@ FILES = {name: data for name, (data, _) in (EXACT | LOSSY).items()}
 
 # Their last byte belongs to no pixel of the first picture
 LAST_BYTE_SPARE = {"tiff pages, first", "tiff grey deflate", "tiff packbits"}
+# Rows of these are padded to four bytes.
+LAST_BYTE_SPARE |= {name for name in FILES if name.startswith("bmp")}
 
 
 def png_chunk(kind: bytes, body: bytes) -> bytes:

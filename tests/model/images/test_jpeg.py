@@ -33,6 +33,52 @@ def test_a_jpeg_that_lacks_a_piece_in_the_middle_is_an_error(progressive):
         decode_image(whole[:middle] + whole[middle + 2000 :])
 
 
+def _icc(number: int, count: int) -> bytes:
+    return b"\xff\xe2\x00\x1aICC_PROFILE\0" + bytes([number, count]) + bytes(10)
+
+
+def _adobe(transform: int) -> bytes:
+    return b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([transform])
+
+
+def _after_start(whole: bytes, more: bytes) -> bytes:
+    return whole[:2] + more + whole[2:]
+
+
+ODD = {
+    "ICC, 1 of 2": lambda whole: _after_start(whole, _icc(1, 2)),
+    "ICC, 3 of 2": lambda whole: _after_start(whole, _icc(1, 2) + _icc(3, 2)),
+    "JFIF 3": lambda whole: whole.replace(b"JFIF\0\x01", b"JFIF\0\x03", 1),
+    "unknown transform": lambda whole: _after_start(whole, _adobe(7)),
+    "bytes between segments": lambda whole: whole.replace(b"\xff\xdb", b"\0\1\2\xff\xdb", 1),
+    "zeros before the end": lambda whole: whole[:-2] + bytes(9) + whole[-2:],
+    "all of them": lambda whole: _after_start(whole, _icc(2, 1) + b"\0" + _adobe(9))[:-2] + bytes(3) + b"\xff\xd9more",
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize("odd", ODD)
+def test_a_whole_jpeg_with_odd_markers_is_read(options, odd):
+    whole = pillow(LARGE, "JPEG", quality=90, **options)
+    changed = ODD[odd](whole)
+    assert changed != whole
+    assert np.array_equal(decode_image(changed), decode_image(whole))
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_ink_colours_and_grey_survive_odd_markers(odd):
+    for whole in (pillow(LARGE, "JPEG", **INKS), pillow(LARGE[:, :, 0], "JPEG")):
+        assert np.array_equal(decode_image(ODD[odd](whole)), decode_image(whole))
+
+
+@pytest.mark.parametrize("part", [0.4, 0.7, 0.95])
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_markers_do_not_hide_missing_parts(odd, part):
+    whole = pillow(LARGE, "JPEG", quality=90)
+    with pytest.raises(ImageError, match="broken or truncated"):
+        decode_image(ODD[odd](whole[: int(len(whole) * part)] + b"\xff\xd9"))
+
+
 # What makes reading a file cost more than its size
 
 
