@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     with ExitStack() as stack:
         try:
-            images, problems = find_images(options.inputs, options.out)
+            images, problems, passed_over = find_images(options.inputs, options.out)
             names = name_results(images)
             _check_volumes(options, images)
             place = stack.enter_context(_open(options))
@@ -45,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"predict: {error}", file=sys.stderr)
             return BAD_ARGUMENT
         _tell_longer_names(names)
+        _tell_passed_over(passed_over)
         summary = _predict(options, names, place, output_spec)
         summary.failed = problems | summary.failed
         for name, problem in summary.failed.items():
@@ -160,3 +161,9 @@ def _tell_longer_names(names: Mapping[Path, str]) -> None:
     if longer:
         text = f"{len(longer)} images share their names with others; results get longer ones, such as {longer[0]}"
         print(f"predict: {text}", file=sys.stderr)
+
+
+def _tell_passed_over(paths: Sequence[Path]) -> None:
+    if paths:
+        shown = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
+        print(f"predict: passed over what is no image by its name ({len(paths)}): {shown}", file=sys.stderr)

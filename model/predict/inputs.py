@@ -4,7 +4,9 @@ import glob
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
+from typing import NamedTuple
 
 from model.errors import UserError
 from model.images.decoding import SUFFIXES
@@ -21,8 +23,22 @@ class InputError(UserError):
     """Inputs that nothing can be done with. The message says why."""
 
 
-def find_images(inputs: Iterable[str], out: Path) -> tuple[list[Path], dict[str, str]]:
-    """The images of files, folders and globs, each once, in the order given; and the inputs that mean none, with why.
+class FoundImages(NamedTuple):
+    """The images that the inputs of a command mean.
+
+    Attributes:
+        images: Each image once, in the order given.
+        problems: The inputs that mean no image, with the reason.
+        passed_over: What is in the given folders and is no image.
+    """
+
+    images: list[Path]
+    problems: dict[str, str]
+    passed_over: list[Path]
+
+
+def find_images(inputs: Iterable[str], out: Path) -> FoundImages:
+    """Finds the images of files, folders and globs.
 
     Of folders and globs all files with an image's suffix and all Zarr folders are taken, in natural order. Results that
     lie in `out` are no images to segment, so `out` may be the images' own folder. Raises InputError if there are no
@@ -30,18 +46,35 @@ def find_images(inputs: Iterable[str], out: Path) -> tuple[list[Path], dict[str,
     """
     found: dict[Path, Path] = {}
     problems: dict[str, str] = {}
+    others: list[Path] = []
+    folder = out.resolve()
     for text in inputs:
         try:
-            for path in _expand(text):
-                found.setdefault(path.parent.resolve() / path.name, path)
+            images = _expand(text)
         except InputError as error:
             problems[text] = str(error)
-    folder = out.resolve()
-    results = {place for place in found if place.stem.removesuffix(UNFINISHED).endswith(RESULT)}
-    images = [path for place, path in found.items() if place.parent != folder or place not in results]
+            continue
+        for path in images:
+            found.setdefault(path.parent.resolve() / path.name, path)
+        others += _others(Path(text), images)
+    images = [path for path in found.values() if not _is_result(path, folder)]
     if found and not images:
         raise InputError(f"what is in {out} and called {RESULT} is taken for results; to segment it, use another --out")
-    return images, problems
+    passed_over = [path for path in others if path.resolve() != folder and not _is_result(path, folder)]
+    return FoundImages(images, problems, passed_over)
+
+
+def _is_result(path: Path, folder: Path) -> bool:
+    """Returns True for what lies in the folder of the results and has the name of one."""
+    return path.parent.resolve() == folder and path.stem.removesuffix(UNFINISHED).endswith(RESULT)
+
+
+def _others(folder: Path, images: Iterable[Path]) -> list[Path]:
+    """Returns the visible entries of a folder that are no images; nothing if it is no folder, or an image itself."""
+    if not folder.is_dir() or is_zarr(folder):
+        return []
+    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return in_natural_order({*visible} - {*images})
 
 
 def is_zarr(path: Path) -> bool:
@@ -105,22 +138,37 @@ def name_results(images: Sequence[Path]) -> dict[Path, str]:
     """Names each image's result, without a suffix: the stem with `_res`, such as "cell_res".
 
     If two images share a stem, the format is added (cell_png_res, cell_tif_res). If they are in different folders, as
-    many folders are added as distinguish them (monday_cell_res, friday_cell_res). Upper and lower case count as equal,
-    as on some file systems. Raises InputError if two names are still equal.
+    many folders are added as distinguish them (monday_cell_res, friday_cell_res). If two names are still equal, the
+    later image gets its format again, or a number. Upper and lower case count as equal, as on some file systems.
     """
     beside = Counter((path.parent, stem(path).casefold()) for path in images)
     own = {
         path: stem(path) if beside[path.parent, stem(path).casefold()] == 1 else f"{stem(path)}_{path.suffix[1:]}"
         for path in images
     }
+    for folder in {path.parent for path in images}:
+        here = {path: name for path, name in own.items() if path.parent == folder}
+        own |= _told_apart(here, _clashing(here))
     names, folders = dict(own), 0
     while clashing := _clashing(names):
         folders += 1
         longer = {path: "_".join([*path.parent.resolve().parts[1:][-folders:], own[path]]) for path in clashing}
         if all(longer[path] == names[path] for path in clashing):
-            raise InputError(f"the results of {clashing[0]} and {clashing[1]} would have one name; rename one of them")
+            longer = _told_apart(names, clashing)
         names |= longer
     return {path: name + RESULT for path, name in names.items()}
+
+
+def _told_apart(names: Mapping[Path, str], clashing: Sequence[Path]) -> dict[Path, str]:
+    """Returns new names of images whose names clash; the first image of each name keeps it."""
+    taken = {name.casefold() for path, name in names.items() if path not in clashing}
+    new = dict[Path, str]()
+    for path in clashing:
+        name = names[path]
+        candidates = chain((name, f"{name}_{path.suffix[1:]}"), (f"{name}_{number}" for number in count(2)))
+        new[path] = next(each for each in candidates if each.casefold() not in taken)
+        taken.add(new[path].casefold())
+    return new
 
 
 def _clashing(names: Mapping[Path, str]) -> list[Path]:
