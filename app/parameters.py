@@ -34,15 +34,17 @@ NAMES = tuple(field.alias or name for name, field in SegmentParameters.model_fie
 
 
 def read_parameters(given: Iterable[tuple[str, str]]) -> SegmentParameters:
-    """Checks the names and values of parameters. Raises Problem, 422: unknown, given twice, or a bad value."""
+    """Checks the names and values of parameters. Raises Problem, 422: unknown, two values, or a bad value.
+
+    The same value twice is accepted: generated clients send defaults in the query and in the form.
+    """
     values = dict[str, str]()
     for name, value in given:
         if name not in NAMES:
             detail = f"There is no parameter {shown(name)}; the parameters are {', '.join(NAMES)}."
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
-        if name in values:
-            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"Parameter {name} is given more than once.")
-        values[name] = value
+        if values.setdefault(name, value) != value:
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"Parameter {name} is given twice, with two values.")
     try:
         return SegmentParameters.model_validate(values)
     except ValidationError as error:
@@ -52,6 +54,13 @@ def read_parameters(given: Iterable[tuple[str, str]]) -> SegmentParameters:
 def parameter_schemas() -> dict[str, dict[str, Any]]:
     """Returns the JSON schema of each parameter, by name."""
     properties: dict[str, dict[str, Any]] = SegmentParameters.model_json_schema()["properties"]
-    return {
-        name: {key: value for key, value in schema.items() if key != "title"} for name, schema in properties.items()
-    }
+    return {name: _not_null(schema) for name, schema in properties.items()}
+
+
+def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Returns the schema without null, which no query can contain: a parameter is absent instead."""
+    found = {key: value for key, value in schema.items() if key not in ("title", "anyOf")}
+    for alternative in schema.get("anyOf", ()):
+        if alternative != {"type": "null"}:
+            found |= alternative
+    return found if found.get("default", "") is not None else {k: v for k, v in found.items() if k != "default"}
