@@ -27,8 +27,8 @@ cluster: $(VENV)/.ray ## serve on :8000 on a Ray cluster of this machine, see do
 train: $(VENV)/.train ## train on data/train, see: make train ARGS=--help
 	@exec $(BIN)/python -m training.run $(ARGS)
 
-test: lint imports page ## lint, types, import contracts, and every test
-	@$(MAKE) --no-print-directory --jobs 2 types tests
+test: lint ## lint, types, import contracts, and every test
+	@$(MAKE) --no-print-directory --jobs 4 types imports page tests
 
 # A third process computes while those of the other two wait, for Ray above all.
 tests: $(VENV)/.dev

@@ -21,7 +21,7 @@ from tests.torture.small_service import small_service
 from tests.torture.storm import LEAK, SLOW_S
 from tests.torture.verdict import Verdict
 
-LONG, SHORT = 1000, 4
+LONG, SHORT = 1000, 2
 
 # A document cannot say what a good image is, so right requests may be refused.
 _UNASKED = [schemathesis.checks.positive_data_acceptance]

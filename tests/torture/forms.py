@@ -12,7 +12,7 @@ from tests.torture.small_service import small_service
 from tests.torture.storm import Attempt, Storm
 from tests.torture.verdict import Verdict
 
-LONG, SHORT = 10_000, 400
+LONG, SHORT = 10_000, 200
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from tests.torture.small_service import small_service
 from tests.torture.storm import Attempt, Storm
 from tests.torture.verdict import Verdict
 
-LONG, SHORT = 50_000, 600
+LONG, SHORT = 50_000, 300
 
 
 def attack(count: int) -> Verdict:

@@ -26,7 +26,7 @@ from training.recipe import DEFAULT, RECIPES
 from training.run import command as run
 from training.run import preparation
 
-LONG, SHORT = 50, 2
+LONG, SHORT = 50, 1
 
 OPTIONS = ["--width", "4", "--crop", "32", "--batch", "2", "--steps", "60", "--workers", "0"]
 AT_THE_END = "at the end"
