@@ -89,8 +89,8 @@ class Evaluation:
 
     @property
     def threshold(self) -> float:
-        """The middle of the plateau of thresholds that score best."""
-        return self.plateau.middle
+        """The threshold that the plateau of the best scores suggests."""
+        return self.plateau.threshold
 
     @property
     def loss(self) -> float:

@@ -145,7 +145,7 @@ def evaluate_predictions(
         tried, grid = effort.thresholds(measures.objective), spread(samples, effort.grid_pixels(measures.objective))
         add_structures(grid, tried, measures.of_objective)
         plateau = _plateau([images[sample.name] for sample in grid], tried, measures.objective)
-    wanted = {plateau.middle} if effort.quick else {plateau.middle, stored_threshold}
+    wanted = {plateau.threshold} if effort.quick else {plateau.threshold, stored_threshold}
     add_structures(spread(samples, effort.pixels), wanted, measures)
     return Evaluation(measures, images, plateau, _constant_score(samples, images, measures.objective), tuple(broken))
 
@@ -155,7 +155,9 @@ def _plateau(images: Sequence[ImageScores], thresholds: Sequence[float], objecti
     tally = Tally(np.stack([t.numerators for t in tallies]), np.stack([t.denominators for t in tallies]))
     counts = [image.counts for image in images]
     places = [counts[0].thresholds.index(threshold) for threshold in thresholds]
-    return find_plateau(thresholds, tally, find_degenerate(counts)[places])
+    # V_rand's best threshold depends on how the borders of the label were drawn
+    prior = None if objective == "v_rand" else 0.5
+    return find_plateau(thresholds, tally, find_degenerate(counts)[places], prior)
 
 
 def _constant_score(samples: list[Sample], images: dict[str, ImageScores], objective: Objective) -> float:

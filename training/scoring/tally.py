@@ -79,24 +79,38 @@ def _divided(numerators: Floats, denominators: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Plateau:
-    """Thresholds from `low` to `high` that score equally well; `middle` is the one to use."""
+    """Thresholds from `low` to `high` that score equally well.
+
+    `prior`: the threshold that is expected without any image; None if no threshold is more likely than another.
+    """
 
     low: float
     high: float
+    prior: float | None = None
 
     @property
-    def middle(self) -> float:
-        """The middle, rounded to two digits after the point."""
-        return round((self.low + self.high) / 2, 2)
+    def threshold(self) -> float:
+        """The threshold to use, rounded to two digits after the point.
+
+        Without a prior, this is the middle. With one, it is halfway from the middle to the end that is nearer to the
+        prior, or to the prior itself if the plateau contains it: few images leave a wide plateau, and its middle
+        depends on chance.
+        """
+        middle = (self.low + self.high) / 2
+        nearest = middle if self.prior is None else min(max(self.prior, self.low), self.high)
+        return round((middle + nearest) / 2, 2)
 
 
-def find_plateau(thresholds: Sequence[float], tally: Tally, degenerate: NDArray[np.bool_]) -> Plateau:
+def find_plateau(
+    thresholds: Sequence[float], tally: Tally, degenerate: NDArray[np.bool_], prior: float | None = None
+) -> Plateau:
     """Finds the thresholds around the best one that are as good as it is.
 
     Args:
         thresholds: Increasing, T.
         tally: T x N x K.
         degenerate: T, True where nothing or everything is found; such a threshold is the last choice.
+        prior: See `Plateau`.
 
     Returns:
         The plateau of the best threshold; all thresholds if no score is defined.
@@ -111,4 +125,4 @@ def find_plateau(thresholds: Sequence[float], tally: Tally, degenerate: NDArray[
         low -= 1
     while high < len(thresholds) - 1 and equal[high + 1]:
         high += 1
-    return Plateau(thresholds[low], thresholds[high])
+    return Plateau(thresholds[low], thresholds[high], prior)

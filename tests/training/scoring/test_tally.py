@@ -49,7 +49,7 @@ def test_margins_have_a_floor_and_a_ceiling():
 def test_the_threshold_is_the_middle_of_the_plateau_and_not_the_peak():
     scores = curve(0.1, 0.2, 0.900, 0.898, 0.897, 0.896, 0.896, 0.3, 0.2)
     assert find_plateau(TENTHS, scores, np.zeros(9, np.bool_)) == Plateau(0.3, 0.7)
-    assert Plateau(0.3, 0.7).middle == 0.5
+    assert Plateau(0.3, 0.7).threshold == 0.5
 
 
 def test_a_plateau_ends_where_the_score_falls_though_it_rises_again():
@@ -63,7 +63,7 @@ def test_degenerate_thresholds_are_never_chosen_beside_others():
 
 
 def test_without_any_score_all_thresholds_are_equal():
-    assert find_plateau(TENTHS, curve(*[math.nan] * 9), np.zeros(9, np.bool_)).middle == 0.5
+    assert find_plateau(TENTHS, curve(*[math.nan] * 9), np.zeros(9, np.bool_)).threshold == 0.5
 
 
 def test_later_weights_win_near_ties():
@@ -98,3 +98,14 @@ def test_degenerate_weights_are_replaced_by_any_others():
 def test_a_peak_survives_a_checkpoint():
     peak = Peak.of(verdict(0.8, 0.9, 0.7, 0.8))
     assert Peak(**vars(peak)) == peak
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "threshold"),
+    [(0.3, 0.7, 0.5), (0.3, 0.52, 0.455), (0.2, 0.3, 0.28), (0.6, 0.9, 0.68), (0.4, 0.4, 0.4), (0.1, 0.9, 0.5)],
+)
+def test_with_a_prior_the_threshold_lies_halfway_towards_it(low, high, threshold):
+    plateau = Plateau(low, high, prior=0.5)
+    assert plateau.threshold == pytest.approx(threshold, abs=0.0051)
+    assert low <= plateau.threshold <= high
+    assert Plateau(low, high).threshold == pytest.approx((low + high) / 2, abs=0.0051)
