@@ -18,7 +18,7 @@ import yaml  # type: ignore[import-untyped]  # no types for one file
 from tests.end_to_end.http import HTTP
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 
 
 class Cluster:

@@ -24,7 +24,7 @@ from model.preprocessing import Pixels
 from model.unet import UNet
 from model.weights_file import Description, save_weights
 
-PATIENCE_S = 120
+PATIENCE_S = 300  # Ray starts a process for each step, and other tests may have both cores
 
 pytestmark = [
     # Ray Data reads settings of its own that it has itself deprecated
