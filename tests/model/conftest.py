@@ -19,7 +19,7 @@ from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, Weights, save_weights
 
-PATIENCE_S = 120
+PATIENCE_S = 300
 
 
 def _interrupt(command: list[str], out: Path) -> str:
