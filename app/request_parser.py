@@ -1,7 +1,7 @@
 """Parses requests that offer an upgrade to another protocol as plain HTTP/1.1.
 
-Java's HttpClient and `curl --http2` add `Upgrade: h2c` to each request; a server may ignore it (RFC 9110, section 7.8).
-httptools drops the body of such a request, because after an accepted upgrade no body would follow.
+Java's HttpClient and `curl --http2` add `Upgrade: h2c` to each request. A server may ignore the offer (RFC 9110,
+section 7.8). httptools drops the body of such a request, because no body would follow an accepted upgrade.
 """
 
 from typing import Protocol

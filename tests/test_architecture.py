@@ -126,7 +126,7 @@ def test_a_package_has_few_entries(package, most):
     assert 0 < len(entries) <= most
 
 
-# Test modules, and the modules that they test besides the one of their name.
+# Test modules, and the modules that they test besides the module with the same name.
 TESTED_IN = {
     "tests/app/test_admission.py": ["app/request_log"],
     "tests/app/test_routes.py": ["app/parameters", "app/pipeline", "app/upload"],

@@ -92,9 +92,8 @@ class Plateau:
     def threshold(self) -> float:
         """The threshold to use, rounded to two digits after the point.
 
-        Without a prior, this is the middle. With one, it is halfway from the middle to the end that is nearer to the
-        prior, or to the prior itself if the plateau contains it: few images leave a wide plateau, and its middle
-        depends on chance.
+        Without a prior, this is the middle. With a prior, it is halfway from the middle to the point of the plateau
+        that is nearest to the prior. Few images leave a wide plateau, and its middle depends on chance.
         """
         middle = (self.low + self.high) / 2
         nearest = middle if self.prior is None else min(max(self.prior, self.low), self.high)
