@@ -68,7 +68,8 @@ def write_report(folder: RunFolder, samples: list[Sample], segmenter: Segmenter 
         OSError: The report cannot be written.
     """
     if samples and segmenter is None:
-        segmenter = Segmenter.load(folder.weights)
+        # the engine of the training, so that both reports show the same numbers on chips that compute in bfloat16
+        segmenter = Segmenter.load(folder.weights, engine="torch")
     description = segmenter.description if segmenter else load_weights(folder.weights).description
     reached = description.provenance.get("reached")
     history = read_history(folder.path / HISTORY)

@@ -370,9 +370,8 @@ def test_the_class_report_shows_scores_and_colours_of_each_class(trained_classes
     shutil.copytree(trained_classes, tmp_path / "run")
     assert report.main(["--out", str(tmp_path / "run"), "--data", str(classes_folder)]) == 0
     page = Page((tmp_path / "run/report.html").read_text())
-    total = evaluate_classes(
-        Segmenter.load(tmp_path / "run/weights.safetensors"), load_samples(classes_folder, LabelScheme(classes=3))[-2:]
-    ).total
+    segmenter = Segmenter.load(tmp_path / "run/weights.safetensors", engine="torch")
+    total = evaluate_classes(segmenter, load_samples(classes_folder, LabelScheme(classes=3))[-2:]).total
     assert f"Mean Dice is {total.mean_dice:.4f} on 2 held-out images" in page.text
     for index, name in enumerate(("background", "cell", "nucleus")):
         assert f"{name}{total.dice(index):.4f}{total.iou(index):.4f}" in page.text
