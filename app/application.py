@@ -27,7 +27,15 @@ log = logging.getLogger(__name__)
 
 # What pages of other origins may send and read (CORS), besides the simple headers.
 ACCEPTED_HEADERS = ("Authorization", "Content-Type", "X-API-Key", "X-Request-ID")
-EXPOSED_HEADERS = ("Content-Disposition", "Retry-After", "Server-Timing", "X-Model", "X-Request-ID")
+EXPOSED_HEADERS = (
+    "Content-Disposition",
+    "Retry-After",
+    "Server-Timing",
+    "X-Model",
+    "X-Notice",
+    "X-Pages",
+    "X-Request-ID",
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -1,13 +1,15 @@
-"""An upload's bytes to pixels: the header is checked against the limits before anything is decoded."""
+"""An upload's bytes to the input of the net: the header is checked against the limits before anything is decoded."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 
 from app.problems import Problem
+from model.images.channels import NoSuchChannel
 from model.images.decoding import ImageFile
 from model.images.image_errors import ImageError, UnsupportedImage
-from model.preprocessing import Pixels
+from model.net_input import NetInput, read_input
+from model.weights_file import Description
 
 
 def measure(data: bytes, max_pixels: int) -> ImageFile:
@@ -23,16 +25,18 @@ def measure(data: bytes, max_pixels: int) -> ImageFile:
     return file
 
 
-def decode(file: ImageFile) -> list[Pixels]:
-    """The pages, H x W or H x W x 3 or 4, uint8 or uint16. Raises Problem: 400 broken, 415 not accepted."""
+def decode(file: ImageFile, description: Description, channel: str = "") -> NetInput:
+    """The pages as a net takes them. Raises Problem: 400 broken, 415 not accepted, 422 no such channel."""
     with _problems():
-        return file.pages()
+        return read_input(file, description, channel)
 
 
 @contextmanager
 def _problems() -> Iterator[None]:
     try:
         yield
+    except NoSuchChannel as error:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
     except UnsupportedImage as error:
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, str(error)) from error
     except ImageError as error:

@@ -113,6 +113,11 @@ SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
             **_REQUEST_ID,
             "X-Model": _header("name of the weights @ first 12 digits of their sha256", "em-membranes@f0c4a1b2d3e4"),
             "Server-Timing": _header("milliseconds of each stage", "decode;dur=1.2, queue;dur=0.1, infer;dur=98.0"),
+            "X-Notice": _header(
+                "how the image was read, if something was chosen or changed",
+                "Pixel values from -20 to 3204 were scaled to the full range of the net.",
+            ),
+            "X-Pages": _header("number in the TIFF of each page of the result, if they differ", "0-8/2"),
             "Content-Disposition": _header("a name for the file", 'inline; filename="image_mask.png"'),
         },
     },

@@ -22,6 +22,12 @@ class SegmentParameters(BaseModel):
 
     output: Output | None = Field(None, description=_OUTPUT)
     threshold: float | None = Field(None, gt=0, lt=1, description="default: the one stored with the weights")
+    channel: str = Field(
+        "",
+        max_length=100,
+        description="number or name of the channel of an image that has several, or red, green or blue of a colour "
+        "image; default: channel 0, or the colours",
+    )
     class_index: int = Field(
         0,
         alias="class",

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
@@ -17,8 +17,8 @@ from app.problems import Problem, engine_problem, overload_problem
 from app.scheduler import EngineFailed
 from app.service import Service
 from app.upload import Upload
+from model.net_input import NetInput
 from model.outputs.output import File, OutputError, OutputSpec, renderer, to_file
-from model.preprocessing import Pixels, Values
 from model.segmenter import ImageTask, Render
 
 T = TypeVar("T")
@@ -27,10 +27,11 @@ Kept = TypeVar("Kept")
 
 @dataclass(frozen=True)
 class Result(Generic[T]):
-    """The answer, and how long each stage took, seconds: decode, queue, infer, encode."""
+    """The answer, how long each stage took (seconds: decode, queue, infer, encode), and the input if it was a file."""
 
     answer: T
     stages: dict[str, float]
+    given: NetInput | None = None
 
 
 @asynccontextmanager
@@ -45,21 +46,52 @@ async def deadline(service: Service) -> AsyncIterator[None]:
 
 
 def headers(service: Service, result: Result[Any]) -> dict[str, str]:
-    """Returns the headers that name the weights and report the time of each stage."""
+    """Returns the headers that name the weights, report the time of each stage, and say how the input was read."""
     timing = ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in result.stages.items())
-    return {"X-Model": service.weights.label, "Server-Timing": timing}
+    about_input = _input_headers(result.given) if result.given else {}
+    return {"X-Model": service.weights.label, "Server-Timing": timing, **about_input}
 
 
-async def segment(request: Request, service: Service, upload: Upload, output_spec: OutputSpec) -> Result[File]:
-    """Makes the requested output and frees the upload's bytes. Raises Problem, ClientDisconnect."""
+def _input_headers(given: NetInput) -> dict[str, str]:
+    """Returns what a client should know of how its file was read; names of channels may contain any sign."""
+    notice = "".join(sign if sign.isascii() and sign.isprintable() else "?" for sign in " ".join(given.notices))
+    pages = ",".join(_ranges(given.file_pages))
+    return {name: text for name, text in (("X-Notice", notice[:1000]), ("X-Pages", pages)) if text}
 
-    def prepare() -> tuple[Sequence[Pixels], Sequence[ImageTask]]:
-        return _prepare(service, upload.take(), output_spec)
 
-    def encode(images: Sequence[Pixels], tasks: Sequence[ImageTask]) -> File:
-        return _encode(service, output_spec, images, tasks, upload.stem)
+def _ranges(numbers: Sequence[int | None]) -> Iterator[str]:
+    """Yields numbers as "first-last/step", so that the header of a long stack is short; "-" stands for None."""
+    at = 0
+    while at < len(numbers):
+        first = numbers[at]
+        end = at + 1
+        if first is None:
+            yield "-"
+        else:
+            following = numbers[end] if end < len(numbers) else None
+            step = following - first if following is not None and following > first else 0
+            while step and end < len(numbers) and numbers[end] == first + (end - at) * step:
+                end += 1
+            yield f"{first}-{first + (end - at - 1) * step}/{step}" if end - at > 2 else str(first)
+            end = end if end - at > 2 else at + 1
+        at = end
 
-    return await answer(request, service, prepare, encode)
+
+async def segment(
+    request: Request, service: Service, upload: Upload, output_spec: OutputSpec, channel: str
+) -> Result[File]:
+    """Makes the requested output of a channel and frees the upload's bytes. Raises Problem, ClientDisconnect."""
+    read: list[NetInput] = []
+
+    def prepare() -> tuple[NetInput, Sequence[ImageTask]]:
+        given, tasks = _prepare(service, upload.take(), output_spec, channel)
+        read.append(replace(given, pages=()))
+        return given, tasks
+
+    def encode(given: NetInput, tasks: Sequence[ImageTask]) -> File:
+        return _encode(service, output_spec, given, tasks, upload.stem)
+
+    return replace(await answer(request, service, prepare, encode), given=read[0])
 
 
 async def answer(
@@ -115,28 +147,28 @@ def _finish(
     return answer
 
 
-def _prepare(service: Service, data: bytes, output_spec: OutputSpec) -> tuple[Sequence[Pixels], Sequence[ImageTask]]:
+def _prepare(
+    service: Service, data: bytes, output_spec: OutputSpec, channel: str
+) -> tuple[NetInput, Sequence[ImageTask]]:
     """Pages and their tiles; while they are decoded they take their room in the queue. Raises Problem, QueueFull."""
     file = measure(data, service.settings.max_pixels)
     with service.scheduler.capacity.reserved(file.header.pixels):
-        images = decode(file)
-    return images, make_tasks(service, images, renderer(output_spec, service.weights.description))
+        given = decode(file, service.weights.description, channel)
+    return given, make_tasks(service, given, renderer(output_spec, service.weights.description))
 
 
-def make_tasks(service: Service, images: Sequence[Values], render: Render) -> list[ImageTask]:
-    """A task for each image. Raises Problem, 422, if the net takes no such images."""
+def make_tasks(service: Service, given: NetInput, render: Render) -> list[ImageTask]:
+    """A task for each page. Raises Problem, 422, if the net takes no such pages."""
     try:
-        return [service.task(image, render) for image in images]
+        return [service.task(page, render, given.bits) for page in given.pages]
     except ValueError as error:
         channels = service.weights.description.architecture.in_channels
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The net takes images of {channels} channels.") from error
 
 
-def _encode(
-    service: Service, output_spec: OutputSpec, images: Sequence[Pixels], tasks: Sequence[ImageTask], stem: str
-) -> File:
+def _encode(service: Service, output_spec: OutputSpec, given: NetInput, tasks: Sequence[ImageTask], stem: str) -> File:
     try:
-        return to_file(output_spec, service.weights.description, images, [task.result for task in tasks], stem)
+        return to_file(output_spec, service.weights.description, given, [task.result for task in tasks], stem)
     except OutputError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
 

@@ -46,8 +46,9 @@ async def segment(request: Request) -> Response:
     _output_spec(service, read_parameters(query), accepted)  # a bad query is refused before the body is read
     async with pipeline.deadline(service):
         upload = await read_upload(request, service)
-        output_spec = _output_spec(service, read_parameters([*query, *upload.fields]), accepted)
-        result = await pipeline.segment(request, service, upload, output_spec)
+        parameters = read_parameters([*query, *upload.fields])
+        output_spec = _output_spec(service, parameters, accepted)
+        result = await pipeline.segment(request, service, upload, output_spec, parameters.channel)
     file = result.answer
     headers = {
         **pipeline.headers(service, result),

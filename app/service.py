@@ -89,9 +89,9 @@ class Service:
             raise RuntimeError("asked for the scheduler before it was ready")
         return self._scheduler
 
-    def task(self, image: Values, render: Render) -> ImageTask:
+    def task(self, image: Values, render: Render, bits: int = 0) -> ImageTask:
         """The tiles of an image. Raises ValueError: see `ImageTask`."""
-        return ImageTask(image, self.weights.description, self.settings.tile, render)
+        return ImageTask(image, self.weights.description, self.settings.tile, render, bits)
 
     async def run_in_pool(self, function: Callable[..., T], *arguments: object) -> T:
         """Runs slow work that is not the engine's (decoding, encoding) off the event loop."""

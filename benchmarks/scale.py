@@ -24,7 +24,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -37,6 +37,7 @@ from model.engines.graph_weights import load_any
 from model.engines.pytorch import chip
 from model.images.decoding import decode_image
 from model.images.encoding import encode_png
+from model.preprocessing import Pixels
 from model.segmenter import TILE, Segmenter, to_mask
 from tests.end_to_end.cluster import Cluster as Running
 from tests.end_to_end.cluster import cluster
@@ -157,7 +158,7 @@ def _alone() -> Costs:
     crowding = statistics.mean(slope for _, slope in together) / compute
     image = decode_image(picture(4 * SMALL))
     megapixels = image.size / MEGA
-    mask, file = to_mask(image[None].astype(np.float32) / np.float32(255), 0.5), encode_png(image)
+    mask, file = to_mask(image[None].astype(np.float32) / np.float32(255), 0.5), encode_png(cast(Pixels, image))
     decode = _median(lambda: decode_image(file)) / megapixels
     encode = _median(lambda: encode_png(mask)) / megapixels
     return Costs(decode, encode, 0.0, 0.0, tile, compute, max(1.0, crowding))

@@ -3,6 +3,7 @@
 Shape letters: H height, W width, C channels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
 
@@ -20,6 +21,9 @@ Values: TypeAlias = Pixels | NDArray[np.float32]
 """Input of a net: stored pixels, or numbers whose full range is 0..1."""
 
 FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
+
+# Bits of the sensors of cameras, whose images are stored in 16 bits.
+_SENSOR_BITS = (8, 10, 12, 14, 16)
 
 # An image with a lower standard deviation holds only noise, which normalisation must not amplify: rounding in 8 bits, a
 # camera's dark noise in 16 bits. A dim signal of a few hundred counts must still be stretched.
@@ -46,7 +50,8 @@ class Preprocessing(BaseModel):
 
     `channels`: "grey" (colour is converted, alpha dropped), "rgb" (grey is repeated, alpha dropped), or "stored"
     (the image must have as many channels as the net takes).
-    `scaling`: "unit" maps the pixel type's full range to 0..1, "raw" to 0..255; so 16 bits are scaled, never clipped.
+    `scaling`: "unit" maps the full range of the pixels to 0..1, "raw" to 0..255. The full range of 16 bits is that of
+    the bits in use: 0..4095 for an image of a 12-bit camera.
     `normalisation`: "zscore" subtracts each image's mean and divides by its standard deviation, channel by channel.
     """
 
@@ -70,20 +75,36 @@ class Preprocessing(BaseModel):
         grey: Values = cv2.cvtColor(np.ascontiguousarray(colour), cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
         return grey[:, :, None]
 
-    def affine(self, image: Values) -> Affine:
-        """The map for this image (H x W x C, from `arrange`); it depends on the whole image, so that tiles agree."""
+    def affine(self, image: Values, bits: int = 0) -> Affine:
+        """The map for an image; it depends on the whole image, so that tiles agree.
+
+        Args:
+            image: H x W x C, from `arrange`.
+            bits: Bits in use of 16, for nets of input that is not normalised; 0 to look at the image.
+        """
         channels = image.shape[2]
         if self.normalisation != "zscore":
-            return self.fixed(channels, image.dtype)
+            return self.fixed(channels, image.dtype, bits or used_bits([image]))
         # cv2 takes at most four channels at once
         moments = [cv2.meanStdDev(np.ascontiguousarray(image[:, :, channel])) for channel in range(channels)]
         mean, deviation = (np.array([moment[part].item() for moment in moments]) for part in (0, 1))
         return z_score(mean, deviation, image.dtype)
 
-    def fixed(self, channels: int, dtype: np.dtype[Any]) -> Affine:
-        """Returns the map without normalisation, which depends only on the pixels' type."""
-        unit = FULL_SCALE[dtype] if self.scaling == "unit" else FULL_SCALE[dtype] / 255.0
+    def fixed(self, channels: int, dtype: np.dtype[Any], bits: int = 16) -> Affine:
+        """Returns the map without normalisation. It depends on the pixels' type, and for 16 bits on the bits in use."""
+        full = 2.0**bits - 1 if dtype == np.uint16 else FULL_SCALE[dtype]
+        unit = full if self.scaling == "unit" else full / 255.0
         return Affine(np.zeros(channels, np.float32), np.full(channels, unit, np.float32))
+
+
+def used_bits(pages: Sequence[Values]) -> int:
+    """Returns the bits of the sensor that 16-bit pages may come from: 8, 10, 12, 14 or 16; 16 for other pages."""
+    deep = [page for page in pages if page.dtype == np.uint16]
+    highest = max((int(page.max(initial=0)) for page in deep), default=65535)
+    bits = next(bits for bits in _SENSOR_BITS if highest < 2**bits)
+    # 8 bits that were spread over 16, of a dark picture
+    spread = bits < 16 and any(all(not (page % factor).any() for page in deep) for factor in (256, 257))
+    return 16 if spread else bits
 
 
 def z_score(mean: NDArray[np.float64], deviation: NDArray[np.float64], dtype: np.dtype[Any]) -> Affine:

@@ -72,11 +72,20 @@ class Task(Protocol):
 class ImageTask:
     """One image on its way through an engine: a `Task`."""
 
-    def __init__(self, image: Values, description: Description, tile: int, render: Render = as_they_are) -> None:
+    def __init__(
+        self, image: Values, description: Description, tile: int, render: Render = as_they_are, bits: int = 0
+    ) -> None:
         """Plans the tiles of an image.
 
-        `image` is H x W or H x W x C in RGB order, uint8, uint16, or float32 with the full range 0..1. Raises UserError
-        if the net does not take such an image.
+        Args:
+            image: H x W or H x W x C in RGB order; uint8, uint16, or float32 with the full range 0..1.
+            description: The net.
+            tile: Side of the largest tile, pixels.
+            render: Maps probabilities to the values that are stored.
+            bits: Bits in use of 16, see `Preprocessing.affine`.
+
+        Raises:
+            UserError: The net does not take such an image.
         """
         if image.dtype not in FULL_SCALE or image.ndim not in (2, 3) or image.size == 0:
             raise UserError(
@@ -87,7 +96,7 @@ class ImageTask:
         height, width, channels = self._pixels.shape
         if channels != architecture.in_channels:
             raise UserError(f"the net takes {architecture.in_channels} channels, the image has {channels}")
-        self._affine = preprocessing.affine(self._pixels)
+        self._affine = preprocessing.affine(self._pixels, bits)
         self._render = render
         self.tiles = plan_tiles(height, width, tile=tile, halo=architecture.halo, grid=architecture.grid)
         nothing = render(np.zeros((architecture.classes, 0, 0), np.float32))
@@ -142,9 +151,9 @@ class Segmenter:
         choice = choose(weights, engine, device, precision)
         return cls(weights, make_engine(weights, choice, threads), tile=tile, tta=tta)
 
-    def task(self, image: Values, render: Render = as_they_are) -> ImageTask:
+    def task(self, image: Values, render: Render = as_they_are, bits: int = 0) -> ImageTask:
         """The tiles of an image (see `ImageTask`), for callers that have tiles of several images to run."""
-        return ImageTask(image, self.description, self._tile, render)
+        return ImageTask(image, self.description, self._tile, render, bits)
 
     def batch_size(self, tile: Tile) -> int:
         """Returns the number of such tiles in a batch."""
@@ -159,9 +168,9 @@ class Segmenter:
         for (task, tile), tile_input, result in zip(batch, tile_inputs, results, strict=True):
             task.paste(tile, tile_input.finish(result))
 
-    def render(self, image: Values, render: Render) -> NDArray[Any]:
-        """An image as `ImageTask` takes it -> (... x) H x W, as rendered. Raises ValueError: see `ImageTask`."""
-        task = self.task(image, render)
+    def render(self, image: Values, render: Render, bits: int = 0) -> NDArray[Any]:
+        """An image as `ImageTask` takes it -> (... x) H x W, as rendered. Raises UserError: see `ImageTask`."""
+        task = self.task(image, render, bits)
         for tile in task.tiles:
             self.compute_batch([(task, tile)])
         return task.result

@@ -22,7 +22,8 @@ from app.pipeline import make_tasks
 from app.service import Service
 from app.upload import Upload
 from model.images.encoding import encode_png
-from model.images.tiff_pages import MAX_PAGES
+from model.images.tiff_directories import MAX_PAGES
+from model.net_input import NetInput
 from model.preprocessing import Values
 from model.segmenter import ImageTask, Render, as_they_are, to_mask
 
@@ -59,7 +60,7 @@ def prepare(service: Service, upload: Upload, headers: Mapping[str, str]) -> tup
     description, given = service.weights.description, request.parameters.threshold
     asked = Asked(request.id, request.wanted, description.threshold if given is None else given)
     _check_outputs(asked, images, description.architecture.classes)
-    return asked, make_tasks(service, images, _renderer(asked))
+    return asked, make_tasks(service, NetInput(images), _renderer(asked))
 
 
 def encode(service: Service, accepted_encoding: str, asked: Asked, tasks: Sequence[ImageTask]) -> Answer:
@@ -88,7 +89,7 @@ def _decode(service: Service, files: Sequence[bytes]) -> list[Values]:
     pixels = sum(image.header.pixels for image in images)
     _check_pixels(service, pixels)
     with service.scheduler.capacity.reserved(pixels):
-        return [decode(image)[0] for image in images]
+        return [decode(image, service.weights.description).pages[0] for image in images]
 
 
 def _convert(service: Service, tensor: PixelInput, binary: memoryview) -> list[Values]:

@@ -31,13 +31,22 @@ export function pause(seconds) {
 }
 
 /**
+ * @typedef {object} Result
+ * @property {Blob} blob
+ * @property {string} name the file name that the service proposes
+ * @property {string} notice what the person should know of how the image was read
+ * @property {(number | null)[] | null} filePages for each page of the result the page of the image file, null if it has
+ *   none; null if both are counted alike
+ */
+
+/**
  * Sends an image with these parameters. Throws Problem.
  *
  * @param {File} file
  * @param {Record<string, string | number>} parameters
  * @param {{ onUpload?: (share: number) => void, signal?: AbortSignal | null }} [options] `onUpload` gets the share of the
  *   upload that is sent, 0..1; `signal` cancels the request.
- * @returns {Promise<{ blob: Blob, name: string }>} the result and the file name that the service proposes
+ * @returns {Promise<Result>} the result
  */
 export function segment(file, parameters, { onUpload = (_share) => {}, signal = null } = {}) {
   return new Promise((resolve, reject) => {
@@ -52,12 +61,33 @@ export function segment(file, parameters, { onUpload = (_share) => {}, signal = 
     request.addEventListener("abort", () => reject(new Problem(0, "Given up.")));
     request.addEventListener("error", async () => reject(await problemOf(0, "")));
     request.addEventListener("load", async () => {
-      if (request.status === 200) resolve({ blob: request.response, name: nameIn(request, file) });
+      if (request.status === 200) resolve(resultOf(request, file));
       else reject(await problemOf(request.status, await request.response.text(), request));
     });
     const form = new FormData();
     form.append("file", file, file.name);
     request.send(form);
+  });
+}
+
+/** @returns {Result} */
+function resultOf(request, file) {
+  const pages = request.getResponseHeader("X-Pages");
+  return {
+    blob: request.response,
+    name: nameIn(request, file),
+    notice: request.getResponseHeader("X-Notice") ?? "",
+    filePages: pages && pagesIn(pages),
+  };
+}
+
+/** The page numbers that a header lists: "0-6/2,9,-" is 0, 2, 4, 6, 9 and none. */
+export function pagesIn(header) {
+  return header.split(",").flatMap((part) => {
+    const [, first, last = first, step = "1"] = part.match(/^(\d+)(?:-(\d+))?(?:\/(\d+))?$/) ?? [];
+    if (first === undefined) return [null];
+    const count = Math.floor((Number(last) - Number(first)) / Number(step)) + 1;
+    return Array.from({ length: count }, (_, index) => Number(first) + index * Number(step));
   });
 }
 

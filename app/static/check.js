@@ -10,6 +10,8 @@ const KINDS = [
   { name: "WebP", start: "RIFF", isWhole: riffIsWhole },
   { name: "TIFF", start: "II*\0" },
   { name: "TIFF", start: "MM\0*" },
+  { name: "TIFF", start: "II+\0" },
+  { name: "TIFF", start: "MM\0+" },
   { name: "BMP", start: "BM" },
 ];
 

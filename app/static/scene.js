@@ -32,17 +32,22 @@ export class Scene {
   /** Shows a page of an entry that is done. What comes too late, since another one was chosen, is dropped. */
   async show(entry, index) {
     const load = ++this.#loads;
-    const [{ pages }, values, image] = await Promise.all([
+    const { filePages, notice } = entry.result;
+    const pageInFile = filePages ? filePages[index] : index;
+    const [{ pages }, values, picture] = await Promise.all([
       ask("pages", { key: resultKey(entry), blob: entry.result.blob }),
       loadValues(resultKey(entry), entry.result.blob, index),
-      loadPicture(`${entry.id}-image`, entry.file, index).catch(() => null),
+      pageInFile === null ? null : loadPicture(`${entry.id}-image`, entry.file, pageInFile).catch(() => null),
     ]);
     if (load !== this.#loads) return;
+    const fits = picture !== null && picture.width === values.width && picture.height === values.height;
+    const image = fits ? picture : null; // of a file that the browser reads otherwise than the service
     const mask = new Mask(values.width, values.height);
     this.#shown = { entry, index, values, mask };
     mask.paint(values.data, this.level);
     this.viewer.show({ image, ...mask.layers }, values.size);
-    this.onPage({ pages, index, size: values.size, isShrunk: values.width < values.size.width, hasPicture: image !== null });
+    const isShrunk = values.width < values.size.width;
+    this.onPage({ pages, index, size: values.size, isShrunk, hasPicture: image !== null, notice });
     this.#count();
   }
 

@@ -37,14 +37,14 @@ export class Stage {
   }
 
   /** Shows what is known of the page on the canvas. */
-  showPage(file, { pages, index, size, isShrunk, hasPicture }) {
+  showPage(file, { pages, index, size, isShrunk, hasPicture, notice }) {
     const of = pages > 1 ? `, ${pages} pages` : "";
     this.#caption.textContent = `${file.name} · ${number(size.width)} × ${number(size.height)}${of}`;
     this.#pages.hidden = pages === 1;
     this.#page.max = pages;
     this.#page.value = index + 1;
     byId("page-number").textContent = `${index + 1} of ${pages}`;
-    const notes = [];
+    const notes = notice ? [notice] : [];
     if (isShrunk) notes.push("Shown with fewer pixels than it has; objects and downloads are those of all pixels.");
     if (!hasPicture) notes.push("This browser cannot show the image itself; its mask is right all the same.");
     this.showNotes(notes);

@@ -11,7 +11,7 @@ from benchmarks.datasets.sets import IMAGES, LABELS, ImageSet, Pair
 from benchmarks.datasets.truth import Task, read_truths
 from model.images.decoding import decode_image
 from model.images.encoding import encode_png
-from model.preprocessing import Pixels
+from model.preprocessing import Pixels, Values
 from training.data.folder import IGNORED
 
 
@@ -67,17 +67,17 @@ def _write_images(folder: Path, pairs: Sequence[Pair], *, coloured: bool) -> Non
         _write(folder / f"{pair.name}.png", _arranged(decode_image(pair.image.read_bytes()), coloured=coloured))
 
 
-def _write(path: Path, pixels: Pixels) -> None:
+def _write(path: Path, pixels: Values) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_png(pixels))
+    path.write_bytes(encode_png(cast(Pixels, pixels)))
 
 
-def _arranged(pixels: Pixels, *, coloured: bool) -> Pixels:
+def _arranged(pixels: Values, *, coloured: bool) -> Values:
     """H x W or H x W x C -> H x W x 3 if `coloured`, else H x W; an alpha channel is dropped."""
     if not coloured:
         return pixels if pixels.ndim == 2 else pixels[:, :, 0]
-    return cast(Pixels, np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels[:, :, :3])
+    return cast(Values, np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels[:, :, :3])
 
 
-def _is_coloured(pixels: Pixels) -> bool:
+def _is_coloured(pixels: Values) -> bool:
     return pixels.ndim == 3 and bool((pixels[:, :, :1] != pixels[:, :, 1:3]).any())

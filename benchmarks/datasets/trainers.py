@@ -25,7 +25,7 @@ from benchmarks.peers.training_script import RECORD
 from model.images.decoding import decode_image
 from model.outputs.objects import find_regions
 from model.predict.inputs import RESULT
-from model.preprocessing import Pixels
+from model.preprocessing import Values
 from model.weights_file import Description, load_weights
 from tests.support.servers import ROOT
 from training.loop.run_folder import HISTORY, WEIGHTS, read_history
@@ -137,7 +137,7 @@ class Ours:
         command = ["training.run", "--data", str(order.parts.training), "--out", str(order.out), *how]
         return _call(command, sys.executable, order, "train", limit_s=_limit(order))
 
-    def _outputs(self, order: Order, names: Sequence[str], output: str) -> list[Pixels]:
+    def _outputs(self, order: Order, names: Sequence[str], output: str) -> list[Values]:
         folder = order.out / output
         how = ["--weights", str(order.out / WEIGHTS), "--output", output, "--out", str(folder)]
         _call(["model.predict", str(order.parts.test), *how], sys.executable, order, output)
@@ -203,7 +203,7 @@ def _by_threshold(probabilities: NDArray[np.float32], *, objects: bool) -> Found
     return Found(mask, probabilities, find_regions(mask) if objects else None)
 
 
-def _to_float(pixels: Pixels) -> NDArray[np.float32]:
+def _to_float(pixels: Values) -> NDArray[np.float32]:
     """16-bit probabilities, 65535 = 1.0 -> float32 in 0..1."""
     probabilities: NDArray[np.float32] = pixels.astype(np.float32) / np.float32(65535)
     return probabilities

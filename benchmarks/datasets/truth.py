@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.datasets.sets import ImageSet, Pair
 from model.images.decoding import decode_image
-from model.preprocessing import Pixels
+from model.preprocessing import Values
 from training.data.folder import IGNORED
 
 Kind = Literal["mask", "membranes", "instances", "classes"]
@@ -69,13 +69,13 @@ def read_truths(images: ImageSet, pairs: Sequence[Pair], task: Task) -> list[Tru
     return [_truth(pair.name, read_label(pair), images, task) for pair in pairs]
 
 
-def read_label(pair: Pair) -> Pixels:
+def read_label(pair: Pair) -> Values:
     """The stored label, H x W, uint8 or uint16."""
     stored = decode_image(pair.label.read_bytes())
     return stored if stored.ndim == 2 else stored[:, :, 0]
 
 
-def _truth(name: str, stored: Pixels, images: ImageSet, task: Task) -> Truth:
+def _truth(name: str, stored: Values, images: ImageSet, task: Task) -> Truth:
     if task.kind == "instances":
         return Truth(name, (stored > 0).astype(np.uint8), stored.astype(np.int32))
     if task.kind == "classes":

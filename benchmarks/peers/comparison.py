@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from model.images.decoding import decode_image
-from model.preprocessing import Pixels
+from model.preprocessing import Values
 from tests.support.measuring import Load, closed_loop, form, summary
 from tests.support.servers import Server, ServerError, service, started
 
@@ -85,7 +85,7 @@ def _check_masks(image: bytes) -> dict[str, float]:
     return differing
 
 
-def _difference(mask: Pixels, other: Pixels) -> float:
+def _difference(mask: Values, other: Values) -> float:
     return float((mask != other).mean()) if mask.shape == other.shape else 1.0
 
 

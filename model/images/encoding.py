@@ -1,11 +1,16 @@
 """Encodes pixels as PNG and TIFF."""
 
 from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
 
 import cv2
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 
+from model.images.calibration import PixelSize
+from model.images.tiff_axes import Plane
 from model.preprocessing import Pixels
 
 # Of zlib's strategies and PNG's filters, those that were both fastest and smallest, for masks (0.6 ms and 10 KB at
@@ -25,11 +30,41 @@ def encode_png(pixels: Pixels) -> bytes:
     return encoded.tobytes()
 
 
-def encode_tiff(pages: Sequence[Pixels]) -> bytes:
-    """Pages of H x W (grey) or H x W x 3 (RGB), uint8 or uint16 -> the bytes of a TIFF, compressed without loss."""
-    stored = [cv2.cvtColor(page, cv2.COLOR_RGB2BGR) if page.ndim == 3 else page for page in pages]
-    _, encoded = cv2.imencodemulti(".tiff", stored, [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW])
-    return encoded.tobytes()
+def encode_tiff(pages: Sequence[Pixels], places: Sequence[Plane] = (), pixel_size: PixelSize | None = None) -> bytes:
+    """Encodes pages as a TIFF that is compressed without loss.
+
+    Args:
+        pages: H x W (grey) or H x W x 3 (RGB) each, uint8 or uint16.
+        places: Section and time of each page, which are stored as ImageJ does.
+        pixel_size: Stored as ImageJ does: ImageJ, Fiji, QuPath, tifffile and this service read it.
+    """
+    description = _imagej_description(places, pixel_size)
+    size: dict[str, Any] = {}
+    if pixel_size:
+        size = {"resolution": (1 / pixel_size.x, 1 / pixel_size.y), "resolutionunit": "NONE"}
+    buffer = BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        for index, page in enumerate(pages):
+            photometric = "rgb" if page.ndim == 3 else "minisblack"
+            text = description if index == 0 else None
+            options: dict[str, Any] = {"description": text, "metadata": None, "software": False, **size}
+            writer.write(np.ascontiguousarray(page), photometric=photometric, compression="lzw", **options)
+    return buffer.getvalue()
+
+
+def _imagej_description(places: Sequence[Plane], pixel_size: PixelSize | None) -> str | None:
+    """The text that ImageJ reads from a stack's first page; None if there is nothing to say."""
+    times, sections = (len({getattr(place, axis) for place in places}) for axis in "tz")
+    ordered = sorted(places, key=lambda place: (place.t, place.z)) == list(places)
+    is_stack = len(places) > 1 and ordered and times * sections == len(places)
+    if not (pixel_size or (is_stack and times > 1)):
+        return None
+    lines = ["ImageJ=1.54f"]
+    if is_stack:
+        lines += [f"images={len(places)}", f"slices={sections}", f"frames={times}", "hyperstack=true"]
+    if pixel_size:
+        lines += ["unit=micron", *([f"spacing={pixel_size.z:.9g}"] if pixel_size.z else [])]
+    return "\n".join([*lines, "loop=false", ""])
 
 
 def to_probability_image(probabilities: NDArray[np.float32]) -> NDArray[np.uint16]:

@@ -4,7 +4,7 @@ ACCEPTED = "PNG, JPEG, TIFF, BMP and WebP are"
 
 _MICROSCOPY = "Save it as TIFF, for example with Fiji."
 _PICTURE = "Convert it to PNG, for example with ImageMagick."
-_RAW = "Develop it to TIFF, for example with darktable."
+DEVELOP = "Develop it to TIFF, for example with darktable."
 _VIDEO = "Extract its frames as PNG, for example with ffmpeg."
 _DICOM = "Convert it to PNG or TIFF, for example with dcmj2pnm or Fiji."
 
@@ -17,8 +17,6 @@ _STARTS = {
     b"\x00\x00\x00\x0cJXL ": ("JPEG XL", _PICTURE),
     b"\x76\x2f\x31\x01": ("OpenEXR", _PICTURE),
     b"#?R": ("Radiance HDR", _PICTURE),
-    b"II+\x00": ("BigTIFF", "Save it as TIFF."),
-    b"MM\x00+": ("BigTIFF", "Save it as TIFF."),
     b"%PDF": ("PDF", _PICTURE),
     b"8BPS": ("Photoshop", _PICTURE),
     b"gimp xcf": ("GIMP XCF", _PICTURE),
@@ -31,9 +29,9 @@ _STARTS = {
     b"NRRD000": ("NRRD", _MICROSCOPY),
     b"SIMPLE  =": ("FITS", _MICROSCOPY),
     b"\x93NUMPY": ("NumPy NPY", "Save it as TIFF, for example with tifffile."),
-    b"FUJIFILMCCD-RAW": ("Fujifilm RAF", _RAW),
-    b"IIRO": ("Olympus ORF", _RAW),
-    b"IIU\x00": ("Panasonic RW2", _RAW),
+    b"FUJIFILMCCD-RAW": ("Fujifilm RAF", DEVELOP),
+    b"IIRO": ("Olympus ORF", DEVELOP),
+    b"IIU\x00": ("Panasonic RW2", DEVELOP),
     b"\x1a\x45\xdf\xa3": ("Matroska", _VIDEO),
     b"PK\x03\x04": ("A ZIP archive", "Unpack it and send its images one by one."),
     b"\x1f\x8b": ("A gzip file", "Decompress it first, or send it with Content-Encoding: gzip."),
@@ -46,7 +44,7 @@ _STARTS = {
 _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), ("AVIF", _PICTURE)),
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), ("HEIC", _PICTURE)),
-    b"crx ": ("Canon CR3", _RAW),
+    b"crx ": ("Canon CR3", DEVELOP),
 }
 
 

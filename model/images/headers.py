@@ -6,13 +6,14 @@ counts everything that can repeat in a file against a limit, and each step only 
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from model.images.bmp import bmp_size
 from model.images.foreign import refusal
 from model.images.image_errors import ImageError, UnsupportedImage, broken
 from model.images.jpeg import jpeg_size
 from model.images.png import png_size
+from model.images.tiff_axes import Stack, read_stack
 from model.images.tiff_pages import JPEG, read_pages
 from model.images.webp import webp_is_lossy, webp_size
 
@@ -24,6 +25,8 @@ _ACCEPTED = {
     b"\xff\xd8\xff": "JPEG",
     b"II*\x00": "TIFF",
     b"MM\x00*": "TIFF",
+    b"II+\x00": "TIFF",
+    b"MM\x00+": "TIFF",
     b"BM": "BMP",
 }
 
@@ -37,11 +40,19 @@ class Header:
     height: int
     pages: int
     pixels: int
-    """Pixels of all pages together, to reserve memory for. `width` and `height` are those of the first page."""
-    bits: int = 8
-    """Largest number of bits of a sample; read only from TIFF."""
+    """Pixels of all pages together, to reserve memory for: a pixel of more than 8 bytes counts several times.
+
+    `width` and `height` are those of the first page.
+    """
     lossy: str = ""
     """What compressed it and changed its pixels' values: "JPEG", in a TIFF too, or "lossy WebP"."""
+    stack: Stack | None = field(default=None, repr=False, compare=False)
+    """The pages, axes and pixel size of a TIFF file."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of channels that are pictures of their own; none if there is one, or colours."""
+        return self.stack.channels if self.stack and len(self.stack.channels) > 1 else ()
 
 
 def read_header(data: bytes) -> Header:
@@ -49,17 +60,20 @@ def read_header(data: bytes) -> Header:
     kind = format_of(data)
     try:
         if kind == "TIFF":
-            pages = read_pages(data)
-            bits = max(page.bits for page in pages)
-            lossy = "JPEG" if any(page.compression == JPEG for page in pages) else ""
-            return Header(kind, *pages[0].size, len(pages), sum(page.room for page in pages), bits, lossy)
+            return _tiff_header(read_stack(read_pages(data)))
         width, height = _SIZES[kind](data)
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, OverflowError) as error:
         raise broken(kind) from error
     if width < 1 or height < 1:
         raise broken(kind)
     lossy = "JPEG" if kind == "JPEG" else "lossy WebP" if kind == "WEBP" and webp_is_lossy(data) else ""
     return Header(kind, width, height, 1, width * height, lossy=lossy)
+
+
+def _tiff_header(stack: Stack) -> Header:
+    pages = stack.pages
+    lossy = "JPEG" if any(page.compression == JPEG for page in pages) else ""
+    return Header("TIFF", *pages[0].size, len(stack.sections), stack.room, lossy, stack)
 
 
 def format_of(data: bytes) -> str:

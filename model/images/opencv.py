@@ -1,4 +1,4 @@
-"""Decoding by OpenCV: PNG, WebP, JPEG in ink colours, and TIFF of 16 bits."""
+"""Decoding by OpenCV: PNG, WebP, and JPEG in ink colours."""
 
 import cv2
 import numpy as np
@@ -13,12 +13,6 @@ def decode_by_opencv(data: bytes) -> Pixels:
     if stored is None:
         raise ValueError("imdecode gives nothing")
     return _in_rgb_order(stored)
-
-
-def decode_pages_by_opencv(data: bytes, count: int) -> list[Pixels]:
-    """The first `count` pages of a TIFF. Raises UnsupportedImage, cv2.error."""
-    _, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED, range=(0, count))
-    return [_in_rgb_order(page) for page in pages]
 
 
 def _in_rgb_order(stored: cv2.typing.MatLike) -> Pixels:

@@ -1,63 +1,88 @@
-"""Tags of the pages of a TIFF file. Pages that decoders would silently read wrongly are refused."""
+"""The pages of a TIFF file: which of its directories are pages, and which of those can be decoded rightly."""
 
-import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+import json
+import math
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
+from model.images.foreign import ACCEPTED, DEVELOP
 from model.images.image_errors import UnsupportedImage, broken
+from model.images.tiff_directories import MAX_PAGES, Directory, read_directories, read_sub_directories
 
-# libtiff takes time that grows with the square of the number of pages; this many take some seconds.
-MAX_PAGES = 4096
-# Far more than any program writes.
-MAX_TAGS = 512
-MAX_STRIPS = 2**18
+MAX_SAMPLES = 256
 
-_FIELDS = {
-    256: "width",
-    257: "height",
-    258: "bits",
-    259: "compression",
-    262: "photometric",
-    274: "orientation",
-    277: "samples",
-    278: "rows_per_strip",
-    284: "planes",
-    322: "tile_width",
-    323: "tile_height",
-    339: "sample_format",
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, DESCRIPTION = 256, 257, 258, 259, 262, 266, 270
+STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, PLANES = 273, 274, 277, 278, 279, 284
+PREDICTOR, COLOUR_MAP, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 317, 320, 322, 323, 324, 325
+EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES, SUBSAMPLING = 338, 339, 347, 530
+_NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _MAKER, _METAMORPH, LSM, _DNG = 254, 255, 271, 33629, 34412, 50706
+
+WHITE_IS_ZERO, GREY, RGB, PALETTE, _TRANSPARENCY, INKS, YCBCR = range(7)
+_COLOURS = {
+    RGB: "RGB",
+    INKS: "CMYK",
+    YCBCR: "YCbCr",
+    8: "CIELAB",
+    9: "ICCLAB",
+    10: "ITULAB",
+    32844: "LogL",
+    32845: "LogLuv",
 }
-_STRIPS = (273, 324)  # where they lie; or the tiles
-_PHOTOMETRIC, _EXTRA_SAMPLES, _TARGET_PRINTER = 262, 338, 337
-_GREY, _RGB = 1, 2
-_ALL_ROWS = 2**32 - 1  # in one strip
-_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_UNSIGNED = {1: "B", 3: "H", 4: "I"}
+_SENSOR = (32803, 34892)
+_ALPHA = (1, 2)
 
-# None, LZW, JPEG, deflate (twice) and PackBits. Decoders of CCITT fill what they cannot read with white.
-JPEG = 7
-_COMPRESSIONS = (1, 5, JPEG, 8, 32946, 32773)
-# Samples and photometric interpretation of more than 8 bits: grey, RGB and RGBA.
-_DEEP = ((1, _GREY), (3, _GREY), (3, _RGB), (4, _RGB))
-_DTYPES = {1: "uint", 2: "int", 3: "float"}
+JPEG, JPEG_2000 = 7, (33003, 33004, 33005, 34712)
+# None, LZW, deflate (twice), PackBits, Zstandard. Decoders of CCITT fill what they cannot read with white.
+_COMPRESSIONS = (1, 5, JPEG, 8, 32946, 32773, 50000, *JPEG_2000)
+_ALL_ROWS = 2**32 - 1  # in one strip
+# Bytes of a pixel of RGBA in 16 bits: memory is reserved by pixels, and larger ones count several times.
+_PIXEL_BYTES = 8
+
+UNSIGNED, SIGNED, FLOAT = 1, 2, 3
+_NO_FORMAT = 4
+_DTYPES = {UNSIGNED: "uint", SIGNED: "int", FLOAT: "float", 5: "complex int", 6: "complex"}
+_BITS = {UNSIGNED: (*range(1, 17), 32, 64), SIGNED: (8, 16, 32, 64), FLOAT: (16, 32, 64)}
 
 
 @dataclass(frozen=True)
 class Page:
-    """The tags that matter. Of several values, the largest counts; a missing tag has the standard's default, or 0."""
+    """The tags of a page that matter, with the standard's defaults.
 
-    width: int = 0
-    height: int = 0
-    bits: int = 1
-    compression: int = 1
-    photometric: int = 1
-    orientation: int = 1
-    samples: int = 1
-    rows_per_strip: int = 0
-    planes: int = 1
-    tile_width: int = 0
-    tile_height: int = 0
-    sample_format: int = 1
+    Attributes:
+        directory: All tags as stored.
+        number: The place of the directory in the file's chain, from 0; None for a directory that belongs to another.
+        width: Pixels of a stored row.
+        height: Stored rows.
+        bits: Bits of a sample.
+        sample_format: UNSIGNED, SIGNED or FLOAT.
+        compression: Its number in the standard.
+        photometric: The number of the meaning of the samples.
+        orientation: How the picture is turned, 1 to 8.
+        samples: Samples of a pixel.
+        apart: True if each sample has its own plane (PlanarConfiguration 2).
+        alpha: True if the first sample beyond the colours is opacity.
+        rows_per_strip: Rows of a strip; without meaning for tiles.
+        tile: Width and height of a tile; 0 for strips.
+        plane: The place among pages that share one directory; None for a page with its own.
+    """
+
+    directory: Directory
+    number: int | None
+    width: int
+    height: int
+    bits: int
+    sample_format: int
+    compression: int
+    photometric: int
+    orientation: int
+    samples: int
+    apart: bool
+    alpha: bool
+    rows_per_strip: int
+    tile: tuple[int, int]
+    plane: int | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -65,110 +90,191 @@ class Page:
         return (self.height, self.width) if self.orientation in (5, 6, 7, 8) else (self.width, self.height)
 
     @property
-    def colours_said_to_be_grey(self) -> bool:
-        """True if pixels have three interleaved samples although the photometric tag says grey."""
-        return (self.samples, self.planes, self.photometric) == (3, 1, _GREY)
+    def colours(self) -> int:
+        """Samples that are one colour together: 3, 4 for inks, or 1."""
+        # some programs tag interleaved colours as grey
+        tagged_as_grey = self.photometric == GREY and self.samples == 3 and not self.apart
+        return {RGB: 3, YCBCR: 3, INKS: 4}.get(self.photometric, 3 if tagged_as_grey else 1)
+
+    @property
+    def grey_samples(self) -> int:
+        """Number of pictures that the samples are: each sample of grey is one, except for alpha."""
+        return self.samples - self.alpha if self.colours == 1 else 1
 
     @property
     def room(self) -> int:
-        """Pixels of the page, or of a tile or strip if larger: decoders allocate memory for a whole tile or strip."""
+        """Pixels to reserve memory for: of the page, or of a tile or strip if larger, since decoders hold it whole."""
         rows = self.height if self.rows_per_strip == _ALL_ROWS else self.rows_per_strip
-        return max(self.width * max(self.height, rows), self.tile_width * self.tile_height)
+        pixels = max(self.width * max(self.height, rows), self.tile[0] * self.tile[1])
+        return pixels * -(-self.samples * -(-self.bits // 8) // _PIXEL_BYTES)
+
+    @property
+    def first_byte(self) -> int:
+        """The offset of the first strip."""
+        return next(iter(self.directory.integers(STRIP_OFFSETS)), 0)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of an uncompressed page."""
+        return self.height * self.width * self.samples * self.bits // 8
 
     def check(self) -> None:
-        """Raises ImageError if there are no pixels, UnsupportedImage for what decoders get wrong or never were for."""
+        """Raises ImageError if there are no pixels, UnsupportedImage for pages that no decoder reads rightly."""
         if not (self.width and self.height):
             raise broken("TIFF")
-        if self.sample_format != 1 or self.bits > 16:
-            dtype = f"{_DTYPES.get(self.sample_format, 'unknown')}{self.bits}"
-            raise UnsupportedImage(f"Pixels of type {dtype} are not accepted: 8 or 16 bits unsigned are.")
-        if self.samples > 1 and self.planes == 2:
-            raise UnsupportedImage("TIFF files that store their colour planes apart are not accepted.")
-        if self.bits > 8 and self.photometric == 0:
-            raise UnsupportedImage("TIFF files of 16 bits in which white is 0 are not accepted.")
-        # OpenCV leaves pixels as they were in memory where the number of samples is not that of the colours
-        deep = self.bits > 8 and (self.samples, self.photometric) not in _DEEP
-        if self.samples > 4 or deep or (self.samples == 4 and self.photometric == _GREY):
-            raise UnsupportedImage("TIFF files are accepted as grey, RGB or RGBA, of as many samples a pixel.")
+        self._check_samples()
+        self._check_colours()
         if self.compression not in _COMPRESSIONS:
-            raise UnsupportedImage("TIFF files are accepted uncompressed, or with LZW, deflate, PackBits or JPEG.")
+            raise UnsupportedImage(
+                "TIFF files are accepted uncompressed, or with LZW, deflate, PackBits, Zstandard, JPEG or JPEG 2000, "
+                f"not with compression {self.compression}."
+            )
+        if self.compression == JPEG and self.bits != 8:
+            raise UnsupportedImage(f"TIFF files with JPEG of {self.bits} bits are not accepted: 8 bits are.")
+
+    def _check_samples(self) -> None:
+        if self.bits not in _BITS.get(self.sample_format, ()):
+            dtype = f"{_DTYPES.get(self.sample_format, 'unknown')}{self.bits}"
+            raise UnsupportedImage(
+                f"Pixels of type {dtype} are not accepted: whole numbers of up to 64 bits and float16, 32 and 64 are."
+            )
+        if not self.colours <= self.samples <= MAX_SAMPLES:
+            raise UnsupportedImage(
+                f"TIFF files of {self.samples} samples a pixel are not accepted: "
+                f"{self.colours} to {MAX_SAMPLES} are, for these colours."
+            )
+
+    def _check_colours(self) -> None:
+        if self.photometric in _SENSOR:
+            maker = "".join(self.directory.texts(_MAKER)).strip()[:40]
+            raise UnsupportedImage(
+                f"A camera's raw picture ({maker or 'of no named maker'}) is not accepted. {DEVELOP}"
+            )
+        if self.photometric > YCBCR:
+            name = _COLOURS.get(self.photometric, f"photometric interpretation {self.photometric}")
+            raise UnsupportedImage(f"TIFF files of {name} are not accepted: save the picture as RGB or grey.")
+        if self.photometric == PALETTE and (self.sample_format != UNSIGNED or self.bits > 16 or self.samples > 2):
+            raise UnsupportedImage("TIFF files with a palette are accepted with one sample of up to 16 bits a pixel.")
+        if self.photometric in (INKS, YCBCR) and (self.sample_format != UNSIGNED or self.bits not in (8, 16)):
+            raise UnsupportedImage("TIFF files in CMYK or YCbCr are accepted with 8 or 16 bits a sample.")
+        if self.photometric == YCBCR and (self.apart or self.bits != 8):
+            raise UnsupportedImage("TIFF files in YCbCr are accepted with 8 bits, and samples pixel by pixel.")
 
 
 def read_pages(data: bytes) -> list[Page]:
-    """At least one. Raises ImageError, UnsupportedImage; struct.error where the file ends too early."""
-    pages = list(islice(_read(data), MAX_PAGES + 1))
-    if len(pages) > MAX_PAGES:
-        raise UnsupportedImage(f"TIFF files of more than {MAX_PAGES} pages are not accepted.")
-    if not pages:
-        raise broken("TIFF")
+    """Reads the full-size pages of a TIFF file, at least one.
+
+    Smaller copies, transparency masks and, in slides, labels are not pages.
+
+    Raises:
+        ImageError: The file is damaged.
+        UnsupportedImage: Its pages cannot be decoded rightly.
+        struct.error: The file ends too early.
+    """
+    directories = read_directories(data)
+    _check_not_raw(directories[0])
+    pages = _full_size(list(enumerate(directories)))
+    if not pages:  # the picture of a camera file belongs to its thumbnail
+        pages = _full_size([(None, each) for directory in directories for each in read_sub_directories(directory)])
+    pages = pages or [_page(0, directories[0])]
+    if LSM in directories[0].tags:  # Zeiss tags any three channels as RGB
+        pages = [replace(page, photometric=GREY) for page in pages]
     for page in pages:
         page.check()
-    if len({page.bits > 8 for page in pages}) > 1:
-        raise UnsupportedImage("TIFF files of pages of 8 and of 16 bits together are not accepted.")
+    return pages if len(pages) > 1 else _repeated(pages[0])
+
+
+def description(page: Page) -> str:
+    """Returns the text that programs store metadata in; of several texts the first that is a known kind of it."""
+    texts = page.directory.texts(DESCRIPTION)
+    known = [text for text in texts if text.lstrip().startswith(("<?xml", "<OME", "ImageJ=", '{"shape"'))]
+    return next(iter(known or texts), "")
+
+
+def _check_not_raw(first: Directory) -> None:
+    """Raises UnsupportedImage for DNG and CR2, whose first pages are previews."""
+    name = "Canon CR2" if first.data[8:10] == b"CR" else "DNG" if _DNG in first.tags else ""
+    if name:
+        raise UnsupportedImage(f"{name} is not accepted: {ACCEPTED}. {DEVELOP}")
+
+
+def _full_size(directories: Sequence[tuple[int | None, Directory]]) -> list[Page]:
+    pages = [_page(number, each) for number, each in directories[:MAX_PAGES] if not _is_copy_or_mask(each)]
+    # slide scanners of Aperio store smaller copies, label and camera picture as if they were pages
+    if pages and "".join(pages[0].directory.texts(DESCRIPTION)).startswith("Aperio"):
+        return pages[:1]
     return pages
 
 
-def tag_colours(data: bytes) -> bytes:
-    """Returns the file with RGB in the photometric tag of each page that has colours but says grey.
+def _is_copy_or_mask(directory: Directory) -> bool:
+    kind = next(iter(directory.integers(_NEW_SUBFILE_TYPE)), 0)
+    old_kind = next(iter(directory.integers(_SUBFILE_TYPE)), 0)
+    mask = directory.integers(PHOTOMETRIC) == (_TRANSPARENCY,)
+    return bool(kind & 1 or kind & 4 or old_kind == 2 or mask)
 
-    Some programs write such files; decoders refuse them. The ExtraSamples tag is hidden as well.
+
+def _page(place: int | None, directory: Directory) -> Page:
+    def number(tag: int, default: int) -> int:
+        return next(iter(directory.integers(tag)), default)
+
+    samples = number(SAMPLES, 1)
+    most = max(1, min(samples, MAX_SAMPLES))
+    sample_format = _equal(directory.integers(SAMPLE_FORMAT, most), UNSIGNED)
+    return Page(
+        directory=directory,
+        number=place,
+        width=number(WIDTH, 0),
+        height=number(HEIGHT, 0),
+        bits=_equal(directory.integers(BITS, most), 1),
+        sample_format=UNSIGNED if sample_format == _NO_FORMAT else sample_format,
+        compression=number(COMPRESSION, 1),
+        photometric=number(PHOTOMETRIC, GREY),
+        orientation=number(ORIENTATION, 1),
+        samples=samples,
+        apart=number(PLANES, 1) == 2 and samples > 1,
+        alpha=number(EXTRA_SAMPLES, 0) in _ALPHA,
+        rows_per_strip=number(ROWS_PER_STRIP, _ALL_ROWS),
+        tile=(number(TILE_WIDTH, 0), number(TILE_HEIGHT, 0)),
+    )
+
+
+def _repeated(page: Page) -> list[Page]:
+    """The page and those stored behind it without a directory, as MetaMorph, ImageJ and tifffile write stacks.
+
+    Raises ImageError if some of them are missing, UnsupportedImage if there are too many.
     """
-    tagged = bytearray()
-    order = _byte_order(data)
-    for start, entries in _directories(data):
-        if not _page(data, order, start, entries).colours_said_to_be_grey:
-            continue
-        tagged = tagged or bytearray(data)
-        for index, (tag, *_) in enumerate(entries):
-            at = start + 12 * index
-            if tag == _PHOTOMETRIC:
-                struct.pack_into(f"{order}HHIHH", tagged, at, tag, 3, 1, _RGB, 0)
-            elif tag == _EXTRA_SAMPLES:
-                struct.pack_into(f"{order}H", tagged, at, _TARGET_PRINTER)  # a neighbour that decoders ignore
-    return bytes(tagged) or data
+    count, certain = _planes_behind(page)
+    end = page.first_byte + count * page.stored_bytes
+    simple = page.compression == 1 and page.tile == (0, 0) and page.bits % 8 == 0
+    if count < 2 or not (certain or (simple and end <= len(page.directory.data))):
+        return [page]
+    if count > MAX_PAGES:
+        raise UnsupportedImage(f"TIFF files of more than {MAX_PAGES} pages are not accepted.")
+    if not simple:
+        raise UnsupportedImage("Compressed MetaMorph stacks are not accepted: save the stack without compression.")
+    if end > len(page.directory.data):
+        raise broken("TIFF")
+    return [replace(page, plane=plane) for plane in range(count)]
 
 
-def _byte_order(data: bytes) -> str:
-    return "<" if data[:2] == b"II" else ">"
+def _planes_behind(page: Page) -> tuple[int, bool]:
+    """The number of pages that a directory stands for, and whether that is certain.
+
+    ImageJ's description is not: other programs copy it to files of one page.
+    """
+    if _METAMORPH in page.directory.tags:
+        return page.directory.tags[_METAMORPH][0].count, True
+    text = description(page)
+    if text.startswith("ImageJ=") and (images := re.search(r"^images=(\d{1,9})\s*$", text, re.MULTILINE)):
+        return int(images[1]), False
+    if text.startswith('{"shape"') and '"truncated": true' in text:
+        with suppress(ValueError, TypeError):
+            return math.prod(map(int, json.loads(text)["shape"])) // (page.height * page.width * page.samples), False
+    return 1, False
 
 
-def _read(data: bytes) -> Iterator[Page]:
-    order = _byte_order(data)
-    return (_page(data, order, start, entries) for start, entries in _directories(data))
-
-
-def _directories(data: bytes) -> Iterator[tuple[int, list[tuple[int, ...]]]]:
-    """Where the entries of each page's directory begin, and the entries: tag, type, number of values, value."""
-    order = _byte_order(data)
-    (start,) = struct.unpack_from(f"{order}I", data, 4)
-    seen: set[int] = set()
-    claimed = strips = 0
-    while start and start not in seen:
-        seen.add(start)
-        (count,) = struct.unpack_from(f"{order}H", data, start)
-        if count > MAX_TAGS:
-            raise UnsupportedImage(f"TIFF files of more than {MAX_TAGS} tags a page are not accepted.")
-        entries = list(struct.iter_unpack(f"{order}HHII", data[start + 2 : start + 2 + 12 * count]))
-        strips += sum(values for tag, _, values, _ in entries if tag in _STRIPS)
-        if strips > MAX_STRIPS:
-            raise UnsupportedImage(f"TIFF files of more than {MAX_STRIPS} strips or tiles are not accepted.")
-        claimed += sum(_TYPE_BYTES.get(kind, 0) * values for _, kind, values, _ in entries)
-        # tags that share their bytes would make a decoder copy them for each
-        if len(entries) < count or claimed > 2 * len(data):
-            raise broken("TIFF")
-        yield start + 2, entries
-        (start,) = struct.unpack_from(f"{order}I", data, start + 2 + 12 * count)
-
-
-def _page(data: bytes, order: str, start: int, entries: list[tuple[int, ...]]) -> Page:
-    fields: dict[str, int] = {}
-    for index, (tag, kind, count, offset) in enumerate(entries):
-        if tag not in _FIELDS:
-            continue
-        # decoders do not agree which of two counts
-        if _FIELDS[tag] in fields or kind not in _UNSIGNED or not 1 <= count <= 16:
-            raise broken("TIFF")
-        layout = f"{order}{count}{_UNSIGNED[kind]}"
-        at = offset if struct.calcsize(layout) > 4 else start + 12 * index + 8
-        fields[_FIELDS[tag]] = max(struct.unpack_from(layout, data, at))
-    return Page(**fields)
+def _equal(values: tuple[int, ...], default: int) -> int:
+    """The value of all samples. Raises UnsupportedImage if they differ."""
+    if len(set(values)) > 1:
+        raise UnsupportedImage("TIFF files whose samples differ in their number of bits or type are not accepted.")
+    return next(iter(values), default)

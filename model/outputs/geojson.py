@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.features import shapes
 
+from model.net_input import NetInput
 from model.outputs.colours import colour
 from model.outputs.objects import Ids, class_of_each
 
@@ -15,21 +16,42 @@ from model.outputs.objects import Ids, class_of_each
 _polygonising = threading.Lock()
 
 
-def feature_collection(pages: Sequence[tuple[Ids, NDArray[np.uint8]]], labels: Mapping[int, str]) -> dict[str, Any]:
-    """A FeatureCollection with a polygon an object. `pages`: ids and mask of each; `labels`: what mask values mean.
+def feature_collection(
+    pages: Sequence[tuple[Ids, NDArray[np.uint8]]], labels: Mapping[int, str], given: NetInput
+) -> dict[str, Any]:
+    """Returns a FeatureCollection with a polygon for each object.
 
     x goes right and y down, in pixels from the image's top left corner; outlines run along the edges of pixels, so a
-    polygon's area is the number of its pixels. With several pages each feature has its `page`, from 0, and a z plane.
+    polygon's area is the number of its pixels. With several pages each feature has its `page`, from 0, and the plane
+    that QuPath shows it on. If the size of a pixel is known, each feature also has its area in square micrometres.
+
+    Args:
+        pages: Ids and mask of each page.
+        labels: The meaning of the mask's values.
+        given: The pages as decoded.
     """
-    features = [
-        feature
-        for page, (ids, mask) in enumerate(pages)
-        for feature in _features(ids, mask, labels, page if len(pages) > 1 else None)
-    ]
+    size = given.pixel_size
+    features = []
+    for index, (ids, mask) in enumerate(pages):
+        plane = _plane(given, index) if len(pages) > 1 else None
+        for feature in _features(ids, mask, labels):
+            if size:
+                feature["properties"]["area_um2"] = feature["properties"]["area"] * size.x * size.y
+            if plane:
+                feature["properties"]["page"] = index
+                feature["geometry"]["plane"] = plane
+            features.append(feature)
     return {"type": "FeatureCollection", "features": features}
 
 
-def _features(ids: Ids, mask: NDArray[np.uint8], labels: Mapping[int, str], page: int | None) -> list[dict[str, Any]]:
+def _plane(given: NetInput, page: int) -> dict[str, int]:
+    """QuPath's plane of a page; -1 stands for all channels."""
+    channel = -1 if given.channel is None else given.channel
+    section, time = (given.places[page].z, given.places[page].t) if given.places else (page, 0)
+    return {"c": channel, "z": section, "t": time}
+
+
+def _features(ids: Ids, mask: NDArray[np.uint8], labels: Mapping[int, str]) -> list[dict[str, Any]]:
     values = class_of_each(ids, mask)
     areas = np.bincount(ids.ravel())
     found = []
@@ -44,8 +66,5 @@ def _features(ids: Ids, mask: NDArray[np.uint8], labels: Mapping[int, str], page
             "area": int(areas[index]),
             "classification": {"name": labels.get(value, str(value)), "color": list(colour(value))},
         }
-        if page is not None:
-            properties["page"] = page
-            geometry["plane"] = {"c": -1, "z": page, "t": 0}
         found.append({"type": "Feature", "geometry": geometry, "properties": properties})
     return found

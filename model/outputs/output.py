@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from model.engines.engine import Array
 from model.errors import UserError
 from model.images.encoding import encode_png, encode_tiff, to_probability_image
+from model.net_input import NetInput
 from model.outputs.coco import annotations
 from model.outputs.geojson import feature_collection
 from model.outputs.objects import Ids, ObjectRule, find_objects, mask_of, with_levels
 from model.outputs.overlay import draw_overlay
-from model.preprocessing import Pixels
+from model.preprocessing import Pixels, Values
 from model.segmenter import Render, to_mask
 from model.weights_file import Description
 
@@ -78,7 +79,7 @@ def renderer(output_spec: OutputSpec, description: Description) -> Render:
 def to_file(
     output_spec: OutputSpec,
     description: Description,
-    images: Sequence[Pixels],
+    given: NetInput,
     rendered: Sequence[NDArray[Any]],
     stem: str,
 ) -> File:
@@ -87,7 +88,7 @@ def to_file(
     Args:
         output_spec: The output to make.
         description: The description of the weights that computed the probabilities.
-        images: The pages as decoded.
+        given: The pages as decoded.
         rendered: What `renderer` kept of each page.
         stem: The image's name without its suffix.
 
@@ -95,12 +96,14 @@ def to_file(
         OutputError: The format cannot hold the result.
     """
     if output_spec.output == "geojson":
-        return _json(feature_collection(_objects(description, rendered), description.labels), "geo+json", ".geojson")
+        return _json(
+            feature_collection(_objects(description, rendered), description.labels, given), "geo+json", ".geojson"
+        )
     if output_spec.output == "coco":
         return _json(annotations(_objects(description, rendered), description.labels, stem), "json", ".json")
-    pictures = [_picture(output_spec, description, *page) for page in zip(images, rendered, strict=True)]
+    pictures = [_picture(output_spec, description, *page) for page in zip(given.pages, rendered, strict=True)]
     if len(pictures) > 1 or output_spec.tiff:
-        return File(encode_tiff(pictures), "image/tiff", ".tif")
+        return File(encode_tiff(pictures, given.places, given.pixel_size), "image/tiff", ".tif")
     return File(encode_png(pictures[0]), "image/png", ".png")
 
 
@@ -117,7 +120,7 @@ def _objects(description: Description, rendered: Sequence[NDArray[Any]]) -> list
     return [(find_objects(page, description.object_rule), mask_of(page)) for page in rendered]
 
 
-def _picture(output_spec: OutputSpec, description: Description, image: Pixels, rendered: NDArray[Any]) -> Pixels:
+def _picture(output_spec: OutputSpec, description: Description, image: Values, rendered: NDArray[Any]) -> Pixels:
     if output_spec.output in ("mask", "probability"):
         return cast(Pixels, rendered)
     ids = find_objects(rendered, description.object_rule)

@@ -6,17 +6,17 @@ from numpy.typing import NDArray
 
 from model.outputs.colours import colour
 from model.outputs.objects import Ids, class_of_each
-from model.preprocessing import Pixels
+from model.preprocessing import Values
 
 # How much of the image shines through an object.
 _SHARE = 0.7
 
 
-def draw_overlay(image: Pixels, ids: Ids, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def draw_overlay(image: Values, ids: Ids, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Tint and outline objects in their image, stretched to all 256 grey levels.
 
     Args:
-        image: H x W or H x W x 3 or 4, uint8 or uint16.
+        image: H x W or H x W x 3 or 4, uint8, uint16 or float32.
         ids: H x W, the objects found in `mask`.
         mask: H x W; its values choose the objects' colours.
 
@@ -41,7 +41,7 @@ def _outlines(ids: Ids) -> NDArray[np.bool_]:
     return different
 
 
-def _stretch(image: Pixels) -> NDArray[np.uint8]:
+def _stretch(image: Values) -> NDArray[np.uint8]:
     """H x W or H x W x 3 -> H x W x 3 uint8, from its lowest to its highest value."""
     grey_or_colour = np.zeros(image.shape, np.uint8)
     cv2.normalize(image, grey_or_colour, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)

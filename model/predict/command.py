@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
+from model.images.decoding import TIFF_SUFFIXES
 from model.outputs.output import OutputSpec
 from model.predict.inputs import RESULT, find_images, name_results, stem
 from model.predict.jobs import ImageJob, Runner
@@ -25,7 +26,6 @@ from model.weights_file import Description
 PICTURES = (".png", ".tif")
 SUFFIXES = {"geojson": (".geojson",), "coco": (".json",)}
 
-TIFF = (".tif", ".tiff")
 # Outputs that are computed pixel by pixel, without the rest of the section.
 VOLUME_OUTPUTS = ("mask", "probability")
 
@@ -50,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         summary.failed = problems | summary.failed
         for name, problem in summary.failed.items():
             print(f"predict: {name}: {problem}", file=sys.stderr)
+        _tell_notices(summary.notices)
         print(summary)
         return summary.exit_code
 
@@ -64,7 +65,11 @@ def _predict(options: PredictOptions, names: Mapping[Path, str], place: "Place",
     }
     summary, runner = Summary(kept=len(targets) - len(missing)), place.open_runner(output_spec)
     volumes = {image: target for image, target in missing.items() if _is_volume(options, image)}
-    jobs = {ImageJob(image.absolute(), target): str(image) for image, target in missing.items() if image not in volumes}
+    jobs = {
+        ImageJob(image.absolute(), target, options.channel): str(image)
+        for image, target in missing.items()
+        if image not in volumes
+    }
     with stopping(runner, summary):
         if jobs:
             run_images(runner, jobs, summary)
@@ -106,7 +111,7 @@ def _open(options: PredictOptions) -> Iterator[Place]:
 
 
 def _is_volume(options: PredictOptions, image: Path) -> bool:
-    return image.is_dir() or (options.volume and image.suffix.lower() in TIFF)
+    return image.is_dir() or (options.volume and image.suffix.lower() in TIFF_SUFFIXES)
 
 
 def _check_volumes(options: PredictOptions, images: Sequence[Path]) -> None:
@@ -115,9 +120,10 @@ def _check_volumes(options: PredictOptions, images: Sequence[Path]) -> None:
         return
     if options.output not in VOLUME_OUTPUTS:
         raise UserError(f"--output {options.output}: volumes have only the outputs {' and '.join(VOLUME_OUTPUTS)}")
-    missing = [name for name in ("zarr", "tifffile") if find_spec(name) is None]
-    if missing:
-        raise UserError(f"volumes need the package {missing[0]}, which is not installed: the extra volumes")
+    if options.channel:
+        raise UserError(f"--channel {options.channel}: volumes are segmented with all their channels")
+    if find_spec("zarr") is None:
+        raise UserError("volumes need the package zarr, which is not installed: the extra volumes")
 
 
 def _predict_volumes(
@@ -161,6 +167,12 @@ def _tell_longer_names(names: Mapping[Path, str]) -> None:
     if longer:
         text = f"{len(longer)} images share their names with others; results get longer ones, such as {longer[0]}"
         print(f"predict: {text}", file=sys.stderr)
+
+
+def _tell_notices(notices: Mapping[str, Sequence[str]]) -> None:
+    for notice, names in notices.items():
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        print(f"predict: {names[0]}{others}: {notice}", file=sys.stderr)
 
 
 def _tell_passed_over(paths: Sequence[Path]) -> None:

@@ -13,6 +13,7 @@ from model.atomic_write import write_whole
 from model.engines.engine import Array
 from model.images.decoding import ImageFile
 from model.images.image_errors import ImageError
+from model.net_input import read_input
 from model.outputs.output import OutputSpec, to_file
 from model.segmenter import Segmenter
 
@@ -90,23 +91,30 @@ class ImageJob:
     image: Path
     target: Path
     """Without its suffix, which depends on the output and the number of pages."""
+    channel: str = ""
+    """See `read_input`."""
 
     steps = 1
 
-    def do(self, bench: Bench) -> None:
-        """Raises ImageError, ValueError, RuntimeError, cv2.error, OSError, MemoryError, Stopped."""
+    def do(self, bench: Bench) -> tuple[str, ...]:
+        """Returns sentences about how the image was read.
+
+        Raises ImageError, ValueError, RuntimeError, cv2.error, OSError, MemoryError, Stopped.
+        """
         file = ImageFile.read(self.image.read_bytes())
         header = file.header
         if header.width * header.height > LARGEST_IMAGE:
             size = f"{header.width} x {header.height}"
             raise ImageError(f"The image has {size} pixels, more than the {LARGEST_IMAGE} that can be decoded.")
         with bench.room(header.pixels):
-            pages = file.pages()
+            description = bench.segmenter.description
+            given = read_input(file, description, self.channel)
             del file
             with bench.engine():
-                rendered = [bench.segmenter.render(page, bench.render) for page in pages]
-            result = to_file(bench.output_spec, bench.segmenter.description, pages, rendered, self.image.stem)
+                rendered = [bench.segmenter.render(page, bench.render, given.bits) for page in given.pages]
+            result = to_file(bench.output_spec, description, given, rendered, self.image.stem)
         write_whole(self.target.with_name(self.target.name + result.suffix), result.data)
+        return given.notices
 
 
 class Room:

@@ -31,6 +31,7 @@ class PredictOptions:
         output: The output to make.
         threshold: Lowest probability of the foreground, 0..1; None for the stored one.
         class_index: The class whose probability is written.
+        channel: Number or name of the channel of images that have several; "" for the first one.
         volume: True to read TIFF files part by part.
         overwrite: True to replace existing results.
         weights: The weights file; None for the bundled weights.
@@ -45,6 +46,7 @@ class PredictOptions:
     output: Output
     threshold: float | None
     class_index: int
+    channel: str
     volume: bool
     overwrite: bool
     weights: Path | None
@@ -79,6 +81,12 @@ def parse(argv: list[str] | None) -> PredictOptions:
         "--threshold", type=float, help="for nets of one class; default: the one stored with the weights"
     )
     parser.add_argument("--class", dest="class_index", type=int, default=0, help="whose probability; default: 0")
+    parser.add_argument(
+        "--channel",
+        default="",
+        metavar="N|NAME",
+        help="of images that have several, or red, green, blue; default: 0, or the colours",
+    )
     parser.add_argument("--volume", action="store_true", help="read TIFF files part by part; results are OME-Zarr")
     parser.add_argument("--overwrite", action="store_true", help="make results again that are there already")
     parser.add_argument("--weights", metavar="FILE", type=Path, help="default: the bundled ones")

@@ -10,18 +10,27 @@ from tqdm import tqdm
 from model.predict.jobs import ImageJob, Job, Outcome, Runner
 
 FAILED = 1
+NOT_DONE = Outcome()
 STOPPED = 128  # and the signal's number: 130 after Ctrl-C
 
 
 @dataclass
 class Summary:
-    """The outcome of a command. `failed`: images, or inputs without images, with the reasons."""
+    """The outcome of a command.
+
+    Attributes:
+        failed: Images, or inputs without images, with the reasons.
+        notices: How images were read, if something was chosen or changed, with the images.
+        kept: Number of results from before.
+        done: Number of images that succeeded.
+        stopped_by: Number of the signal that stopped the command; 0 if none did.
+    """
 
     failed: dict[str, str] = field(default_factory=dict)
+    notices: dict[str, list[str]] = field(default_factory=dict)
     kept: int = 0
     done: int = 0
     stopped_by: int = 0
-    """A signal's number."""
 
     @property
     def exit_code(self) -> int:
@@ -37,19 +46,23 @@ class Summary:
 
 def run_images(runner: Runner, jobs: Mapping[ImageJob, str], summary: Summary) -> None:
     """Makes the results of images. `jobs` maps each job to the name under which a failure is reported."""
-    failed: dict[Job, str] = {}
+    outcomes: dict[Job, Outcome] = {}
     with tqdm(total=len(jobs), unit="image", disable=None) as bar:
 
         def on_outcome(job: Job, outcome: Outcome) -> None:
             bar.update(job.steps)
-            if outcome.problem is None:
-                summary.done += 1
-            else:
-                failed[job] = outcome.problem
+            outcomes[job] = outcome
 
         runner.run(list(jobs), on_outcome)
     # in the order of the images, not in that in which they were done
-    summary.failed |= {name: failed[job] for job, name in jobs.items() if job in failed}
+    for job, name in jobs.items():
+        outcome = outcomes.get(job, NOT_DONE)
+        if outcome.problem is not None:
+            summary.failed[name] = outcome.problem
+            continue
+        summary.done += job in outcomes
+        for notice in outcome.value or ():
+            summary.notices.setdefault(notice, []).append(name)
 
 
 @contextmanager

@@ -5,14 +5,18 @@ import pytest
 
 from app.decode import decode, measure
 from app.problems import Problem
-from model.preprocessing import Pixels
+from model.preprocessing import Pixels, Preprocessing
+from model.unet import UNetConfig
+from model.weights_file import Description
+
+NET = Description(name="any", architecture=UNetConfig(), preprocessing=Preprocessing())
 
 
 def test_an_image_becomes_its_pixels(make_image: Callable[..., Pixels], to_file: Callable[..., bytes]):
     pixels = make_image(5, 7, channels=3)
     file = measure(to_file(pixels), 35)
     assert file.header.pixels == 35
-    [decoded] = decode(file)
+    [decoded] = decode(file, NET).pages
     assert np.array_equal(decoded, pixels)
 
 
@@ -27,7 +31,7 @@ def test_the_pixel_limit_is_the_largest_that_is_accepted(
 
 @pytest.mark.parametrize(
     ("data", "status"),
-    [(b"", 400), (b"hello", 400), (b"\x89PNG\r\n\x1a\n", 400), (b"GIF89a", 415), (b"II+\x00", 415), (b"%PDF-1.7", 415)],
+    [(b"", 400), (b"hello", 400), (b"\x89PNG\r\n\x1a\n", 400), (b"GIF89a", 415), (b"II+\x00", 400), (b"%PDF-1.7", 415)],
 )
 def test_each_kind_of_bad_file_has_its_status(data: bytes, status: int):
     with pytest.raises(Problem) as caught:
@@ -44,7 +48,7 @@ def test_every_page_counts_against_the_pixel_limit(make_image: Callable[..., Pix
         measure(tiff, 299)
     assert small.value.status == 422
     assert small.value.detail == "The image has 300 pixels on 3 page(s), more than 299 in all."
-    assert [page.shape for page in decode(measure(tiff, 300))] == [(10, 10)] * 3
+    assert [page.shape for page in decode(measure(tiff, 300), NET).pages] == [(10, 10)] * 3
 
 
 @pytest.mark.parametrize(("damage", "status"), [("truncated", 400), ("too many scans", 415)])
@@ -57,5 +61,5 @@ def test_errors_found_while_decoding_keep_their_status(
     data += end
     file = measure(data, 4800)
     with pytest.raises(Problem) as caught:
-        decode(file)
+        decode(file, NET)
     assert caught.value.status == status

@@ -28,15 +28,19 @@ def test_the_document_describes_the_contract(schema: dict[str, Any]):
     }
     assert "/v2/models/{name}/infer" in schema["paths"]
     segment = schema["paths"]["/segment"]["post"]
-    assert {parameter["name"] for parameter in segment["parameters"]} == {"output", "threshold", "class"}
+    assert {parameter["name"] for parameter in segment["parameters"]} == {"output", "threshold", "channel", "class"}
     content = segment["requestBody"]["content"]
     assert {"multipart/form-data", "image/png", "image/tiff"} <= content.keys()
-    assert content["multipart/form-data"]["schema"]["properties"].keys() == {"file", "output", "threshold", "class"}
+    assert content["multipart/form-data"]["schema"]["properties"].keys() == {
+        *("file", "output", "threshold", "channel", "class")
+    }
     # generators would send null as the text "None"
     assert all("anyOf" not in parameter["schema"] for parameter in segment["parameters"])
     responses = segment["responses"]
     assert responses.keys() == {"200", *("400", "401", "406", "408", "413", "415", "422", "503", "504")}
-    assert {"X-Model", "X-Request-ID", "Server-Timing", "Content-Disposition"} == responses["200"]["headers"].keys()
+    assert responses["200"]["headers"].keys() == {
+        *("X-Model", "X-Request-ID", "X-Notice", "X-Pages", "Server-Timing", "Content-Disposition")
+    }
     assert "Retry-After" in responses["503"]["headers"]
 
 

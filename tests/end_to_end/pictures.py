@@ -6,6 +6,7 @@ import sys
 import tempfile
 from colorsys import hsv_to_rgb
 from pathlib import Path
+from typing import cast
 
 import httpx
 import numpy as np
@@ -66,14 +67,14 @@ def _show_outputs() -> None:
             decode_image(client.post("/segment", params={"output": output}, files={"file": example}).content)
             for output in ("overlay", "instances")
         )
-    _save(overlay, "overlay", WIDTH)
+    _save(cast(Pixels, overlay), "overlay", WIDTH)
     colours = [hsv_to_rgb(index * GOLDEN % 1, 0.5 + index % 3 / 8, 0.9) for index in range(int(instances.max()))]
     palette = np.rint(255 * np.array([(0, 0, 0), *colours])).astype(np.uint8)
     _save(palette[instances], "instances", WIDTH)
 
 
 def _read(path: Path) -> Pixels:
-    return decode_image(path.read_bytes())
+    return cast(Pixels, decode_image(path.read_bytes()))
 
 
 def _save(pixels: Pixels, name: str, width: int) -> None:

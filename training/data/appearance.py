@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.preprocessing import FULL_SCALE, Pixels
+from model.preprocessing import FULL_SCALE, Values
 from training.data.folder import IGNORED, Sample
 
 # Side of a thumbnail, pixels: the layout of a scene, without its details.
@@ -65,7 +65,7 @@ class Appearance:
         return np.array(differences, np.float32)
 
 
-def _thumbnail(pixels: Pixels) -> NDArray[np.float32]:
+def _thumbnail(pixels: Values) -> NDArray[np.float32]:
     """8 x 8 x 1 or 8 x 8 x 3 float32 in 0..1; alpha is dropped, and so is what is beyond three channels."""
     planes = pixels[:, :, None] if pixels.ndim == 2 else pixels[:, :, : 3 if pixels.shape[2] >= 3 else 1]
     small = cv2.resize(np.ascontiguousarray(planes), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.images.decoding import SUFFIXES
-from model.preprocessing import Pixels
+from model.preprocessing import Values
 from training.data.labels.label_scheme import AUTO, LabelScheme
 from training.data.labels.label_scheme import IGNORED as IGNORED
 from training.data.labels.labels import Encoding, Label, read_label
@@ -46,7 +46,7 @@ class Sample:
     """
 
     name: str
-    pixels: Pixels
+    pixels: Values
     label: NDArray[np.uint8]
     label_file: str = ""
     encoding: Encoding | None = None
@@ -77,7 +77,7 @@ class Sample:
 class SampleStore:
     """Makes samples, and keeps their arrays in memory; `ImageCache` limits the memory."""
 
-    def put(self, array: Pixels) -> Any:
+    def put(self, array: Values) -> Any:
         """Returns the array, or what `sample` takes in its place."""
         return array
 
@@ -142,7 +142,7 @@ def load_samples(folder: Path, scheme: LabelScheme = AUTO, store: SampleStore = 
     return load_data(folder, scheme, store).samples
 
 
-def load_images(folder: Path, at_most: int) -> list[Pixels]:
+def load_images(folder: Path, at_most: int) -> list[Values]:
     """Images without labels, from a folder or its image folder.
 
     Args:

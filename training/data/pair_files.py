@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from model.images.decoding import decode_pages
 from model.images.image_errors import ImageError
-from model.preprocessing import Pixels
+from model.preprocessing import Values
 from training.data.labels.label_files import POLYGON_SUFFIXES, read_label_file
 from training.data.labels.polygons import Mask, class_names, paint, read_geojson
 from training.data.labels.stored_label import LabelError, StoredLabel
@@ -64,7 +64,7 @@ def read_pairs(layout: Layout, problems: list[str], store: "SampleStore") -> lis
     return found
 
 
-def read_image(path: Path, problems: list[str]) -> list[Pixels]:
+def read_image(path: Path, problems: list[str]) -> list[Values]:
     """The pages of an image; none, and one problem more, if it cannot be read."""
     return _guarded(path, lambda path: decode_pages(path.read_bytes()), problems)
 
@@ -95,7 +95,7 @@ def _label_name(pair: Pair) -> str:
     return folder + slash + pair.labels[0].name
 
 
-def _read_label(pair: Pair, names: Sequence[str], images: Sequence[Pixels], problems: list[str]) -> list[StoredLabel]:
+def _read_label(pair: Pair, names: Sequence[str], images: Sequence[Values], problems: list[str]) -> list[StoredLabel]:
     """The pages of a pair's label; none if it cannot be read, or if polygons lack an image that gives their size."""
     if pair.per_object:
         files = [_guarded(path, read_label_file, problems) for path in pair.labels]
@@ -128,7 +128,7 @@ def _object_mask(path: Path, pages: Sequence[StoredLabel]) -> Mask:
     return mask
 
 
-def _misfit(pixels: Pixels, stored: StoredLabel, image_name: str, label_name: str) -> list[str]:
+def _misfit(pixels: Values, stored: StoredLabel, image_name: str, label_name: str) -> list[str]:
     if pixels.shape[:2] == stored.values.shape[:2]:
         return []
     sizes = [f"{shape[1]} x {shape[0]}" for shape in (pixels.shape, stored.values.shape)]

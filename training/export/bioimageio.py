@@ -22,7 +22,7 @@ from model import unet
 from model.engines.pytorch import TorchEngine
 from model.errors import UserError
 from model.images.encoding import encode_png
-from model.preprocessing import FULL_SCALE, Pixels, Preprocessing
+from model.preprocessing import FULL_SCALE, Preprocessing, Values
 from model.segmenter import Segmenter
 from model.weights_file import PACKAGED, Weights, read_bytes
 from training.export import documentation, onnx, sample, torchscript
@@ -95,7 +95,7 @@ def _write_nets(folder: Path, weights: Weights) -> list[str]:
     return [f"{kind}, {line}" for kind, lines in found.items() for line in lines]
 
 
-def _write_sample(folder: Path, weights: Weights, image: Pixels) -> None:
+def _write_sample(folder: Path, weights: Weights, image: Values) -> None:
     """`image`: S x S x C. The test tensors, 1 x C x S x S of 0..255 and 1 x K x S x S, and the cover."""
     engine = TorchEngine(weights.build_net(), "cpu", "fp32", weights.description.threshold)
     segmenter = Segmenter(weights, engine)

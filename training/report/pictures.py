@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from model.images.encoding import encode_png
 from model.outputs.colours import colour
-from model.preprocessing import Pixels
+from model.preprocessing import Values
 from training.data.folder import IGNORED, Sample
 from training.scoring.class_scores import ClassMap
 from training.scoring.object_scores import foreground_of
@@ -97,14 +97,15 @@ def shrunk(pixels: Grid) -> Grid:
     return cast(Grid, cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA))
 
 
-def stretched(pixels: Pixels) -> Picture:
-    """Pixels h x w or h x w x C, uint8 or uint16 -> h x w or h x w x 3 uint8 over the whole range, not transparent.
+def stretched(pixels: Values) -> Picture:
+    """Stretches h x w or h x w x C of any type to h x w or h x w x 3 uint8 over the whole range, without transparency.
 
     All colours are stretched alike, so that hues stay.
     """
     visible = pixels[:, :, :3] if pixels.ndim == 3 else pixels
     low, high = np.percentile(visible, (DARKEST, BRIGHTEST))
-    scaled = (visible.astype(np.float32) - low) * (255 / max(high - low, 1))
+    least = 1 if visible.dtype.kind == "u" else 1 / 65535
+    scaled = (visible.astype(np.float32) - low) * (255 / max(high - low, least))
     picture: Picture = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     return picture
 

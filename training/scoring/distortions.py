@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.preprocessing import FULL_SCALE, Pixels
+from model.preprocessing import FULL_SCALE, Values
 from training.data.folder import Sample
 
 Distortion = Callable[[Sample], Sample]
@@ -21,7 +21,7 @@ def _shaded(change: Callable[[np.ndarray], np.ndarray], sample: Sample) -> Sampl
     """`change` maps pixels of 0..1 to pixels that are cut to 0..1."""
     full = FULL_SCALE[sample.pixels.dtype]
     changed = change(sample.pixels.astype(np.float32) / np.float32(full)).clip(0, 1) * full
-    pixels: Pixels = np.rint(changed).astype(sample.pixels.dtype)  # type: ignore[assignment]  # one of the two
+    pixels: Values = np.rint(changed).astype(sample.pixels.dtype)  # type: ignore[assignment]  # one of the two
     return replace(sample, pixels=pixels)
 
 
@@ -33,7 +33,7 @@ def _noisy(pixels: np.ndarray) -> np.ndarray:
 def _resized(factor: float, sample: Sample) -> Sample:
     size = tuple(max(1, round(side * factor)) for side in sample.label.shape[::-1])
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    pixels: Pixels = cv2.resize(sample.pixels, size, interpolation=how)  # type: ignore[assignment]
+    pixels: Values = cv2.resize(sample.pixels, size, interpolation=how)  # type: ignore[assignment]
     label: NDArray[np.uint8] = cv2.resize(sample.label, size, interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[assignment]
     ids = None
     if sample.ids is not None:

@@ -7,10 +7,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.images.decoding import SUFFIXES, decode_image, decode_pages
+from model.images.decoding import SUFFIXES, TIFF_SUFFIXES, decode_image, decode_pages
 from model.images.headers import read_header
 from model.images.image_errors import ImageError
-from tests.support.image_files import EXACT, FILES, LAST_BYTE_SPARE, LOSSY, RGB, SMOOTH, H, W, opencv, pillow
+from tests.support.image_files import (
+    EXACT,
+    FILES,
+    LAST_BYTE_SPARE,
+    LOSSY,
+    RGB,
+    SMOOTH,
+    WITHOUT_RANGE,
+    H,
+    W,
+    opencv,
+    pillow,
+)
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -19,6 +31,15 @@ def test_lossless_files_give_their_pixels(name):
     pixels = decode_image(data)
     assert (pixels.shape, pixels.dtype) == (expected.shape, expected.dtype)
     assert np.array_equal(pixels, expected)
+
+
+@pytest.mark.parametrize("name", WITHOUT_RANGE)
+def test_pixels_without_a_range_become_0_to_1(name):
+    data, given = WITHOUT_RANGE[name]
+    pixels = decode_image(data)
+    assert pixels.dtype == np.float32
+    expected = (given - float(given.min())) / (float(given.max()) - float(given.min()))
+    assert np.allclose(pixels, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", LOSSY)
@@ -38,7 +59,9 @@ def test_pixels_may_be_written_to_and_lie_in_one_piece(name):
 
 
 @pytest.mark.parametrize("part", [0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97])
-@pytest.mark.parametrize("name", [name for name in FILES if name != "tiff pages, first"])
+@pytest.mark.parametrize(
+    "name", [name for name in FILES if name not in ("tiff pages, first", "tiff of pages, a mask and a copy")]
+)
 def test_a_truncated_file_is_an_error_whichever_part_is_missing(name, part):
     with pytest.raises(ImageError, match=r"broken or truncated|not an image"):
         decode_image(FILES[name][: int(len(FILES[name]) * part)])
@@ -81,7 +104,8 @@ def test_a_rotation_in_the_exif_data_is_not_applied(kind):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_each_suffix_names_an_accepted_format(suffix):
-    assert decode_image(opencv(suffix, RGB)).shape == RGB.shape
+    writable = ".tif" if suffix in TIFF_SUFFIXES else suffix
+    assert decode_image(opencv(writable, RGB)).shape == RGB.shape
 
 
 HASHES_OF_DAMAGED_FILES = """

@@ -1,6 +1,5 @@
 import struct
 import zlib
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,15 +8,16 @@ import pytest
 from model.images.decoding import decode_image, decode_pages
 from model.images.headers import Header, read_header
 from model.images.image_errors import ImageError, UnsupportedImage
-from tests.support.image_files import FILES, GREY, RGB, H, W, pages_of_sizes, pillow, png_chunk, tiff
+from tests.support.image_files import FILES, GREY, RGB, H, W, pages_of_sizes, pillow, png_chunk
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_header_says_format_and_size(name):
-    header = replace(read_header(FILES[name]), bits=8)
-    pages = 2 if name == "tiff pages, first" else 1
-    lossy = "lossy WebP" if name == "webp lossy" else "JPEG" if "jpeg" in name else ""
-    assert header == Header(name.split()[0].upper(), W, H, pages, W * H * pages, lossy=lossy)
+    header = read_header(FILES[name])
+    pages = {"tiff pages, first": 2, "tiff metamorph": 3}.get(name, 1)
+    lossy = "lossy WebP" if name == "webp lossy" else "JPEG" if "jpeg" in name and "2000" not in name else ""
+    pixels = W * H * pages * (2 if name == "tiff float32 rgb" else 1)  # of more than 8 bytes
+    assert header == Header(name.split()[0].upper(), W, H, pages, pixels, lossy=lossy)
 
 
 @pytest.mark.parametrize("function", [read_header, decode_image, decode_pages])
@@ -34,7 +34,8 @@ def test_no_bytes_at_all_are_said_to_be_none(function):
 
 
 @pytest.mark.parametrize(
-    "magic", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"RIFF\xff\xff\0\0WEBP"]
+    "magic",
+    [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"RIFF\xff\xff\0\0WEBP"],
 )
 @pytest.mark.parametrize("rest", [b"", bytes(500), b"\xff" * 500])
 def test_the_right_first_bytes_do_not_make_an_image(magic, rest):
@@ -47,7 +48,6 @@ REFUSED = {
     "GIF": pillow(GREY, "GIF"),
     "JPEG 2000": pillow(RGB, "JPEG2000"),
     "PNM": pillow(GREY, "PPM"),
-    "BigTIFF": tiff(GREY, bigtiff=True),
     "PDF": pillow(RGB, "PDF"),
     "Radiance HDR": cv2.imencode(".hdr", RGB.astype(np.float32))[1].tobytes(),
     "Photoshop": b"8BPS\0\1" + bytes(100),
@@ -60,12 +60,6 @@ REFUSED = {
 def test_other_image_formats_are_refused_by_name(function, kind):
     with pytest.raises(UnsupportedImage, match=rf"^{kind} is not accepted: PNG, JPEG, TIFF, BMP and WebP are\. "):
         function(REFUSED[kind])
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.int16, np.int8, np.uint32])
-def test_unsupported_pixel_types_are_refused_by_name(dtype):
-    with pytest.raises(UnsupportedImage, match=f"{np.dtype(dtype)} are not accepted: 8 or 16 bits unsigned are"):
-        decode_image(tiff(GREY.astype(dtype)))
 
 
 def test_a_huge_png_is_judged_by_its_header_without_decoding():
@@ -86,7 +80,7 @@ def test_header_and_pixels_of_a_rotated_tiff_agree():
     assert decode_image(data).shape[:2] == (header.height, header.width)
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "tiff pages, first"])
+@pytest.mark.parametrize("name", [name for name in FILES if name not in ("tiff pages, first", "tiff metamorph")])
 def test_a_file_of_one_picture_has_one_page(name):
     [page] = decode_pages(FILES[name])
     assert np.array_equal(page, decode_image(FILES[name]))

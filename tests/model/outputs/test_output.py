@@ -9,6 +9,7 @@ from rasterio.features import rasterize
 
 from model.engines.engine import Array
 from model.images.decoding import decode_image, decode_pages
+from model.net_input import NetInput
 from model.outputs.objects import Objects, find_regions
 from model.outputs.output import MOST_OBJECTS, OUTPUTS, File, Output, OutputError, OutputSpec, renderer, to_file
 from model.outputs.overlay import draw_overlay
@@ -25,7 +26,7 @@ THREE_CLASSES = np.array([[[0.5, 0.1]], [[0.3, 0.2]], [[0.2, 0.7]]], np.float32)
 def segment(segmenter: Segmenter, images: Sequence[Pixels], output_spec: OutputSpec, stem: str) -> File:
     render = renderer(output_spec, segmenter.description)
     rendered = [segmenter.render(image, render) for image in images]
-    return to_file(output_spec, segmenter.description, images, rendered, stem)
+    return to_file(output_spec, segmenter.description, NetInput(images), rendered, stem)
 
 
 @pytest.fixture
@@ -155,8 +156,8 @@ def test_more_objects_than_16_bits_tell_apart_are_an_error(description: Descript
     dots = np.zeros((2, 2 * (MOST_OBJECTS + 1)), np.uint8)
     dots[0, ::2] = 255
     with pytest.raises(OutputError, match="65536 objects"):
-        to_file(OutputSpec("instances"), description, [dots], [dots], "x")
+        to_file(OutputSpec("instances"), description, NetInput([dots]), [dots], "x")
     assert (
-        decode_image(to_file(OutputSpec("instances"), description, [dots], [dots[:, 2:]], "x").data).max()
+        decode_image(to_file(OutputSpec("instances"), description, NetInput([dots]), [dots[:, 2:]], "x").data).max()
         == MOST_OBJECTS
     )

@@ -85,7 +85,7 @@ def test_a_pipeline_keeps_one_image_per_stream_in_flight(
     engine.gate.set()
     running.join(PATIENCE_S)
     assert engine.most == engine.streams
-    assert seen == dict.fromkeys(jobs, Outcome())
+    assert seen == dict.fromkeys(jobs, Outcome(()))
     for job in jobs:
         mask = decode_image(read_bytes(job.target.with_suffix(".png")))
         assert np.array_equal(mask, segmenter.mask(decode_image(read_bytes(job.image))))
@@ -114,7 +114,7 @@ def test_when_it_is_stopped_images_are_given_up_between_tiles(segmenter: Segment
     pipeline = Pipeline(segmenter, OutputSpec())
     pipeline.run(jobs, stop)
     assert len(runs) == 3
-    assert seen == [(job, Outcome()) for job in jobs if job.target.with_suffix(".png").exists()]
+    assert seen == [(job, Outcome(())) for job in jobs if job.target.with_suffix(".png").exists()]
 
 
 def test_an_engine_failure_fails_only_its_image(segmenter: Segmenter, jobs: list[ImageJob]):

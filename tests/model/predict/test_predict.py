@@ -17,6 +17,7 @@ from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.unet import UNet
 from model.weights_file import Description, save_weights
+from tests.support.image_files import tiff
 
 PATIENCE_S = 60
 
@@ -169,6 +170,31 @@ def test_a_stack_becomes_a_stack_of_as_many_pages(
     for page, mask in zip(pages, decode_pages((tmp_path / "out" / "stack_res.tif").read_bytes()), strict=True):
         assert np.array_equal(mask, segmenter.mask(page))
     assert predict(tmp_path / "stack.tif", tmp_path / "single.tif").out.startswith("0 done, 2 kept")
+
+
+def test_channels_that_are_not_used_are_named_once(predict: Predict, make_image: Callable[..., Pixels], tmp_path: Path):
+    first, second = make_image(40, 50), make_image(40, 50, seed=1)
+    two = tiff(np.stack([first, second]), imagej=True, metadata={"axes": "CYX"})
+    for name in ("a.tif", "b.tif"):
+        (tmp_path / name).write_bytes(two)
+    done = predict(tmp_path / "a.tif", tmp_path / "b.tif")
+    assert done.code == 0
+    assert done.err == [
+        f"predict: {tmp_path / 'a.tif'} and 1 more: The image has 2 channels: 0, 1. Channel 0 was used; "
+        "choose another by its number or name."
+    ]
+    again = predict(tmp_path / "a.tif", "--channel", "1", "--overwrite")
+    assert again.err == []
+    assert "no channel 'DAPI'" in predict(tmp_path / "a.tif", "--channel", "DAPI", "--overwrite").err[0]
+
+
+def test_the_chosen_channel_is_segmented(
+    predict: Predict, make_image: Callable[..., Pixels], segmenter: Segmenter, tmp_path: Path
+):
+    images = [make_image(40, 50, seed=seed) for seed in range(2)]
+    (tmp_path / "a.tif").write_bytes(tiff(np.stack(images), imagej=True, metadata={"axes": "CYX"}))
+    assert predict(tmp_path / "a.tif", "--channel", "1").code == 0
+    assert np.array_equal(decode_image((tmp_path / "out/a_res.png").read_bytes()), segmenter.mask(images[1]))
 
 
 def test_existing_results_are_kept_without_overwrite(predict: Predict, folder: Path, tmp_path: Path):

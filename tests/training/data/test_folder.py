@@ -137,11 +137,11 @@ def test_both_files_of_a_pair_are_looked_at(tmp_path, write_pair):
     assert "--label-format instances" in message
 
 
-def _tiff_of_5_channels() -> bytes:
-    """What no decoder takes: a TIFF of 5 samples a pixel, its header written by hand."""
-    entries = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 273: 122, 277: 5, 278: 8, 279: 320}
+def _tiff_of_300_channels() -> bytes:
+    """A TIFF of more samples a pixel than are accepted, its header written by hand."""
+    entries = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 273: 122, 277: 300, 278: 8, 279: 19200}
     directory = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in entries.items())
-    return struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + directory + bytes(4) + bytes(320)
+    return struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + directory + bytes(4) + bytes(19200)
 
 
 @pytest.mark.parametrize("part", ["image", "label"])
@@ -151,7 +151,7 @@ def test_files_that_are_not_images_are_named_in_one_message(tmp_path, write_pair
     write_pair(tmp_path, "channels", GREY, HALF)
     folder = tmp_path / part
     (folder / "channels.png").unlink()
-    (folder / "channels.tif").write_bytes(_tiff_of_5_channels())
+    (folder / "channels.tif").write_bytes(_tiff_of_300_channels())
     (folder / "folder.png").unlink()
     (folder / "folder.png").mkdir()
     (folder / "text.png").write_text("no image")
@@ -162,7 +162,7 @@ def test_files_that_are_not_images_are_named_in_one_message(tmp_path, write_pair
     message = str(caught.value)
     assert message.startswith("5 problems")
     for name, said in (
-        ("channels.tif", "TIFF files are accepted as grey, RGB or RGBA"),
+        ("channels.tif", "TIFF files of 300 samples a pixel are not accepted"),
         ("folder.png", "Is a directory"),
         ("text.png", "The file is not an image"),
         ("nothing.png", "The file is empty"),

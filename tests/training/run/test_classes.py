@@ -4,12 +4,14 @@ import csv
 import json
 import re
 import signal
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
 from model.images.encoding import encode_png
+from model.preprocessing import Pixels
 from model.weights_file import load_weights
 from training import evaluate
 from training.data.folder import load_samples
@@ -79,7 +81,7 @@ def test_classes_by_colour_train_as_their_indices_do(classes_folder, trained_cla
     for part in ("image", "label"):
         (tmp_path / "data" / part).mkdir(parents=True)
     for sample in load_samples(classes_folder, LabelScheme(classes=3)):
-        (tmp_path / f"data/image/{sample.name}.png").write_bytes(encode_png(sample.pixels))
+        (tmp_path / f"data/image/{sample.name}.png").write_bytes(encode_png(cast(Pixels, sample.pixels)))
         (tmp_path / f"data/label/{sample.name}.png").write_bytes(encode_png(colours[sample.label]))
     options = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), *SHORT, "--val-fraction", "0.4"]
     assert run.main([*options, "--colours", "black", "#ff0000", "#00ff00"]) == 0
@@ -127,7 +129,7 @@ def test_scattered_values_and_an_ignored_one_train(classes_folder, tmp_path, cap
         label[:5] = 99
         for part, grid in (("image", sample.pixels), ("label", label)):
             (tmp_path / "data" / part).mkdir(parents=True, exist_ok=True)
-            (tmp_path / "data" / part / f"{sample.name}.png").write_bytes(encode_png(grid))
+            (tmp_path / "data" / part / f"{sample.name}.png").write_bytes(encode_png(cast(Pixels, grid)))
     options = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), *SHORT, "--val-fraction", "0"]
     assert run.main([*options, "--ignore", "99"]) == 0
     assert re.search(r"class 1 = 7 .*, class 2 = 38 .*; 7\.8% ignored \(99\)", capsys.readouterr().out)

@@ -3,19 +3,18 @@
 Shape letters: H height, W width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from model.images.decoding import SUFFIXES, ImageFile, configure_decoders
-from model.images.image_errors import ImageError, UnsupportedImage, broken
-from model.preprocessing import Pixels
+from model.images.image_errors import broken
+from model.images.tiff import decode_palette
 from training.data.labels.array_files import decode_mat, decode_npy
 from training.data.labels.stored_label import LabelError, StoredLabel, Values, whole_numbers
 
@@ -25,7 +24,8 @@ LABEL_SUFFIXES = (*SUFFIXES, ".gif", ".npy", ".mat", *POLYGON_SUFFIXES)
 # Grey that was stored as RGB with lossy compression: its channels differ by less.
 _COLOUR_NOISE = 48
 
-_TIFF = (b"II*\0", b"MM\0*")
+Indexed: TypeAlias = tuple[NDArray[Any], NDArray[np.uint8] | None]
+"""Pixels H x W as stored, and the colours N x 3 of their palette, or None if they are grey levels."""
 
 
 def read_label_file(path: Path) -> list[StoredLabel]:
@@ -43,62 +43,46 @@ def read_label_file(path: Path) -> list[StoredLabel]:
 def decode_label_image(data: bytes) -> list[StoredLabel]:
     """Every page of a label that is an image. Raises ImageError, LabelError."""
     if data.startswith(b"GIF8"):
-        return [_of_palette_or_grey(*page) for page in _indexed_pages(data, "GIF", 1)]
-    try:
-        file = ImageFile.read(data)
-    except UnsupportedImage as refused:
-        return _decode_deep_tiff(data, refused)
-    header, pixels = file.header, file.pages()
-    has_palette = header.format in ("PNG", "TIFF", "BMP")
-    indexed = _indexed_pages(data, header.format, len(pixels)) if has_palette else []
+        return [_of_palette_or_grey(*page) for page in _indexed_pages(data, "GIF")]
+    file = ImageFile.read(data)
+    header = file.header
+    if header.channels:
+        raise LabelError(f"a label of {len(header.channels)} channels; one channel is expected")
     labels = []
-    for page, grid in enumerate(pixels):
-        if indexed and indexed[page][1] is not None:
-            labels.append(_of_palette_or_grey(*indexed[page]))
+    for grid, indexed in zip(file.stored_pages(), _palettes(file), strict=True):
+        if indexed:
+            labels.append(_of_palette_or_grey(*indexed))
         else:
-            labels.append(StoredLabel(_single_channel(grid, header.lossy), 8 * grid.itemsize, lossy=header.lossy))
+            values = whole_numbers(_single_channel(grid, header.lossy))
+            labels.append(StoredLabel(values, 8 * grid.itemsize, lossy=header.lossy))
     return labels
 
 
-def _decode_deep_tiff(data: bytes, refused: UnsupportedImage) -> list[StoredLabel]:
-    """The pages of a one-channel TIFF of a type that images must not have: int16, 32 or 64 bits, floats.
+def _palettes(file: ImageFile) -> Sequence[Indexed | None]:
+    """The indices and the palette of each page; None for a page without a palette."""
+    if file.header.stack:
+        return decode_palette(file.header.stack)
+    if file.header.format not in ("PNG", "BMP"):
+        return [None]
+    return [page if page[1] is not None else None for page in _indexed_pages(file.data, file.header.format)]
 
-    Raises `refused`, the reason why the file is no image, for any other file; ImageError for a damaged one.
-    """
-    if not data.startswith(_TIFF):
-        raise refused
+
+def _indexed_pages(data: bytes, kind: str) -> list[Indexed]:
+    """The first picture of a file, as a list of one. Raises ImageError."""
     configure_decoders()
-    try:
-        decoded, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        decoded, pages = False, ()
-    if not decoded:
-        raise ImageError(f"The TIFF file is damaged, or is of a kind that is not accepted. {refused}") from refused
-    if not all(page.ndim == 2 and page.dtype.itemsize > 1 for page in pages):
-        raise refused
-    return [StoredLabel(whole_numbers(page), 8 * page.itemsize) for page in pages]
-
-
-def _indexed_pages(data: bytes, kind: str, pages: int) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8] | None]]:
-    """(pixels as stored, colours N x 3 of the palette or None for no palette) of each page. Raises ImageError."""
-    configure_decoders()
-    found: list[tuple[NDArray[np.uint8], NDArray[np.uint8] | None]] = []
     try:
         with Image.open(BytesIO(data), formats=[kind]) as image:
-            for page in range(pages):
-                image.seek(page)
-                colours = np.reshape(image.getpalette() or [], (-1, 3)).astype(np.uint8)
-                found.append((np.array(image), colours) if image.mode == "P" else (np.array(image.convert("L")), None))
+            colours = np.reshape(image.getpalette() or [], (-1, 3)).astype(np.uint8)
+            return [(np.array(image), colours) if image.mode == "P" else (np.array(image.convert("L")), None)]
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise broken(kind) from error
-    return found
 
 
 def _of_palette_or_grey(indices: NDArray[np.uint8], colours: NDArray[np.uint8] | None) -> StoredLabel:
     """The grey levels of a palette that was grey before; the indices of any other palette."""
     if colours is None:
         return StoredLabel(indices)
-    table = np.zeros((256, 3), np.uint8)
+    table = np.zeros((max(256, len(colours)), 3), np.uint8)
     table[: len(colours)] = colours
     return StoredLabel(table[indices][:, :, 0]) if _is_grey(colours) else StoredLabel(indices, palette=table)
 
@@ -117,7 +101,7 @@ def _single_channel(pixels: NDArray[Any], lossy: str) -> Values:
         return pixels
     if pixels.shape[2] == 4 and (pixels[:, :, 3] != pixels[0, 0, 3]).any():
         raise LabelError("a label of varying transparency; no alpha channel, or a constant one, is expected")
-    colours: Pixels = pixels[:, :, :3]
+    colours = pixels[:, :, :3]
     if (colours == colours[:, :, :1]).all():
         return colours[:, :, 0]
     if not lossy:

@@ -1,0 +1,32 @@
+"""The size of pixels in the world, as microscopes and scanners store it."""
+
+from dataclasses import dataclass
+
+# Micrometres of each unit. Keys are in lower case.
+_MICROMETRES = {
+    **dict.fromkeys(("\u00b5m", "\u03bcm", "um", "micron", "microns", "micrometer", "micrometre"), 1.0),
+    **dict.fromkeys(("nm", "nanometer", "nanometre"), 1e-3),
+    **dict.fromkeys(("pm", "picometer", "picometre"), 1e-6),
+    **dict.fromkeys(("\u00e5", "\u212b", "angstrom"), 1e-4),
+    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e3),
+    **dict.fromkeys(("cm", "centimeter", "centimetre"), 1e4),
+    **dict.fromkeys(("m", "meter", "metre"), 1e6),
+    **dict.fromkeys(("in", "inch", "inches"), 25_400.0),
+}
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """Width and height of a pixel, and the distance between sections of a stack, micrometres; z is 0 if unknown."""
+
+    x: float
+    y: float
+    z: float = 0.0
+
+
+def pixel_size(x: float, y: float, z: float, unit: str) -> PixelSize | None:
+    """Returns the size in micrometres; None if the unit is no length that is known here, or x or y is not positive."""
+    scale = _MICROMETRES.get(unit.strip().lower())
+    if scale is None or not (0 < x < float("inf") and 0 < y < float("inf")):
+        return None
+    return PixelSize(x * scale, y * scale, z * scale if 0 < z < float("inf") else 0.0)

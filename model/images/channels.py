@@ -1,0 +1,28 @@
+"""The choice of one channel of an image that has several."""
+
+from collections.abc import Sequence
+
+from model.images.image_errors import ImageError
+
+COLOURS = ("red", "green", "blue")
+
+
+class NoSuchChannel(ImageError):
+    """The image has no channel of that name or number."""
+
+
+def find_channel(wanted: str, names: Sequence[str]) -> int:
+    """Returns the index of the channel with this number or name, in upper or lower case. Raises NoSuchChannel."""
+    folded = [name.casefold() for name in names]
+    if wanted.casefold() in folded:
+        return folded.index(wanted.casefold())
+    if wanted.isascii() and wanted.isdecimal() and int(wanted) < len(names):
+        return int(wanted)
+    there_are = f"Its channels are {list_channels(names)}" if len(names) > 1 else "It has one channel, 0"
+    raise NoSuchChannel(f"The image has no channel {wanted[:40]!r}. {there_are}.")
+
+
+def list_channels(names: Sequence[str]) -> str:
+    """Returns numbers and names of channels for a message: "0 (DAPI), 1 (GFP)"."""
+    shown = [f"{index} ({name[:40]})" if name != str(index) else name for index, name in enumerate(names[:20])]
+    return ", ".join([*shown, *(["..."] if len(names) > 20 else [])])

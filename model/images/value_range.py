@@ -1,0 +1,54 @@
+"""Pixels of types without a fixed range: whole numbers with a sign or more than 16 bits, and floating point.
+
+Shape letters: H height, W width.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.preprocessing import STORED, Values
+
+
+def to_values(planes: Sequence[NDArray[Any]]) -> tuple[list[Values], tuple[float, float] | None]:
+    """Converts the planes of one channel to values whose full range is known.
+
+    8 and 16 bits unsigned stay as they are. All others become float32: 0 is the lowest and 1 the highest finite value
+    of all planes. NaN becomes the mean of its plane, an infinite value becomes 0 or 1. A net of z-scored input gives
+    the same result for the values before and after.
+
+    Args:
+        planes: H x W or H x W x C each, of any real type.
+
+    Returns:
+        The planes, and the lowest and highest value if any plane was converted.
+    """
+    other = [plane for plane in planes if plane.dtype not in STORED]
+    if not other:
+        return list(planes), None
+    bounds = [each for plane in other for each in _bounds(plane)]
+    low, high = (min(bounds), max(bounds)) if bounds else (0.0, 0.0)
+    return [plane if plane.dtype in STORED else _stretched(plane, low, high) for plane in planes], (low, high)
+
+
+def _bounds(plane: NDArray[Any]) -> tuple[float, ...]:
+    """The lowest and the highest finite value; none if there is none."""
+    if plane.dtype.kind != "f":
+        return float(plane.min()), float(plane.max())
+    finite = np.isfinite(plane)
+    if not finite.any():
+        return ()
+    return float(plane.min(initial=np.inf, where=finite)), float(plane.max(initial=-np.inf, where=finite))
+
+
+def _stretched(plane: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
+    # halves, because the difference of two numbers may be infinite
+    spread = high / 2 - low / 2
+    values = (plane.astype(np.float64) / 2 - low / 2) / spread if spread > 0 else np.zeros(plane.shape)
+    if plane.dtype.kind == "f":
+        known = np.isfinite(plane)
+        mean = float(values.mean(where=known)) if known.any() else 0.0
+        values = np.clip(np.nan_to_num(values, copy=False, nan=mean, posinf=1.0, neginf=0.0), 0.0, 1.0)
+    return values.astype(np.float32)

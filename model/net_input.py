@@ -1,0 +1,92 @@
+"""An image file as the input of a net: the channels and the range of values that the net takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model.images.calibration import PixelSize
+from model.images.channels import list_channels
+from model.images.decoding import Decoded, ImageFile
+from model.images.tiff_axes import Plane
+from model.images.tiff_pages import Page
+from model.preprocessing import Values, used_bits
+from model.weights_file import Description
+
+
+@dataclass(frozen=True)
+class NetInput:
+    """The pages of a file for a net.
+
+    Attributes:
+        pages: H x W or H x W x C each; uint8, uint16, or float32 in 0..1.
+        bits: Bits in use of 16, of all pages together; see `Preprocessing.affine`.
+        notices: What was chosen or changed, one sentence each.
+        channel: The channel that was chosen of several; None if there are no others, or the net takes all.
+        places: The place of each page on the axes of the file; none if the pages are sections one after the other.
+        pixel_size: None if the file does not say it.
+        file_pages: For each page its number in the file, from 0, None if it is only part of a page; empty if both are
+            counted alike.
+    """
+
+    pages: Sequence[Values]
+    bits: int = 0
+    notices: tuple[str, ...] = ()
+    channel: int | None = None
+    places: Sequence[Plane] = ()
+    pixel_size: PixelSize | None = None
+    file_pages: Sequence[int | None] = ()
+
+
+def read_input(file: ImageFile, description: Description, channel: str = "") -> NetInput:
+    """Decodes all pages of a file.
+
+    Args:
+        file: The file.
+        description: The net.
+        channel: Number or name of the channel that a net of one channel gets; "" for the first one, or for all colours.
+
+    Raises:
+        ImageError: A part of the picture is missing.
+        UnsupportedImage: A property of the file is not accepted.
+        NoSuchChannel: The file does not have the channel.
+    """
+    together = description.architecture.in_channels if description.preprocessing.channels == "stored" else 1
+    decoded = file.decode(channel, together)
+    stated = file.header.stack.significant_bits if file.header.stack else 0
+    bits = max(used_bits(decoded.pages), stated if stated < 16 else 0)  # many programs state 16 for any camera
+    chosen = [] if channel or together == len(file.header.channels) else _choice(file)
+    notices = tuple(chosen + _scaling(decoded, bits, description))
+    if file.header.stack is None:
+        return NetInput(decoded.pages, bits, notices)
+    several = len(file.header.channels) not in (0, together)
+    used = decoded.planes[0].c if several else None
+    stack = file.header.stack
+    numbers = [_number(stack.pages[plane.page], plane) for plane in decoded.planes]
+    alike = numbers == list(range(len(numbers)))
+    places = decoded.planes
+    return NetInput(decoded.pages, bits, notices, used, places, stack.pixel_size, () if alike else numbers)
+
+
+def _number(page: Page, plane: Plane) -> int | None:
+    """The number of a plane's page in the file; None if other programs do not see the plane as a page."""
+    return None if page.plane or plane.sample is not None else page.number
+
+
+def _choice(file: ImageFile) -> list[str]:
+    """The sentence about channels that are not used."""
+    names = file.header.channels
+    if not names:
+        return []
+    there_are = f"The image has {len(names)} channels: {list_channels(names)}."
+    return [f"{there_are} Channel 0 was used; choose another by its number or name."]
+
+
+def _scaling(decoded: Decoded, bits: int, description: Description) -> list[str]:
+    """The sentence about values that were scaled; a net of z-scored input gets values as they are."""
+    if description.preprocessing.normalisation == "zscore":
+        return []
+    if decoded.value_range:
+        low, high = decoded.value_range
+        return [f"Pixel values from {low:g} to {high:g} were scaled to the full range of the net."]
+    if bits < 16:
+        return [f"Pixel values use {bits} of 16 bits, so 0 to {2**bits - 1} were scaled to the full range of the net."]
+    return []
