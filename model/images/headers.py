@@ -82,9 +82,10 @@ def format_of(data: bytes) -> str:
         raise ImageError("The file is empty.")
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
+    message = refusal(data)
     for magic, kind in _ACCEPTED.items():
-        if data.startswith(magic):
+        if data.startswith(magic) and not message:  # DICOM may begin as TIFF
             return kind
-    if message := refusal(data):
+    if message:
         raise UnsupportedImage(message)
     raise ImageError("The file is not an image: PNG, JPEG, TIFF, BMP and WebP are accepted.")

@@ -25,6 +25,8 @@ _SOS, _EOI = 0xDA, 0xD9
 _WITHOUT_PIXELS = {*range(0xE0, 0xF0), 0xFE}  # of applications, and comments
 _JFIF = b"\xff\xe0\x00\x10JFIF\0\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 _SIZES_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+# Lossless, hierarchical, or with arithmetic coding.
+_OTHER_CODINGS = _SIZES_OF_FRAME - {0xC0, 0xC1, 0xC2}
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
@@ -39,8 +41,14 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
 def decode_jpeg(data: bytes) -> Pixels:
     """The picture, H x W or H x W x 3.
 
-    Parts that are missing are an error, while OpenCV and Pillow fill them with grey. Raises ImageError, ValueError.
+    Parts that are missing are an error, while OpenCV and Pillow fill them with grey.
+
+    Raises:
+        ImageError: A part of the picture is missing.
+        UnsupportedImage: The JPEG is lossless, has other than 8 bits, or a number of colours that no standard names.
+        ValueError: libjpeg has a warning.
     """
+    _check_frame(data)
     _check_scans(data)
     try:
         return _decode_strictly(data)
@@ -60,12 +68,26 @@ def _decode_strictly(data: bytes) -> Pixels:
 
 
 def check_jpeg_part(data: bytes, most_pixels: int) -> None:
-    """Reads a JPEG that is a strip or tile of a TIFF. Raises ValueError or ImageError if it is damaged or too large."""
+    """Reads a JPEG that is a strip or tile of a TIFF. Raises as `decode_jpeg` does; ImageError if it is too large."""
+    _check_frame(data)
     _check_scans(data)
     height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     if height * width > most_pixels:
         raise broken("TIFF")
     simplejpeg.decode_jpeg(data, "CMYK" if colours in _INKS else "GRAY", min_factor=8)
+
+
+def _check_frame(data: bytes) -> None:
+    """Raises UnsupportedImage for a kind of JPEG that the decoder does not know."""
+    for marker, at in _jpeg_segments(data):
+        if marker in _SIZES_OF_FRAME:
+            bits, components = data[at + 2], data[at + 7]
+            if marker in _OTHER_CODINGS:
+                raise UnsupportedImage("JPEG files are accepted baseline or progressive, not lossless or arithmetic.")
+            if bits != 8 or components not in (1, 3, 4):
+                kind = f"{bits} bits and {components} component(s)"
+                raise UnsupportedImage(f"JPEG files of {kind} are not accepted: 8 bits and 1, 3 or 4 components are.")
+            return
 
 
 def _check_scans(data: bytes) -> None:
@@ -105,7 +127,8 @@ def _only_pixels(data: bytes) -> bytes:
         if content.startswith(b"JFIF\0"):
             parts.append(_JFIF)
         elif content.startswith(b"Adobe") and len(content) >= 12:
-            transform = content[11] if content[11] <= 2 else {3: 1, 4: 2}.get(channels, 0)
+            known, usual = {3: ((0, 1), 1), 4: ((0, 2), 2)}.get(channels, ((0,), 0))
+            transform = content[11] if content[11] in known else usual
             parts.append(b"\xff\xee\x00\x0e" + content[:11] + bytes([transform]))
         elif marker not in _WITHOUT_PIXELS:
             parts.append(data[at - 2 : end])

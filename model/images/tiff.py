@@ -61,7 +61,7 @@ def decode_palette(stack: Stack) -> list[tuple[NDArray[Any], NDArray[np.uint8]] 
     indexed = [place for place, page in enumerate(first) if stack.pages[page].photometric == tags.PALETTE]
     stored = _stored_samples(stack.pages, [first[place] for place in indexed])
     for place, (page, samples) in zip(indexed, stored, strict=True):
-        found[place] = (turned(samples[:, :, 0], page.orientation), palette_colours(page))
+        found[place] = (turned(samples[:, :, 0].astype(np.uint16), page.orientation), palette_colours(page))
     return found
 
 

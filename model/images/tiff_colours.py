@@ -88,7 +88,7 @@ def _from_black(samples: NDArray[Any], page: Page) -> NDArray[Any]:
 
 def _looked_up(indices: NDArray[Any], page: Page) -> NDArray[np.uint8]:
     """Replaces the indices of a palette by its colours."""
-    looked_up: NDArray[np.uint8] = palette_colours(page)[indices]
+    looked_up: NDArray[np.uint8] = np.take(palette_colours(page), indices.astype(np.uint16), axis=0)
     return looked_up
 
 

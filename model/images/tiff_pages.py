@@ -17,7 +17,8 @@ WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, DESCRIPTION = 256, 25
 STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, PLANES = 273, 274, 277, 278, 279, 284
 PREDICTOR, COLOUR_MAP, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 317, 320, 322, 323, 324, 325
 EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES, SUBSAMPLING = 338, 339, 347, 530
-_NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _MAKER, _METAMORPH, LSM, _DNG = 254, 255, 271, 33629, 34412, 50706
+_NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _MAKER, _DEPTH = 254, 255, 271, 32997
+_METAMORPH, LSM, _DNG = 33629, 34412, 50706
 
 WHITE_IS_ZERO, GREY, RGB, PALETTE, _TRANSPARENCY, INKS, YCBCR = range(7)
 _COLOURS = {
@@ -34,8 +35,8 @@ _SENSOR = (32803, 34892)
 _ALPHA = (1, 2)
 
 JPEG, JPEG_2000 = 7, (33003, 33004, 33005, 34712)
-# None, LZW, deflate (twice), PackBits, Zstandard. Decoders of CCITT fill what they cannot read with white.
-_COMPRESSIONS = (1, 5, JPEG, 8, 32946, 32773, 50000, *JPEG_2000)
+# None, LZW, deflate (twice), PackBits, LZMA, Zstandard. Decoders of CCITT fill what they cannot read with white.
+_COMPRESSIONS = (1, 5, JPEG, 8, 32946, 32773, 34925, 50000, *JPEG_2000)
 _ALL_ROWS = 2**32 - 1  # in one strip
 # Bytes of a pixel of RGBA in 16 bits: memory is reserved by pixels, and larger ones count several times.
 _PIXEL_BYTES = 8
@@ -126,13 +127,15 @@ class Page:
         self._check_colours()
         if self.compression not in _COMPRESSIONS:
             raise UnsupportedImage(
-                "TIFF files are accepted uncompressed, or with LZW, deflate, PackBits, Zstandard, JPEG or JPEG 2000, "
-                f"not with compression {self.compression}."
+                f"TIFF files with compression {self.compression} are not accepted: uncompressed ones, and those with "
+                "LZW, deflate, PackBits, LZMA, Zstandard, JPEG or JPEG 2000 are."
             )
         if self.compression == JPEG and self.bits != 8:
             raise UnsupportedImage(f"TIFF files with JPEG of {self.bits} bits are not accepted: 8 bits are.")
 
     def _check_samples(self) -> None:
+        if self.directory.integers(_DEPTH) not in ((), (1,)):
+            raise UnsupportedImage("TIFF pages of several sections (ImageDepth) are not accepted: save them as pages.")
         if self.bits not in _BITS.get(self.sample_format, ()):
             dtype = f"{_DTYPES.get(self.sample_format, 'unknown')}{self.bits}"
             raise UnsupportedImage(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model.images.foreign import refusal
-from model.images.headers import format_of
+from model.images.headers import format_of, read_header
 from model.images.image_errors import ImageError, UnsupportedImage
 
 
@@ -69,3 +69,9 @@ def test_other_bytes_are_no_image(data: bytes):
     assert refusal(data) is None
     with pytest.raises(ImageError, match=r"^The file is not an image"):
         format_of(data)
+
+
+@pytest.mark.parametrize("start", [b"II*\0", b"MM\0*", b"\xff\xd8\xff\xe0"])
+def test_dicom_with_the_preamble_of_another_format_is_dicom(start):
+    with pytest.raises(UnsupportedImage, match=r"^DICOM is not accepted"):
+        read_header(start + bytes(124) + b"DICM" + bytes(100))

@@ -102,3 +102,29 @@ def test_a_jpeg_of_too_many_segments_is_refused():
     whole = pillow(RGB, "JPEG")
     with pytest.raises(UnsupportedImage, match=f"more than {MAX_SEGMENTS} segments"):
         read_header(whole[:2] + b"\xff\xe5\0\2" * (MAX_SEGMENTS + 1) + whole[2:])
+
+
+def with_frame(marker: int, bits: int = 8, components: int = 3) -> bytes:
+    """A JPEG whose frame header claims another coding, depth or number of components."""
+    data = bytearray(pillow(RGB, "JPEG"))
+    at = data.index(b"\xff\xc0")
+    data[at + 1], data[at + 4], data[at + 9] = marker, bits, components
+    return bytes(data)
+
+
+@pytest.mark.parametrize("marker", [0xC3, 0xC7, 0xC9, 0xCB])
+def test_lossless_and_arithmetic_jpegs_are_refused_by_name(marker):
+    with pytest.raises(UnsupportedImage, match="not lossless or arithmetic"):
+        decode_image(with_frame(marker))
+
+
+@pytest.mark.parametrize(("bits", "components"), [(12, 3), (8, 2), (16, 1)])
+def test_jpegs_of_other_bits_or_components_are_refused_by_name(bits, components):
+    with pytest.raises(UnsupportedImage, match=rf"of {bits} bits and {components} component\(s\) are not accepted"):
+        decode_image(with_frame(0xC0, bits, components))
+
+
+def test_an_adobe_transform_of_inks_in_three_colours_is_corrected():
+    data = pillow(RGB, "JPEG", quality=95)
+    adobe = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x02"
+    assert np.array_equal(decode_image(data[:2] + adobe + data[2:]), decode_image(data))

@@ -1,3 +1,4 @@
+import struct
 from io import BytesIO
 
 import numpy as np
@@ -91,3 +92,12 @@ def test_white_is_zero_is_inverted_in_every_type(dtype):
 def test_1_bit_where_white_is_zero_is_inverted():
     data = tiff(BITS == 0, photometric="miniswhite")
     assert np.array_equal(decode_image(data), BITS)
+
+
+def test_a_palette_of_1_bit_is_looked_up():
+    colours = np.array([[10, 20, 30], [200, 100, 50]])
+    entry = (320, 3, 6, (257 * colours.T).ravel().tolist(), True)
+    data = tiff(BITS > 0, photometric="minisblack", extratags=[entry], metadata=None)
+    grey, palette = (struct.pack("<HHIHH", 262, 3, 1, kind, 0) for kind in (1, 3))
+    assert data.count(grey) == 1
+    assert np.array_equal(decode_image(data.replace(grey, palette)), colours[(BITS > 0).astype(int)])
