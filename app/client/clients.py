@@ -2,13 +2,15 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal, Self, TypeAlias, overload
 
 import httpx
+import numpy as np
 from numpy.typing import NDArray
 
-from app.client.exchange import (
+from .exchange import (
     BROKEN,
     MODEL,
     READY,
@@ -24,7 +26,7 @@ from app.client.exchange import (
     segment_call,
     settle,
 )
-from model.preprocessing import Pixels
+from .png_codec import Pixels
 
 __all__ = ["AsyncClient", "Client", "Overloaded", "ServiceError"]
 
@@ -79,15 +81,30 @@ class Client(_Connection):
 
     @overload
     def segment(
-        self, image: Pixels, output: Picture = "mask", threshold: float | None = None, class_index: int = 0
+        self,
+        image: Pixels,
+        output: Picture = "mask",
+        threshold: float | None = None,
+        class_index: int = 0,
+        channel: str | int | None = None,
     ) -> NDArray[Any]: ...
     @overload
     def segment(
-        self, image: File, output: Picture = "mask", threshold: float | None = None, class_index: int = 0
+        self,
+        image: File,
+        output: Picture = "mask",
+        threshold: float | None = None,
+        class_index: int = 0,
+        channel: str | int | None = None,
     ) -> NDArray[Any] | list[NDArray[Any]]: ...
     @overload
     def segment(
-        self, image: Pixels | File, output: Document, threshold: float | None = None, class_index: int = 0
+        self,
+        image: Pixels | File,
+        output: Document,
+        threshold: float | None = None,
+        class_index: int = 0,
+        channel: str | int | None = None,
     ) -> dict[str, Any]: ...
     def segment(
         self,
@@ -95,6 +112,7 @@ class Client(_Connection):
         output: Picture | Document = "mask",
         threshold: float | None = None,
         class_index: int = 0,
+        channel: str | int | None = None,
     ) -> Any:
         """Segments an image.
 
@@ -103,6 +121,7 @@ class Client(_Connection):
             output: Name of the output.
             threshold: Lowest probability of the foreground, 0 < t < 1; None for the one stored with the weights.
             class_index: The class whose probability is returned.
+            channel: Number or name of the channel of an image that has several; None for the first one.
 
         Returns:
             "mask" is H x W uint8 (0 and 255, or class indices). "probability" is H x W float32, 0..1. "instances" is
@@ -113,8 +132,32 @@ class Client(_Connection):
             ServiceError: The service refused the request.
             ValueError: The array is not an image.
             OSError: The file cannot be read.
+            ImportError: The answer is a TIFF of several pages, and tifffile is not installed.
+
+        Warns:
+            ImageNotice: The service chose or changed something, such as one of several channels.
         """
-        return read_result(self._send(segment_call(image, output, threshold, class_index)), output)
+        return read_result(self._send(segment_call(image, output, threshold, class_index, channel)), output)
+
+    def segment_stack(
+        self,
+        stack: Sequence[Pixels] | NDArray[Any],
+        output: Picture = "mask",
+        threshold: float | None = None,
+        class_index: int = 0,
+    ) -> NDArray[Any]:
+        """Segments the pages of a stack, one request each, as `segment` does.
+
+        Args:
+            stack: N pages of one size, H x W or H x W x {1, 3, 4} each, uint8 or uint16.
+            output: Name of the output.
+            threshold: As for `segment`.
+            class_index: As for `segment`.
+
+        Returns:
+            N x H x W, or N x H x W x 3 for "overlay".
+        """
+        return np.stack([self.segment(page, output, threshold, class_index) for page in stack])
 
     def model(self) -> dict[str, Any]:
         """Returns what is served: name, sha256, architecture, threshold, engine, ..."""
@@ -160,15 +203,30 @@ class AsyncClient(_Connection):
 
     @overload
     async def segment(
-        self, image: Pixels, output: Picture = "mask", threshold: float | None = None, class_index: int = 0
+        self,
+        image: Pixels,
+        output: Picture = "mask",
+        threshold: float | None = None,
+        class_index: int = 0,
+        channel: str | int | None = None,
     ) -> NDArray[Any]: ...
     @overload
     async def segment(
-        self, image: File, output: Picture = "mask", threshold: float | None = None, class_index: int = 0
+        self,
+        image: File,
+        output: Picture = "mask",
+        threshold: float | None = None,
+        class_index: int = 0,
+        channel: str | int | None = None,
     ) -> NDArray[Any] | list[NDArray[Any]]: ...
     @overload
     async def segment(
-        self, image: Pixels | File, output: Document, threshold: float | None = None, class_index: int = 0
+        self,
+        image: Pixels | File,
+        output: Document,
+        threshold: float | None = None,
+        class_index: int = 0,
+        channel: str | int | None = None,
     ) -> dict[str, Any]: ...
     async def segment(
         self,
@@ -176,10 +234,21 @@ class AsyncClient(_Connection):
         output: Picture | Document = "mask",
         threshold: float | None = None,
         class_index: int = 0,
+        channel: str | int | None = None,
     ) -> Any:
         """See `Client.segment`."""
-        call = await asyncio.to_thread(segment_call, image, output, threshold, class_index)
+        call = await asyncio.to_thread(segment_call, image, output, threshold, class_index, channel)
         return await asyncio.to_thread(read_result, await self._send(call), output)
+
+    async def segment_stack(
+        self,
+        stack: Sequence[Pixels] | NDArray[Any],
+        output: Picture = "mask",
+        threshold: float | None = None,
+        class_index: int = 0,
+    ) -> NDArray[Any]:
+        """See `Client.segment_stack`."""
+        return np.stack([await self.segment(page, output, threshold, class_index) for page in stack])
 
     async def model(self) -> dict[str, Any]:
         """See `Client.model`."""

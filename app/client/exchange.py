@@ -4,7 +4,9 @@ All of it but the sending, which `app.client` does with and without asyncio.
 """
 
 import random
+import warnings
 from http import HTTPStatus
+from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,9 +15,8 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from model.images.decoding import decode_pages
-from model.images.encoding import encode_png
-from model.preprocessing import FULL_SCALE, STORED, Pixels
+from .png_codec import START, Pixels, decode_png, encode_png
+from .proxies import proxy_hint, with_hint
 
 File: TypeAlias = str | PathLike[str] | bytes
 """The path of an image file, or what such a file holds."""
@@ -57,6 +58,10 @@ class Overloaded(ServiceError):
     """503 to the last: too much work is waiting, or the service is starting or stopping."""
 
 
+class ImageNotice(UserWarning):
+    """How the service read an image, if it chose or changed something, such as one of several channels."""
+
+
 class Waits:
     """The waits between the attempts at one request."""
 
@@ -87,9 +92,13 @@ class Waits:
         return self._unasked / 2
 
 
-def segment_call(image: Pixels | File, output: str, threshold: float | None, class_index: int) -> Call:
+def segment_call(
+    image: Pixels | File, output: str, threshold: float | None, class_index: int, channel: str | int | None
+) -> Call:
     """Raises ValueError, OSError."""
-    parameters = {"output": output, "class": class_index} | ({} if threshold is None else {"threshold": threshold})
+    parameters: dict[str, Any] = {"output": output, "class": class_index}
+    parameters |= {} if threshold is None else {"threshold": threshold}
+    parameters |= {} if channel is None else {"channel": channel}
     return {"method": "POST", "url": "/segment", "params": parameters, "files": {"file": _to_file(image)}}
 
 
@@ -99,7 +108,12 @@ def _to_file(image: Pixels | File) -> tuple[str, bytes]:
         return "image", image
     if not isinstance(image, np.ndarray):
         return Path(image).name, Path(image).read_bytes()
-    if image.dtype not in STORED or image.size == 0 or image.ndim < 2 or image.shape[2:] not in _CHANNELS:
+    if (
+        image.dtype not in (np.uint8, np.uint16)
+        or image.size == 0
+        or image.ndim < 2
+        or image.shape[2:] not in _CHANNELS
+    ):
         raise ValueError(f"an image is H x W or H x W x 1, 3 or 4, uint8 or uint16, not {image.shape} {image.dtype}")
     return "image.png", encode_png(image[:, :, 0] if image.shape[2:] == (1,) else image)
 
@@ -107,11 +121,12 @@ def _to_file(image: Pixels | File) -> tuple[str, bytes]:
 def settle(outcome: Outcome) -> httpx.Response:
     """Raises ServiceError, httpx.TransportError."""
     if not isinstance(outcome, httpx.Response):
-        raise outcome
+        raise with_hint(outcome)
     if outcome.is_success:
         return outcome
     is_problem = outcome.headers.get("content-type", "").startswith("application/problem+json")
-    problem = outcome.json() if is_problem else {"title": outcome.reason_phrase}
+    hint = {"title": outcome.reason_phrase, "detail": proxy_hint(str(outcome.request.url))}
+    problem = outcome.json() if is_problem else hint
     kind = Overloaded if outcome.status_code == HTTPStatus.SERVICE_UNAVAILABLE else ServiceError
     told = (str(problem.get(name, "")) for name in ("title", "detail", "request_id"))
     raise kind(outcome.status_code, *told)
@@ -119,12 +134,31 @@ def settle(outcome: Outcome) -> httpx.Response:
 
 def read_result(response: httpx.Response, output: str) -> NDArray[Any] | list[NDArray[Any]] | dict[str, Any]:
     """Reads the result that `Client.segment` returns."""
+    if notice := response.headers.get("x-notice"):
+        warnings.warn(notice, ImageNotice, stacklevel=4)
     if output in ("geojson", "coco"):
         return read_json(response)
-    pages: list[NDArray[Any]] = [*decode_pages(response.content)]
-    if output == "probability":
-        pages = [page / np.float32(FULL_SCALE[page.dtype]) for page in pages]
-    return pages[0] if len(pages) == 1 else pages
+    if response.content.startswith(START):
+        return _scaled(decode_png(response.content), output)
+    return [_scaled(page, output) for page in _tiff_pages(response.content)]
+
+
+def _scaled(page: NDArray[Any], output: str) -> NDArray[Any]:
+    return page / np.float32(65535) if output == "probability" else page
+
+
+def _tiff_pages(data: bytes) -> list[NDArray[Any]]:
+    """The pages of a TIFF. Raises ImportError if tifffile or imagecodecs is not installed."""
+    try:
+        import imagecodecs  # noqa: F401 - tifffile needs it for LZW
+        import tifffile
+    except ImportError as error:
+        raise ImportError(
+            "The answer is a TIFF of several pages, and tifffile or imagecodecs, which read it, is not installed: "
+            "install both, or send the pages as arrays with segment_stack."
+        ) from error
+    with tifffile.TiffFile(BytesIO(data)) as file:
+        return [page.asarray() for page in file.pages]
 
 
 def read_json(response: httpx.Response) -> dict[str, Any]:
