@@ -27,6 +27,7 @@ from tests.end_to_end.browser import (
     slide,
     to_png,
 )
+from tests.support.image_files import tiff
 
 OpenPage = Callable[..., Page]
 
@@ -47,6 +48,45 @@ def test_sixteen_bits_are_stretched_to_be_seen(server: Any, open_page: OpenPage,
     assert seen[0].max() == 255
     assert np.abs(seen[0] - seen[1]).max() == 0
     assert np.abs(seen[0] - seen[2]).max() <= 1
+
+
+def test_pixels_without_a_range_are_stretched_to_be_seen(server: Any, open_page: OpenPage, pixels: Pixels):
+    page = open_page(server.url)
+    kinds: dict[str, Any] = {
+        "float.tif": pixels.astype(np.float32) / 7 - 3,
+        "int16.tif": pixels.astype(np.int16) * 50 - 9000,
+    }
+    give(page, *((name, tiff(values)) for name, values in kinds.items()), ("light.png", to_png(pixels)))
+    page.uncheck("#outlines")
+    slide(page, "opacity", 0)
+    seen = []
+    for name in (*kinds, "light.png"):
+        page.get_by_role("button", name=f"{name} Done").click()
+        expect(page.locator("#caption")).to_contain_text(f"{name} · 70 × 150")
+        seen.append(read_canvas(page).astype(int))
+    assert seen[2].max() > 200
+    assert np.abs(seen[0] - seen[2]).max() <= 1
+    assert np.abs(seen[1] - seen[2]).max() <= 1
+
+
+def test_of_several_channels_the_note_names_them_and_its_own_page_is_seen(
+    server: Any, open_page: OpenPage, pixels: Pixels, wait_until: Callable[[Callable[[], object]], None]
+):
+    sections = [np.stack([pixels // (2 + section), pixels // (1 + section)]) for section in range(2)]
+    cells = tiff(np.stack(sections), imagej=True, metadata={"axes": "ZCYX"})
+    page = open_page(server.url)
+    give(page, ("cells.tif", cells), ("second.png", to_png(sections[1][0])))
+    page.uncheck("#outlines")
+    slide(page, "opacity", 0)
+    page.get_by_role("button", name="second.png Done").click()
+    expect(page.locator("#caption")).to_contain_text("second.png · 70 × 150")
+    expected = read_canvas(page).astype(int)
+    page.get_by_role("button", name="cells.tif Done").click()
+    expect(page.locator("#note")).to_contain_text("The image has 2 channels: 0, 1. Channel 0 was used")
+    expect(page.locator("#page-number")).to_have_text("1 of 2")
+    slide(page, "page", 2)
+    expect(page.locator("#page-number")).to_have_text("2 of 2")
+    wait_until(lambda: np.abs(read_canvas(page) - expected).max() <= 1)
 
 
 def test_a_very_wide_image_is_shown_scaled_and_measured_in_full(server: Any, open_page: OpenPage):
