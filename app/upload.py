@@ -15,7 +15,7 @@ from app.problems import Problem, shown
 from app.service import Service
 
 PARTS = ("file", "image")
-RAW_TYPES = ("image/", "application/octet-stream")
+RAW_TYPES = ("image/", "application/octet-stream", "application/dicom")
 
 # Characters of a file name that are kept besides letters, marks and digits of all scripts.
 _SAFE = "._- "

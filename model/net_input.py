@@ -51,12 +51,12 @@ def read_input(file: ImageFile, description: Description, channel: str = "") -> 
     """
     together = description.architecture.in_channels if description.preprocessing.channels == "stored" else 1
     decoded = file.decode(channel, together)
-    stated = file.header.stack.significant_bits if file.header.stack else 0
+    stated = file.header.significant_bits
     bits = max(used_bits(decoded.pages), stated if stated < 16 else 0)  # many programs state 16 for any camera
     chosen = [] if channel or together == len(file.header.channels) else _choice(file)
     notices = tuple(chosen + _scaling(decoded, bits, description))
     if file.header.stack is None:
-        return NetInput(decoded.pages, bits, notices)
+        return NetInput(decoded.pages, bits, notices, pixel_size=file.header.pixel_size)
     several = len(file.header.channels) not in (0, together)
     used = decoded.planes[0].c if several else None
     stack = file.header.stack

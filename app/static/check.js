@@ -20,6 +20,8 @@ export async function findFault(file) {
   if (!file.size) return "The file is empty.";
   const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 8).arrayBuffer()));
   const kind = KINDS.find((each) => start.startsWith(each.start));
+  const isDicom = (await file.slice(128, 132).text()) === "DICM"; // whether it is read depends on the service
+  if (isDicom) return null;
   if (!kind) return `The file is not an image of a kind that is read here: ${ACCEPTED}.`;
   if (!kind.isWhole || kind.isWhole(new DataView(await file.arrayBuffer()))) return null;
   return `The ${kind.name} file is broken or truncated.`;

@@ -18,6 +18,7 @@ from PIL import Image, TiffImagePlugin
 
 from model.images.bmp import decode_bmp
 from model.images.channels import COLOURS, find_channel
+from model.images.dicom import can_read_dicom, decode_dicom
 from model.images.headers import Header, read_header
 from model.images.image_errors import ImageError, broken
 from model.images.jpeg import decode_jpeg
@@ -29,7 +30,7 @@ from model.images.value_range import to_values
 from model.preprocessing import Values
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".stk", ".lsm", ".btf", ".tf8")
-SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES, ".bmp", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES, ".bmp", ".webp", *([".dcm"] if can_read_dicom() else []))
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,8 @@ class ImageFile:
         match kind:
             case "TIFF" if self.header.stack:
                 return decode_tiff(self.header.stack.pages, self.header.stack.planes_of(channel)[:count])
+            case "DICOM" if self.header.dicom:
+                return decode_dicom(self.data, self.header.dicom, count)
             case "JPEG":
                 return [decode_jpeg(self.data)]
             case "PNG":

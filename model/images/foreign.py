@@ -6,7 +6,7 @@ _MICROSCOPY = "Save it as TIFF, for example with Fiji."
 _PICTURE = "Convert it to PNG, for example with ImageMagick."
 DEVELOP = "Develop it to TIFF, for example with darktable."
 _VIDEO = "Extract its frames as PNG, for example with ffmpeg."
-_DICOM = "Convert it to PNG or TIFF, for example with dcmj2pnm or Fiji."
+_DICOM = "Convert it to PNG or TIFF, for example with dcmj2pnm or Fiji, or install the extra dicom on the server."
 
 # First bytes of a file.
 _STARTS = {

@@ -9,6 +9,8 @@ import struct
 from dataclasses import dataclass, field
 
 from model.images.bmp import bmp_size
+from model.images.calibration import PixelSize
+from model.images.dicom import DicomImage, can_read_dicom, is_dicom, read_dicom
 from model.images.foreign import refusal
 from model.images.image_errors import ImageError, UnsupportedImage, broken
 from model.images.jpeg import jpeg_size
@@ -48,6 +50,19 @@ class Header:
     """What compressed it and changed its pixels' values: "JPEG", in a TIFF too, or "lossy WebP"."""
     stack: Stack | None = field(default=None, repr=False, compare=False)
     """The pages, axes and pixel size of a TIFF file."""
+    dicom: DicomImage | None = field(default=None, repr=False, compare=False)
+    """The properties of a DICOM image."""
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        """None if the file does not say it."""
+        source = self.stack or self.dicom
+        return source.pixel_size if source else None
+
+    @property
+    def significant_bits(self) -> int:
+        """Bits of a sample that the camera used; 0 if the file does not say it."""
+        return self.stack.significant_bits if self.stack else self.dicom.bits if self.dicom else 0
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -61,6 +76,9 @@ def read_header(data: bytes) -> Header:
     try:
         if kind == "TIFF":
             return _tiff_header(read_stack(read_pages(data)))
+        if kind == "DICOM":
+            image = read_dicom(data)
+            return Header(kind, image.width, image.height, image.frames, image.pixels, dicom=image)
         width, height = _SIZES[kind](data)
     except (struct.error, IndexError, OverflowError) as error:
         raise broken(kind) from error
@@ -82,6 +100,8 @@ def format_of(data: bytes) -> str:
         raise ImageError("The file is empty.")
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
+    if is_dicom(data) and can_read_dicom():
+        return "DICOM"
     message = refusal(data)
     for magic, kind in _ACCEPTED.items():
         if data.startswith(magic) and not message:  # DICOM may begin as TIFF
