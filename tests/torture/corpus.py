@@ -11,6 +11,7 @@ import tifffile
 from PIL import Image
 
 from model.preprocessing import Pixels
+from tests.support.image_files import metamorph
 
 H, W = 45, 61
 _RANDOM = np.random.default_rng(0)
@@ -115,7 +116,41 @@ def _tiffs() -> dict[str, bytes]:
         "pages-16.tif": _tiff(np.stack([GREY16, GREY16 // 2]), photometric="minisblack", compression="zlib"),
         "float.tif": _tiff(GREY.astype(np.float32)),
         "fax.tif": _pillow(BITS, "TIFF", "1", compression="group4"),
+        **_laboratory(),
     }
+
+
+def _laboratory() -> dict[str, bytes]:
+    """As microscopes and their programs write them."""
+    rgb: dict[str, Any] = {"photometric": "rgb"}
+    planes = np.stack([GREY16, GREY16 // 2])
+    channels = {"axes": "ZCYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    return {
+        "big.tif": _tiff(GREY16, bigtiff=True, rowsperstrip=8),
+        "big-tiles.tif": _tiff(RGB, bigtiff=True, tile=(16, 16), byteorder=">", **rgb),
+        "colours-apart.tif": _tiff(RGB.transpose(2, 0, 1), planarconfig="separate", compression="lzw", **rgb),
+        "int16.tif": _tiff(GREY16.astype(np.int32).astype(np.int16), compression="zlib", predictor=True),
+        "float64.tif": _tiff(GREY16 / 7.0, tile=(16, 16), compression="zstd"),
+        "zstd.tif": _tiff(RGB, compression="zstd", rowsperstrip=16, **rgb),
+        "lzma.tif": _tiff(GREY, compression="lzma", rowsperstrip=16),
+        "jpeg-2000.tif": _tiff(RGB, compression="jpeg2000", tile=(32, 32), **rgb),
+        "grey-alpha-16.tif": _tiff(planes.transpose(1, 2, 0), photometric="minisblack", extrasamples=["unassalpha"]),
+        "channels.tif": _tiff(RGBA[:, :, :2].copy(), photometric="minisblack", planarconfig="contig"),
+        "hyperstack.ome.tif": _tiff(np.stack([planes, planes]), ome=True, metadata=channels),
+        "imagej.tif": _tiff(planes, imagej=True, resolution=(4, 4), metadata={"axes": "CYX", "unit": "um"}),
+        "metamorph.tif": metamorph(planes),
+        "thumbnail.tif": _thumbnail(),
+    }
+
+
+def _thumbnail() -> bytes:
+    """A smaller copy with its picture below it, and a transparency mask."""
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        writer.write(GREY[::2, ::2], subfiletype=1, subifds=1)
+        writer.write(GREY16)
+        writer.write(BITS, subfiletype=4)
+    return buffer.getvalue()
 
 
 def _bmps() -> dict[str, bytes]:
@@ -152,5 +187,5 @@ def _refused() -> dict[str, bytes]:
         "rgb.jp2": _pillow(RGB, "JPEG2000"),
         "grey.pgm": _pillow(GREY, "PPM"),
         "rgb.hdr": cv2.imencode(".hdr", RGB.astype(np.float32))[1].tobytes(),
-        "grey-big.tif": _tiff(GREY, bigtiff=True),
+        "complex.tif": _tiff(GREY.astype(np.complex64)),
     }

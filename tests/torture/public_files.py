@@ -36,6 +36,9 @@ OTHER_SUFFIXES = (".dib", ".apng", ".gif", ".jp2", ".dcm", ".nii", ".svs", ".dng
 # Lossy decoders round differently, and colours from palettes and inks by a level or two.
 TOLERANCE = 3.0
 
+# The tag of stacks with one directory.
+_METAMORPH = 33629
+
 Pixels = NDArray[Any]
 
 
@@ -179,7 +182,7 @@ def _by_tifffile(data: bytes) -> list[Pixels]:
             if page.photometric == 1 and page.samplesperpixel > 1:
                 return []
             premultiplied = tifffile.EXTRASAMPLE.ASSOCALPHA in page.extrasamples
-            if premultiplied or 262 not in page.tags or page.tags.get(33629):  # MetaMorph: a stack with one page
+            if premultiplied or 262 not in page.tags or page.tags.get(_METAMORPH):
                 return []
             values = page.asarray()
             values = np.moveaxis(values, 0, -1) if page.planarconfig == 2 and values.ndim == 3 else values
@@ -198,7 +201,8 @@ def _inverted(values: Pixels, page: tifffile.TiffPage) -> Pixels:
 def _by_pillow(data: bytes) -> list[Pixels]:
     """The first picture, which all formats but TIFF have only one of."""
     with Image.open(BytesIO(data)) as image:
-        if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+        is_stack = getattr(image, "n_frames", 1) > 1 or _METAMORPH in getattr(image, "tag_v2", {})
+        if image.format == "TIFF" and is_stack:
             return []
         if image.width * image.height > MAX_PIXELS:
             raise ValueError("too large to compare")

@@ -23,7 +23,7 @@ SETTLED = 1000
 # A path, an address, a source file, an exception or a library: none is anybody's business.
 LEAK = re.compile(
     rb"/(?:usr|home|tmp|root|opt|var|work|app|srv)/|0x[0-9a-fA-F]{5,}|\.py\b|\.cpp\b|Traceback|[A-Za-z]Error\b|Exception"
-    rb"|cv2|OpenCV|libpng|libjpeg|libtiff|simplejpeg|PIL\b|numpy|torch"
+    rb"|cv2|OpenCV|libpng|libjpeg|libtiff|simplejpeg|tifffile|imagecodecs|PIL\b|numpy|torch"
 )
 
 

@@ -1,7 +1,12 @@
+import lzma
 import struct
+import subprocess
+import sys
+import zlib
 from io import BytesIO
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -9,7 +14,7 @@ from PIL import Image
 
 from model.images.decoding import decode_image, decode_pages
 from model.images.image_errors import ImageError
-from tests.support.image_files import GREY, GREY16, GREY_ALPHA, LARGE, RGB, RGB16, RGBA, pillow, tiff
+from tests.support.image_files import GREY, GREY16, GREY_ALPHA, LARGE, RGB, RGB16, RGBA, pillow, small_tiff, tiff
 
 
 @pytest.mark.parametrize("stack", [np.stack([GREY, 255 - GREY, GREY // 2]), np.stack([GREY16, GREY16 // 2])])
@@ -75,3 +80,38 @@ def test_a_tiff_of_colours_whose_tag_says_grey_is_read_in_colours(pixels, compre
 def test_a_tiff_of_grey_and_alpha_becomes_colours_with_alpha():
     data = pillow(np.stack([GREY, RGBA[:, :, 3]], axis=-1), "TIFF")
     assert np.array_equal(decode_image(data), GREY_ALPHA)
+
+
+BOMB = """
+import resource, sys
+from model.images.decoding import decode_image
+from model.images.image_errors import ImageError
+data = sys.stdin.buffer.read()
+from tests.support.image_files import GREY, tiff
+decode_image(tiff(GREY, compression=sys.argv[1]))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    print(decode_image(data).shape)
+except ImageError as error:
+    print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.parametrize("compression", ["zlib", "zstd", "lzma", "lzw"])
+def test_a_strip_that_unpacks_to_gigabytes_takes_no_memory(compression):
+    codes: dict[str, tuple[int, Any]] = {
+        "zlib": (8, zlib.compress),
+        "zstd": (50000, imagecodecs.zstd_encode),
+        "lzma": (34925, lzma.compress),
+        "lzw": (5, imagecodecs.lzw_encode),
+    }
+    code, pack = codes[compression]
+    packed = bytes(pack(bytes(200_000_000 if compression != "lzw" else 20_000_000)))
+    tags = {"compression": (3, code), "sizes": (4, len(packed))}
+    data = small_tiff(**tags, strips=(4, len(small_tiff(**tags)))) + packed
+    command = [sys.executable, "-c", BOMB, compression]
+    done = subprocess.run(command, input=data, capture_output=True, check=True)
+    result, grown = done.stdout.decode().splitlines()
+    assert result in ("(1, 1)", "The TIFF file is broken or truncated.")
+    assert int(grown) < 20

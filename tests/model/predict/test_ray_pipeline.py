@@ -105,7 +105,7 @@ def test_jobs_of_a_dead_worker_are_retried_and_poison_jobs_fail(folder: Path, ho
     seen: dict[Job, Outcome] = {}
     RayPipeline(Workers(1, 1, 0), how).run([always, once, *images], seen.__setitem__)
     problem = f"its worker died {MOST_DEATHS} times, perhaps for want of memory"
-    assert seen == {always: Outcome(problem=problem), once: Outcome("alive"), **dict.fromkeys(images, Outcome())}
+    assert seen == {always: Outcome(problem=problem), once: Outcome("alive"), **dict.fromkeys(images, Outcome(()))}
     assert len(list(tmp_path.glob("*_res.png"))) == len(images)
 
 
