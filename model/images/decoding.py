@@ -163,6 +163,7 @@ def configure_decoders() -> None:
     # Pillow's own reader of TIFF leaves the pixels of missing strips black.
     TiffImagePlugin.READ_LIBTIFF = True
     # tifffile's messages are about tags, which the service's log must not contain.
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
     logging.getLogger("tifffile").propagate = False
     # Warnings of both contain text from the file, one for each unknown tag.
     warnings.filterwarnings("ignore", module=r"PIL\.")

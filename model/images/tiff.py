@@ -103,12 +103,17 @@ def _assembled(stored: tifffile.TiffPage) -> NDArray[Any]:
     """Puts the strips or tiles of a page together. Raises ImageError if one is missing."""
     apart, _, height, width, together = stored.shaped
     samples = np.empty((height, width, apart * together), stored.dtype)
+    missing = samples.size
     for part, (sample, _, row, column, _), _ in stored.segments(maxworkers=1):
         if part is None:
             raise broken("TIFF")
         rows, columns = min(part.shape[1], height - row), min(part.shape[2], width - column)
         to = slice(sample, sample + 1) if apart > 1 else slice(None)
-        samples[row : row + rows, column : column + columns, to] = part[0, :rows, :columns]
+        to_fill = samples[row : row + rows, column : column + columns, to]
+        to_fill[...] = part[0, :rows, :columns]
+        missing -= to_fill.size
+    if missing:
+        raise broken("TIFF")
     return samples
 
 

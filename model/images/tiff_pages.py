@@ -121,7 +121,7 @@ class Page:
 
     def check(self) -> None:
         """Raises ImageError if there are no pixels, UnsupportedImage for pages that no decoder reads rightly."""
-        if not (self.width and self.height):
+        if not (self.width and self.height) or self.directory.integers(PLANES) not in ((), (1,), (2,)):
             raise broken("TIFF")
         self._check_samples()
         self._check_colours()

@@ -169,3 +169,10 @@ def test_pages_of_8_and_of_16_bits_in_one_tiff_keep_their_types():
     assert (eight.dtype, sixteen.dtype) == (np.uint8, np.uint16)
     assert np.array_equal(eight, GREY)
     assert np.array_equal(sixteen, GREY16)
+
+
+@pytest.mark.parametrize("planes", [0, 3, 8193])
+def test_an_unknown_arrangement_of_samples_is_an_error(planes):
+    tags = {"photometric": (3, 2), "samples": (3, 3), "bits": (3, 8)}
+    with pytest.raises(ImageError, match="broken or truncated"):
+        read_header(small_tiff((284, 3, 1, planes), **tags))
