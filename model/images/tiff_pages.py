@@ -99,8 +99,10 @@ class Page:
 
     @property
     def grey_samples(self) -> int:
-        """Number of pictures that the samples are: each sample of grey is one, except for alpha."""
-        return self.samples - self.alpha if self.colours == 1 else 1
+        """Number of pictures that the samples are: each sample of grey is one, unless there are just grey and alpha."""
+        if self.colours > 1 or (self.alpha and self.samples == 2):
+            return 1
+        return self.samples
 
     @property
     def room(self) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from model.images.decoding import decode_image, decode_pages
+from model.images.decoding import ImageFile, decode_image, decode_pages
 from model.images.headers import read_header
 from model.images.image_errors import ImageError, UnsupportedImage
 from tests.support.image_files import BITS, GREY, GREY16, RGB, metamorph, pillow, small_tiff, tiff
@@ -176,3 +176,11 @@ def test_an_unknown_arrangement_of_samples_is_an_error(planes):
     tags = {"photometric": (3, 2), "samples": (3, 3), "bits": (3, 8)}
     with pytest.raises(ImageError, match="broken or truncated"):
         read_header(small_tiff((284, 3, 1, planes), **tags))
+
+
+@pytest.mark.parametrize("samples", [1, 3, 4])
+def test_an_alpha_tag_without_its_sample_changes_nothing(samples):
+    tags = {"samples": (3, samples), "bits": (3, 8), "sizes": (4, samples)}
+    file = ImageFile.read(small_tiff((338, 3, 1, 2), **tags))
+    assert len(file.header.channels) == (samples if samples == 4 else 0)
+    assert file.decode().pages[0].shape[:2] == (1, 1)
