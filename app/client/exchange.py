@@ -59,7 +59,7 @@ class Overloaded(ServiceError):
 
 
 class ImageNotice(UserWarning):
-    """How the service read an image, if it chose or changed something, such as one of several channels."""
+    """Warning that the service chose or changed something of an image, such as one of several channels."""
 
 
 class Waits:

@@ -155,7 +155,7 @@ def _with_pixel_tags(pages: Sequence[Page]) -> bytes:
 
 
 def _entries(page: Page) -> dict[int, bytes]:
-    """The tags of a page that describe pixels, as they stand in a directory, by number."""
+    """The tags of a page that describe pixels, by number, in the bytes of a directory."""
     directory = page.directory
     kept = {number: directory.tags[number][0] for number in _PIXEL_TAGS if number in directory.tags}
     if any(tag.at + tag.size > len(directory.data) for tag in kept.values()):

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import struct
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,17 @@ from functools import cached_property
 from itertools import product
 
 from model.images.calibration import PixelSize, pixel_size
+from model.images.image_errors import UnsupportedImage
 from model.images.tiff_pages import LSM, Page, description
+
+# Pages times samples; this many take some tenths of a second.
+MAX_PLANES = 2**16
+
+# Raised by metadata that make no sense.
+_CONTRADICTIONS: tuple[type[Exception], ...] = (
+    *(ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError),
+    *(ET.ParseError, struct.error),
+)
 
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _UNITS = {2: "inch", 3: "cm"}
@@ -85,9 +94,11 @@ class Stack:
 
 def read_stack(pages: Sequence[Page]) -> Stack:
     """Reads the axes of all pages. Metadata that contradict the pages are ignored: each page is a section then."""
+    if sum(page.grey_samples for page in pages) > MAX_PLANES:
+        raise UnsupportedImage(f"TIFF files of more than {MAX_PLANES} pictures are not accepted.")
     text = description(pages[0])
     found: Stack | None = None
-    with suppress(ValueError, LookupError, TypeError, AttributeError, OverflowError, ET.ParseError, struct.error):
+    with suppress(*_CONTRADICTIONS):
         if text.startswith("ImageJ="):
             found = _of_imagej(text, pages)
         elif text.startswith("{"):
@@ -126,12 +137,12 @@ def _plain(pages: Sequence[Page]) -> Stack:
 
 def _of_imagej(text: str, pages: Sequence[Page]) -> Stack:
     """ImageJ stores channels first, then sections, then times."""
-    known = dict(re.findall(r"^([a-zA-Z]+)=(.*?)\s*$", text, re.MULTILINE))
+    known = {name: value.strip() for name, _, value in (line.partition("=") for line in text.splitlines())}
     lengths = {axis: int(known.get(name, 1)) for axis, name in (("t", "frames"), ("z", "slices"), ("c", "channels"))}
     unit = known.get("unit", "").replace("\\u00B5", "\u00b5")
     across, down = (_inverse(pages[0].directory.ratio(tag)) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
     size = pixel_size(across, down, float(known.get("spacing", 0.0)), unit)
-    return _arranged(pages, "tzc", lengths, _numbers(lengths["c"]), size)
+    return _arranged(pages, "tzc", lengths, size)
 
 
 def _of_tifffile(text: str, pages: Sequence[Page]) -> Stack:
@@ -147,7 +158,7 @@ def _of_tifffile(text: str, pages: Sequence[Page]) -> Stack:
     if len(set(order)) < len(order):
         raise ValueError("two axes count sections")
     lengths = dict(others)
-    return _arranged(pages, order, lengths, _numbers(lengths.get("c", 1)), _resolution(pages[0]))
+    return _arranged(pages, order, lengths, _resolution(pages[0]))
 
 
 def _of_lsm(pages: Sequence[Page]) -> Stack:
@@ -157,19 +168,17 @@ def _of_lsm(pages: Sequence[Page]) -> Stack:
     _, _, _, _, sections, channels, times = struct.unpack_from(f"{directory.layout.order}7i", directory.data, at)
     x, y, z = struct.unpack_from(f"{directory.layout.order}3d", directory.data, at + 40)
     lengths = {"t": max(1, times), "z": max(1, sections), "c": max(1, channels)}
-    return _arranged(pages, "tzc", lengths, _numbers(lengths["c"]), pixel_size(x, y, z, "m"))
+    return _arranged(pages, "tzc", lengths, pixel_size(x, y, z, "m"))
 
 
-def _arranged(
-    pages: Sequence[Page], order: str, lengths: Mapping[str, int], channels: tuple[str, ...], size: PixelSize | None
-) -> Stack:
+def _arranged(pages: Sequence[Page], order: str, lengths: Mapping[str, int], size: PixelSize | None) -> Stack:
     """Counts planes along the axes, the last of `order` first. Raises ValueError if there are fewer or more planes."""
     stored = [(index, sample) for index, page in enumerate(pages) for sample in _samples(page)]
     if math.prod(lengths[axis] for axis in order) != len(stored):
         raise ValueError("the axes do not fit the pages")
     places = product(*(range(lengths[axis]) for axis in order))
     planes = [Plane(*one, **dict(zip(order, place, strict=True))) for one, place in zip(stored, places, strict=True)]
-    return Stack(pages, tuple(planes), channels, size or _resolution(pages[0]))
+    return Stack(pages, tuple(planes), _numbers(lengths.get("c", 1)), size or _resolution(pages[0]))
 
 
 def _samples(page: Page) -> Sequence[int | None]:
@@ -194,20 +203,22 @@ def _of_ome(text: str, pages: Sequence[Page]) -> Stack:
     x, y, z = (float(first.get(f"PhysicalSize{axis}", 0.0)) for axis in "XYZ")
     unit = first.get("PhysicalSizeXUnit", "\u00b5m")
     bits = int(first.get("SignificantBits", 0))
-    return Stack(pages, tuple(planes), _ome_channels(every[0]), pixel_size(x, y, z, unit), bits)
+    return Stack(pages, tuple(planes), _ome_channels(every[0], len(stored)), pixel_size(x, y, z, unit), bits)
 
 
 def _ome_planes(pixels: ET.Element, image: int, stored: Sequence[tuple[int, int | None]], first: int) -> list[Plane]:
     """The planes of one image, which begin at `first` in the file unless its TiffData elements say otherwise."""
     lengths = {axis: int(pixels.attrib[f"Size{axis.upper()}"]) for axis in "czt"}
-    lengths["c"] = len(_ome_channels(pixels))
+    lengths["c"] = len(_ome_channels(pixels, len(stored)))
+    if math.prod(lengths.values()) > len(stored):
+        raise ValueError("the axes do not fit the pages")
     order = pixels.attrib["DimensionOrder"][:1:-1].lower()  # "XYCZT" -> "tzc": the last axis counts first
     places = [dict(zip(order, place, strict=True)) for place in product(*(range(lengths[axis]) for axis in order))]
+    numbers = {tuple(place[axis] for axis in "czt"): number for number, place in enumerate(places)}
     following = first
     found: dict[int, dict[str, int]] = {}
     for data in (node for node in pixels if node.tag.rpartition("}")[2] == "TiffData"):
-        start = {axis: int(data.get(f"First{axis.upper()}", 0)) for axis in "czt"}
-        at = places.index(start)
+        at = numbers[tuple(int(data.get(f"First{axis.upper()}", 0)) for axis in "czt")]
         whole = "IFD" not in data.attrib and "PlaneCount" not in data.attrib
         count = int(data.get("PlaneCount", len(places) if whole else 1))
         following = int(data.get("IFD", following))
@@ -219,12 +230,17 @@ def _ome_planes(pixels: ET.Element, image: int, stored: Sequence[tuple[int, int 
     return [Plane(*stored[index], **place, image=image) for index, place in sorted(found.items())]
 
 
-def _ome_channels(pixels: ET.Element) -> tuple[str, ...]:
-    """Names of the channels that are planes of their own: the three samples of RGB are one channel."""
+def _ome_channels(pixels: ET.Element, most: int) -> tuple[str, ...]:
+    """Names of the channels that are planes of their own: the three samples of RGB are one channel.
+
+    Raises ValueError if there are more than `most`.
+    """
     nodes = [node for node in pixels if node.tag.rpartition("}")[2] == "Channel"]
     count = int(pixels.attrib["SizeC"])
     if nodes and sum(int(node.get("SamplesPerPixel", 1)) for node in nodes) == count:
         count = len(nodes)
+    if count > most:
+        raise ValueError("more channels than pictures")
     names = [node.get("Name", "").strip() for node in nodes][:count]
     return tuple(name or str(index) for index, name in enumerate(names + [""] * (count - len(names))))
 

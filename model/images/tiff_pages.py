@@ -12,6 +12,8 @@ from model.images.image_errors import UnsupportedImage, broken
 from model.images.tiff_directories import MAX_PAGES, Directory, read_directories, read_sub_directories
 
 MAX_SAMPLES = 256
+# Letters. Reading XML takes many times its size in memory; the longest of real files have about a million.
+MAX_DESCRIPTION = 2**21
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, DESCRIPTION = 256, 257, 258, 259, 262, 266, 270
 STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, PLANES = 273, 274, 277, 278, 279, 284
@@ -100,7 +102,7 @@ class Page:
     @property
     def grey_samples(self) -> int:
         """Number of pictures that the samples are: each sample of grey is one, unless there are just grey and alpha."""
-        if self.colours > 1 or (self.alpha and self.samples == 2):
+        if self.colours > 1 or self.photometric == PALETTE or (self.alpha and self.samples == 2):
             return 1
         return self.samples
 
@@ -191,7 +193,7 @@ def read_pages(data: bytes) -> list[Page]:
 
 def description(page: Page) -> str:
     """Returns the text that programs store metadata in; of several texts the first that is a known kind of it."""
-    texts = page.directory.texts(DESCRIPTION)
+    texts = [text for text in page.directory.texts(DESCRIPTION) if len(text) <= MAX_DESCRIPTION]
     known = [text for text in texts if text.lstrip().startswith(("<?xml", "<OME", "ImageJ=", '{"shape"'))]
     return next(iter(known or texts), "")
 
@@ -273,7 +275,7 @@ def _planes_behind(page: Page) -> tuple[int, bool]:
     if text.startswith("ImageJ=") and (images := re.search(r"^images=(\d{1,9})\s*$", text, re.MULTILINE)):
         return int(images[1]), False
     if text.startswith('{"shape"') and '"truncated": true' in text:
-        with suppress(ValueError, TypeError):
+        with suppress(ValueError, TypeError, RecursionError):
             return math.prod(map(int, json.loads(text)["shape"])) // (page.height * page.width * page.samples), False
     return 1, False
 

@@ -9,7 +9,8 @@ import tifffile
 
 from model.images.calibration import PixelSize
 from model.images.decoding import ImageFile, decode_pages
-from model.images.tiff_axes import Stack
+from model.images.image_errors import UnsupportedImage
+from model.images.tiff_axes import MAX_PLANES, Stack
 from tests.support.image_files import GREY, RGB, H, W, tiff
 
 VALUES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)  # time, section, channel
@@ -202,3 +203,38 @@ def test_the_resolution_of_a_scanner_is_the_size_of_a_pixel(resolution, unit, ex
     else:
         assert found
         assert (found.x, found.y, found.z) == pytest.approx((expected.x, expected.y, expected.z))
+
+
+HUGE = 10**9
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        OME.format(w=W, h=H, c=1, z=HUGE, more="", inside=""),
+        OME.format(w=W, h=H, c=HUGE, z=1, more="", inside=""),
+        f"ImageJ=1.54f\nchannels={HUGE}\nslices=1\n",
+        "ImageJ=1.54f\nunit=" + " " * 1_000_000 + "x\n",
+        f'{{"shape": [{HUGE}, 1, 1], "axes": "CYX"}}',
+        '{"shape": ' + "[" * 100_000 + ' , "truncated": true',
+        "<?xml version='1.0'?><OME>" + "<TiffData/>" * 300_000 + "</OME>",
+    ],
+    ids=["sections", "channels", "imagej", "blanks", "shape", "nested", "long"],
+)
+def test_metadata_cost_no_more_time_than_the_pages(text):
+    buffer = BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        writer.write(GREY, description=text, metadata=None)
+        writer.write(255 - GREY)
+    # a hang or a lack of memory would fail it; time is not asserted
+    assert places(stack_of(buffer.getvalue())) == [(0, 0, 0), (0, 1, 0)]
+
+
+def test_more_pictures_than_are_accepted_are_refused():
+    pixels = np.zeros((1, 1, 256), np.uint8)
+    buffer = BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        for _ in range(MAX_PLANES // 256 + 1):
+            writer.write(pixels, photometric="minisblack", planarconfig="contig", metadata=None)
+    with pytest.raises(UnsupportedImage, match=f"more than {MAX_PLANES} pictures"):
+        ImageFile.read(buffer.getvalue())
