@@ -106,6 +106,8 @@ lock: $(VENV)-lock/bin/pip-compile ## pin the newest versions that pyproject.tom
 	@$(COMPILE) --extra openvino --output-file requirements/serve.txt
 	@cp requirements/dev.txt requirements/ray.txt
 	@$(COMPILE) --extra ray --output-file requirements/ray.txt
+	@for lock in dev ray; do sed -i.old 's/^\(uvloop==[^ ;]*\)$$/\1 ; sys_platform != "win32"/' requirements/$$lock.txt; done
+	@rm requirements/*.old # pip-compile drops the markers of other systems, and Windows has no uvloop
 
 # --- What is in it, and what is known against it ----------------------------------------------------------------------
 # Tools in an environment of their own, as for the locks: what they need must not be mistaken for what the service needs.
