@@ -14,7 +14,7 @@ from model.weights_file import Description
 
 def measure(data: bytes, max_pixels: int) -> ImageFile:
     """Reads the header. Raises Problem: 400 broken, 415 not accepted, 422 more than `max_pixels` in all pages."""
-    with _problems():
+    with image_problems():
         file = ImageFile.read(data)
     header = file.header
     if header.pixels > max_pixels:
@@ -27,12 +27,13 @@ def measure(data: bytes, max_pixels: int) -> ImageFile:
 
 def decode(file: ImageFile, description: Description, channel: str = "") -> NetInput:
     """The pages as a net takes them. Raises Problem: 400 broken, 415 not accepted, 422 no such channel."""
-    with _problems():
+    with image_problems():
         return read_input(file, description, channel)
 
 
 @contextmanager
-def _problems() -> Iterator[None]:
+def image_problems() -> Iterator[None]:
+    """Raises Problem in place of the errors of images: 400 broken, 415 not accepted, 422 no such channel."""
     try:
         yield
     except NoSuchChannel as error:

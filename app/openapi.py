@@ -108,6 +108,8 @@ SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
             "image/tiff": _BINARY,
             "application/geo+json": _OBJECT,
             "application/json": _OBJECT,
+            "text/csv": {"schema": {"type": "string"}},
+            "application/zip": _BINARY,
         },
         "headers": {
             **_REQUEST_ID,

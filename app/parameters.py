@@ -11,7 +11,7 @@ from model.outputs.output import Output
 
 _OUTPUT = (
     "mask (the default): 0 and 255, or class indices; probability: 16 bits, 65535 = 1.0; instances: ids in 16 bits; "
-    "overlay: RGB; geojson: polygons; coco: run lengths"
+    "overlay: RGB; geojson: polygons; coco: run lengths; table: CSV, measurements of each object; rois: ZIP for ImageJ"
 )
 
 
@@ -27,6 +27,12 @@ class SegmentParameters(BaseModel):
         max_length=100,
         description="number or name of the channel of an image that has several, or red, green or blue of a colour "
         "image; default: channel 0, or the colours",
+    )
+    min_area: int | None = Field(
+        None,
+        ge=0,
+        description="objects with fewer pixels are dropped from every output but the probability; default: the number "
+        "stored with the weights, which mask ignores",
     )
     class_index: int = Field(
         0,

@@ -12,7 +12,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from app.capacity import QueueFull
-from app.decode import decode, measure
+from app.decode import decode, image_problems, measure
 from app.problems import Problem, engine_problem, overload_problem
 from app.scheduler import EngineFailed
 from app.service import Service
@@ -85,11 +85,11 @@ async def segment(
 
     def prepare() -> tuple[NetInput, Sequence[ImageTask]]:
         given, tasks = _prepare(service, upload.take(), output_spec, channel)
-        read.append(replace(given, pages=()))
+        read.append(replace(given, pages=(), file=None))
         return given, tasks
 
     def encode(given: NetInput, tasks: Sequence[ImageTask]) -> File:
-        return _encode(service, output_spec, given, tasks, upload.stem)
+        return _encode(service, output_spec, given, tasks, upload.name)
 
     return replace(await answer(request, service, prepare, encode), given=read[0])
 
@@ -154,6 +154,8 @@ def _prepare(
     file = measure(data, service.settings.max_pixels)
     with service.scheduler.capacity.reserved(file.header.pixels):
         given = decode(file, service.weights.description, channel)
+    if output_spec.measures:
+        given = replace(given, file=file)
     return given, make_tasks(service, given, renderer(output_spec, service.weights.description))
 
 
@@ -166,9 +168,10 @@ def make_tasks(service: Service, given: NetInput, render: Render) -> list[ImageT
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The net takes images of {channels} channels.") from error
 
 
-def _encode(service: Service, output_spec: OutputSpec, given: NetInput, tasks: Sequence[ImageTask], stem: str) -> File:
+def _encode(service: Service, output_spec: OutputSpec, given: NetInput, tasks: Sequence[ImageTask], name: str) -> File:
     try:
-        return to_file(output_spec, service.weights.description, given, [task.result for task in tasks], stem)
+        with image_problems():
+            return to_file(output_spec, service.weights.description, given, [task.result for task in tasks], name)
     except OutputError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
 

@@ -23,6 +23,8 @@ _BY_TYPE: dict[str, Output] = {
     "image/tiff": "mask",
     "application/geo+json": "geojson",
     "application/json": "coco",
+    "text/csv": "table",
+    "application/zip": "rois",
 }
 _PICTURES = ("image/png", "image/tiff")
 _UNAVAILABLE = problems(HTTPStatus.SERVICE_UNAVAILABLE)
@@ -69,7 +71,8 @@ def _output_spec(service: Service, parameters: SegmentParameters, accepted: str)
         # the parameter decides the output; the header only whether a picture is a TIFF
         output = parameters.output
         media_type = best_media_type(accepted, _PICTURES, otherwise="image/png")
-    return OutputSpec(output, parameters.threshold, parameters.class_index, tiff=media_type == "image/tiff")
+    tiff = media_type == "image/tiff"
+    return OutputSpec(output, parameters.threshold, parameters.class_index, tiff, parameters.min_area)
 
 
 def _content_disposition(name: str) -> str:

@@ -27,13 +27,18 @@ class Upload:
 
     Attributes:
         data: The bytes of the file.
-        stem: The file name without its ending; "image" if the request has none.
+        name: The file name, without separators, quotes and control characters; "image" if the request has none.
         fields: Names and values of the form's other fields.
     """
 
     data: bytes
-    stem: str
+    name: str
     fields: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def stem(self) -> str:
+        """The file name without its ending."""
+        return PurePath(self.name).stem
 
     def take(self) -> bytes:
         """Returns the data and drops them here."""
@@ -97,7 +102,7 @@ async def _read_form(request: Request, service: Service) -> Upload:
     try:
         part = _the_file(form)
         fields = tuple((name, value) for name, value in form.multi_items() if isinstance(value, str))
-        return Upload(await part.read(), _stem(part.filename), fields)
+        return Upload(await part.read(), _safe_name(part.filename), fields)
     finally:
         await form.close()
 
@@ -119,9 +124,12 @@ def _the_file(form: FormData) -> UploadFile:
     raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
 
-def _stem(filename: str | None) -> str:
-    """Returns a name without separators, quotes and control characters, at most 100 characters long."""
-    stem = PurePath((filename or "").replace("\\", "/")).stem
-    normal = unicodedata.normalize("NFC", stem)
-    kept = "".join(sign if unicodedata.category(sign)[0] in "LMN" or sign in _SAFE else "_" for sign in normal)
-    return kept.strip()[:100] or "image"
+def _safe_name(filename: str | None) -> str:
+    """Returns a name without separators, quotes and control characters, whose stem has at most 100 characters."""
+    path = PurePath((filename or "").replace("\\", "/"))
+    return (_safe(path.stem).strip()[:100] or "image") + _safe(path.suffix)[:20]
+
+
+def _safe(text: str) -> str:
+    normal = unicodedata.normalize("NFC", text)
+    return "".join(sign if unicodedata.category(sign)[0] in "LMN" or sign in _SAFE else "_" for sign in normal)

@@ -25,6 +25,7 @@ class NetInput:
         pixel_size: None if the file does not say it.
         file_pages: For each page its number in the file, from 0, None if it is only part of a page; empty if both are
             counted alike.
+        file: The file, if its stored values will be measured.
     """
 
     pages: Sequence[Values]
@@ -34,6 +35,7 @@ class NetInput:
     places: Sequence[Plane] = ()
     pixel_size: PixelSize | None = None
     file_pages: Sequence[int | None] = ()
+    file: ImageFile | None = None
 
 
 def read_input(file: ImageFile, description: Description, channel: str = "") -> NetInput:

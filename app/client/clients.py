@@ -87,6 +87,7 @@ class Client(_Connection):
         threshold: float | None = None,
         class_index: int = 0,
         channel: str | int | None = None,
+        min_area: int | None = None,
     ) -> NDArray[Any]: ...
     @overload
     def segment(
@@ -96,6 +97,7 @@ class Client(_Connection):
         threshold: float | None = None,
         class_index: int = 0,
         channel: str | int | None = None,
+        min_area: int | None = None,
     ) -> NDArray[Any] | list[NDArray[Any]]: ...
     @overload
     def segment(
@@ -105,14 +107,36 @@ class Client(_Connection):
         threshold: float | None = None,
         class_index: int = 0,
         channel: str | int | None = None,
+        min_area: int | None = None,
     ) -> dict[str, Any]: ...
+    @overload
     def segment(
         self,
         image: Pixels | File,
-        output: Picture | Document = "mask",
+        output: Literal["table"],
         threshold: float | None = None,
         class_index: int = 0,
         channel: str | int | None = None,
+        min_area: int | None = None,
+    ) -> dict[str, NDArray[Any]]: ...
+    @overload
+    def segment(
+        self,
+        image: Pixels | File,
+        output: Literal["rois"],
+        threshold: float | None = None,
+        class_index: int = 0,
+        channel: str | int | None = None,
+        min_area: int | None = None,
+    ) -> bytes: ...
+    def segment(
+        self,
+        image: Pixels | File,
+        output: Picture | Document | Literal["table", "rois"] = "mask",
+        threshold: float | None = None,
+        class_index: int = 0,
+        channel: str | int | None = None,
+        min_area: int | None = None,
     ) -> Any:
         """Segments an image.
 
@@ -122,11 +146,13 @@ class Client(_Connection):
             threshold: Lowest probability of the foreground, 0 < t < 1; None for the one stored with the weights.
             class_index: The class whose probability is returned.
             channel: Number or name of the channel of an image that has several; None for the first one.
+            min_area: Objects with fewer pixels are dropped; None for the number stored with the weights.
 
         Returns:
             "mask" is H x W uint8 (0 and 255, or class indices). "probability" is H x W float32, 0..1. "instances" is
             H x W uint16, 0 is background. "overlay" is H x W x 3 uint8 RGB. A TIFF of several pages gives a list of
-            arrays, which may differ in size. "geojson" and "coco" are the parsed JSON.
+            arrays, which may differ in size. "geojson" and "coco" are the parsed JSON. "table" is an array for each
+            column, which `pandas.DataFrame` takes as it is. "rois" is a ZIP file.
 
         Raises:
             ServiceError: The service refused the request.
@@ -137,7 +163,7 @@ class Client(_Connection):
         Warns:
             ImageNotice: The service chose or changed something, such as one of several channels.
         """
-        return read_result(self._send(segment_call(image, output, threshold, class_index, channel)), output)
+        return read_result(self._send(segment_call(image, output, threshold, class_index, channel, min_area)), output)
 
     def segment_stack(
         self,
@@ -209,6 +235,7 @@ class AsyncClient(_Connection):
         threshold: float | None = None,
         class_index: int = 0,
         channel: str | int | None = None,
+        min_area: int | None = None,
     ) -> NDArray[Any]: ...
     @overload
     async def segment(
@@ -218,6 +245,7 @@ class AsyncClient(_Connection):
         threshold: float | None = None,
         class_index: int = 0,
         channel: str | int | None = None,
+        min_area: int | None = None,
     ) -> NDArray[Any] | list[NDArray[Any]]: ...
     @overload
     async def segment(
@@ -227,17 +255,39 @@ class AsyncClient(_Connection):
         threshold: float | None = None,
         class_index: int = 0,
         channel: str | int | None = None,
+        min_area: int | None = None,
     ) -> dict[str, Any]: ...
+    @overload
     async def segment(
         self,
         image: Pixels | File,
-        output: Picture | Document = "mask",
+        output: Literal["table"],
         threshold: float | None = None,
         class_index: int = 0,
         channel: str | int | None = None,
+        min_area: int | None = None,
+    ) -> dict[str, NDArray[Any]]: ...
+    @overload
+    async def segment(
+        self,
+        image: Pixels | File,
+        output: Literal["rois"],
+        threshold: float | None = None,
+        class_index: int = 0,
+        channel: str | int | None = None,
+        min_area: int | None = None,
+    ) -> bytes: ...
+    async def segment(
+        self,
+        image: Pixels | File,
+        output: Picture | Document | Literal["table", "rois"] = "mask",
+        threshold: float | None = None,
+        class_index: int = 0,
+        channel: str | int | None = None,
+        min_area: int | None = None,
     ) -> Any:
         """See `Client.segment`."""
-        call = await asyncio.to_thread(segment_call, image, output, threshold, class_index, channel)
+        call = await asyncio.to_thread(segment_call, image, output, threshold, class_index, channel, min_area)
         return await asyncio.to_thread(read_result, await self._send(call), output)
 
     async def segment_stack(

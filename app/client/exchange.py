@@ -3,10 +3,11 @@
 All of it but the sending, which `app.client` does with and without asyncio.
 """
 
+import csv
 import random
 import warnings
 from http import HTTPStatus
-from io import BytesIO
+from io import BytesIO, StringIO
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -93,12 +94,18 @@ class Waits:
 
 
 def segment_call(
-    image: Pixels | File, output: str, threshold: float | None, class_index: int, channel: str | int | None
+    image: Pixels | File,
+    output: str,
+    threshold: float | None,
+    class_index: int,
+    channel: str | int | None,
+    min_area: int | None,
 ) -> Call:
     """Raises ValueError, OSError."""
     parameters: dict[str, Any] = {"output": output, "class": class_index}
     parameters |= {} if threshold is None else {"threshold": threshold}
     parameters |= {} if channel is None else {"channel": channel}
+    parameters |= {} if min_area is None else {"min_area": min_area}
     return {"method": "POST", "url": "/segment", "params": parameters, "files": {"file": _to_file(image)}}
 
 
@@ -132,15 +139,36 @@ def settle(outcome: Outcome) -> httpx.Response:
     raise kind(outcome.status_code, *told)
 
 
-def read_result(response: httpx.Response, output: str) -> NDArray[Any] | list[NDArray[Any]] | dict[str, Any]:
+def read_result(response: httpx.Response, output: str) -> NDArray[Any] | list[NDArray[Any]] | dict[str, Any] | bytes:
     """Reads the result that `Client.segment` returns."""
     if notice := response.headers.get("x-notice"):
         warnings.warn(notice, ImageNotice, stacklevel=4)
     if output in ("geojson", "coco"):
         return read_json(response)
+    if output == "table":
+        return read_table(response.text)
+    if output == "rois":
+        return response.content
     if response.content.startswith(START):
         return _scaled(decode_png(response.content), output)
     return [_scaled(page, output) for page in _tiff_pages(response.content)]
+
+
+def read_table(text: str) -> dict[str, NDArray[Any]]:
+    """Reads a CSV file: whole numbers, floating point, True and False, or text for each column."""
+    names, *rows = csv.reader(StringIO(text))
+    return {name: _column([row[index] for row in rows]) for index, name in enumerate(names)}
+
+
+def _column(texts: list[str]) -> NDArray[Any]:
+    if texts and set(texts) <= {"true", "false"}:
+        return np.array([text == "true" for text in texts])
+    for kind in (np.int64, np.float64):
+        try:
+            return np.array(texts, kind)
+        except ValueError:
+            continue
+    return np.array(texts, np.str_)
 
 
 def _scaled(page: NDArray[Any], output: str) -> NDArray[Any]:

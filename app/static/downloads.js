@@ -10,6 +10,8 @@ const OUTPUTS = [
   ["overlay", "Overlay", "PNG, RGB"],
   ["geojson", "GeoJSON", "for QuPath"],
   ["coco", "COCO", "JSON"],
+  ["table", "Table", "CSV"],
+  ["rois", "ImageJ ROIs", "ZIP"],
 ];
 
 /**

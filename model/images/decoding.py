@@ -87,9 +87,9 @@ class ImageFile:
         """
         return self._decode(self.header.pages, channel, channels)
 
-    def stored_pages(self) -> list[NDArray[Any]]:
-        """Decodes the first channel of every page without changing its type. Raises ImageError, UnsupportedImage."""
-        return self._decode_planes(self.header.pages, [0])[0]
+    def stored_pages(self, channel: int = 0) -> list[NDArray[Any]]:
+        """Decodes a channel of every page without changing its type. Raises ImageError, UnsupportedImage."""
+        return self._decode_planes(self.header.pages, [channel])[0]
 
     def _decode(self, count: int, channel: str, channels: int) -> Decoded:
         """The first `count` pages."""

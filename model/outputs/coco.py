@@ -11,19 +11,26 @@ from pycocotools import mask as coco_mask
 from model.outputs.objects import Ids, class_of_each
 
 
-def annotations(pages: Sequence[tuple[Ids, NDArray[np.uint8]]], labels: Mapping[int, str], stem: str) -> dict[str, Any]:
-    """Returns the content of a COCO file. `pages`: ids and mask of each; `labels`: meanings of the mask's values.
+def annotations(pages: Sequence[tuple[Ids, NDArray[np.uint8]]], labels: Mapping[int, str], name: str) -> dict[str, Any]:
+    """Returns the content of a COCO file.
 
-    `images` has a page each, `categories` the classes, `annotations` the objects with compressed RLE counts.
+    `images` has the pages, `categories` the classes, `annotations` the objects with compressed RLE counts. The ids of
+    annotations count through all pages, and `object_id` is the id that the object has on its page in other outputs.
+
+    Args:
+        pages: Ids and mask of each page.
+        labels: The meaning of the mask's values.
+        name: The image's file name; several pages have it in common, and a `page` each, from 0.
     """
-    suffixes = [f"[{page}]" if len(pages) > 1 else "" for page in range(len(pages))]
+    numbers = [{"page": page} if len(pages) > 1 else {} for page in range(len(pages))]
     found = [each for page, (ids, mask) in enumerate(pages) for each in _objects(ids, mask, page + 1)]
+    values = labels.keys() | {each["category_id"] for each in found}
     return {
         "images": [
-            {"id": page + 1, "file_name": stem + suffixes[page], "height": ids.shape[0], "width": ids.shape[1]}
+            {"id": page + 1, "file_name": name, "height": ids.shape[0], "width": ids.shape[1], **numbers[page]}
             for page, (ids, _) in enumerate(pages)
         ],
-        "categories": [{"id": value, "name": name} for value, name in labels.items() if value],
+        "categories": [{"id": value, "name": labels.get(value, str(value))} for value in sorted(values) if value],
         "annotations": [{"id": number, **each} for number, each in enumerate(found, start=1)],
     }
 
@@ -35,6 +42,7 @@ def _objects(ids: Ids, mask: NDArray[np.uint8], image_id: int) -> Iterator[dict[
         rle = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
         yield {
             "image_id": image_id,
+            "object_id": index,
             "category_id": int(values[index]),
             "segmentation": {"size": [height, width], "counts": rle["counts"].decode("ascii")},
             "bbox": coco_mask.toBbox(rle).tolist(),

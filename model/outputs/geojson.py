@@ -1,19 +1,18 @@
 """Objects as GeoJSON polygons in pixel coordinates, as QuPath opens them."""
 
-import threading
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.features import shapes
 
 from model.net_input import NetInput
 from model.outputs.colours import colour
 from model.outputs.objects import Ids, class_of_each
+from model.outputs.outlines import outline_objects
 
-# rasterio hides a warning about maps meanwhile, which Python does for the whole process and not for a thread.
-_polygonising = threading.Lock()
+_NAMESPACE = uuid.UUID("5f3b7a4e-6d0c-4e5e-9c55-0d1f1c9a6b21")
 
 
 def feature_collection(
@@ -25,6 +24,8 @@ def feature_collection(
     polygon's area is the number of its pixels. With several pages each feature has its `page`, from 0, and the plane
     that QuPath shows it on. If the size of a pixel is known, each feature also has its area in square micrometres.
 
+    A feature's `id` is a UUID, which QuPath keeps. Its `measurements` are what QuPath shows and exports.
+
     Args:
         pages: Ids and mask of each page.
         labels: The meaning of the mask's values.
@@ -34,11 +35,13 @@ def feature_collection(
     features = []
     for index, (ids, mask) in enumerate(pages):
         plane = _plane(given, index) if len(pages) > 1 else None
-        for feature in _features(ids, mask, labels):
+        for feature in _features(ids, mask, labels, index):
+            properties = feature["properties"]
             if size:
-                feature["properties"]["area_um2"] = feature["properties"]["area"] * size.x * size.y
+                properties["area_um2"] = properties["area"] * size.x * size.y
+                properties["measurements"]["Area \u00b5m^2"] = properties["area_um2"]
             if plane:
-                feature["properties"]["page"] = index
+                properties["page"] = index
                 feature["geometry"]["plane"] = plane
             features.append(feature)
     return {"type": "FeatureCollection", "features": features}
@@ -51,20 +54,19 @@ def _plane(given: NetInput, page: int) -> dict[str, int]:
     return {"c": channel, "z": section, "t": time}
 
 
-def _features(ids: Ids, mask: NDArray[np.uint8], labels: Mapping[int, str]) -> list[dict[str, Any]]:
+def _features(ids: Ids, mask: NDArray[np.uint8], labels: Mapping[int, str], page: int) -> Iterator[dict[str, Any]]:
     values = class_of_each(ids, mask)
     areas = np.bincount(ids.ravel())
-    found = []
-    with _polygonising:
-        outlines = list(shapes(ids, mask=ids > 0, connectivity=4))
-    for geometry, number in outlines:
-        index = int(number)
-        value = int(values[index])
+    for index, rings in outline_objects(ids):
+        value, area = int(values[index]), int(areas[index])
         properties: dict[str, Any] = {
             "objectType": "annotation",
             "object_id": index,
-            "area": int(areas[index]),
+            "area": area,
             "classification": {"name": labels.get(value, str(value)), "color": list(colour(value))},
+            "measurements": {"Area px^2": area},
         }
-        found.append({"type": "Feature", "geometry": geometry, "properties": properties})
-    return found
+        geometry = {"type": "Polygon", "coordinates": rings}
+        # made from the object, so that the same request gives the same ids
+        identity = uuid.uuid5(_NAMESPACE, f"{page} {index} {area} {rings[0][0]}")
+        yield {"type": "Feature", "id": str(identity), "geometry": geometry, "properties": properties}

@@ -35,7 +35,7 @@ class ObjectRule:
             lines of one pixel separate them. "seeds": connected components of the mask, split at necks.
         seed_depth: Pixels by which the distance to the background must fall between two seeds, see `split_regions`;
             used by "seeds", which splits nothing if it is None.
-        min_area: Objects with fewer pixels are dropped.
+        min_area: Objects with fewer pixels of the mask are dropped.
     """
 
     kind: Objects = "regions"
@@ -69,12 +69,21 @@ def mask_of(kept: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def find_objects(kept: NDArray[np.uint8], rule: ObjectRule) -> Ids:
     """Turn a whole image, as `with_levels` kept it, into objects."""
-    mask = mask_of(kept)
+    objects = _objects_of_mask(mask_of(kept), rule)
+    return thin_borders(objects, FULL_LEVEL - kept[1]) if rule.kind == "interiors" else objects
+
+
+def drop_specks(mask: NDArray[np.uint8], rule: ObjectRule) -> NDArray[np.uint8]:
+    """Set the pixels of objects that are smaller than `rule.min_area` to background in a mask H x W."""
+    return np.where(_objects_of_mask(mask, rule) > 0, mask, np.uint8(0))
+
+
+def _objects_of_mask(mask: NDArray[np.uint8], rule: ObjectRule) -> Ids:
+    """Return the objects within the mask, before any of them grows."""
     regions = find_regions(mask)
     if rule.kind == "seeds" and rule.seed_depth is not None:
         regions = split_regions(mask, regions, rule.seed_depth)
-    objects = drop_small(regions, rule.min_area)
-    return thin_borders(objects, FULL_LEVEL - kept[1]) if rule.kind == "interiors" else objects
+    return drop_small(regions, rule.min_area)
 
 
 def find_regions(mask: NDArray[np.uint8]) -> Ids:

@@ -5,7 +5,7 @@ Shape letters: K classes, H height, W width.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -18,17 +18,19 @@ from model.images.encoding import encode_png, encode_tiff, to_probability_image
 from model.net_input import NetInput
 from model.outputs.coco import annotations
 from model.outputs.geojson import feature_collection
-from model.outputs.objects import Ids, ObjectRule, find_objects, mask_of, with_levels
+from model.outputs.objects import Ids, ObjectRule, drop_specks, find_objects, mask_of, with_levels
 from model.outputs.overlay import draw_overlay
+from model.outputs.rois import to_rois
+from model.outputs.table import measure_objects, to_csv
 from model.preprocessing import Pixels, Values
 from model.segmenter import Render, to_mask
 from model.weights_file import Description
 
-Output: TypeAlias = Literal["mask", "probability", "instances", "overlay", "geojson", "coco"]
+Output: TypeAlias = Literal["mask", "probability", "instances", "overlay", "geojson", "coco", "table", "rois"]
 
 OUTPUTS: tuple[Output, ...] = get_args(Output)
 
-# As many as 16 bits tell apart.
+# As many as 16 bits tell apart. For tables and ROIs, it bounds the time, which is about a millisecond for each object.
 MOST_OBJECTS = 65535
 
 
@@ -45,12 +47,25 @@ class OutputSpec:
         threshold: 0..1; None for the one stored with the weights.
         class_index: The class whose probability is written.
         tiff: True to write a picture as TIFF even if it has one page.
+        min_area: Objects with fewer pixels of the mask are dropped from every output but the probability; None for
+            the number stored with the weights, which only outputs of objects drop.
     """
 
     output: Output = "mask"
     threshold: float | None = None
     class_index: int = 0
     tiff: bool = False
+    min_area: int | None = None
+
+    @property
+    def measures(self) -> bool:
+        """True if the output holds values of the image as its file stores them."""
+        return self.output == "table"
+
+    def object_rule(self, description: Description) -> ObjectRule:
+        """Return the weights' rule, with the minimum area that was asked for."""
+        rule = description.object_rule
+        return rule if self.min_area is None else replace(rule, min_area=self.min_area)
 
 
 @dataclass(frozen=True)
@@ -73,7 +88,7 @@ def renderer(output_spec: OutputSpec, description: Description) -> Render:
         return partial(_probability, class_index=output_spec.class_index)
     if output_spec.output == "mask":
         return partial(to_mask, threshold=threshold)
-    return partial(_mask_and_levels, threshold=threshold, rule=description.object_rule)
+    return partial(_mask_and_levels, threshold=threshold, rule=output_spec.object_rule(description))
 
 
 def to_file(
@@ -81,7 +96,7 @@ def to_file(
     description: Description,
     given: NetInput,
     rendered: Sequence[NDArray[Any]],
-    stem: str,
+    name: str,
 ) -> File:
     """Encode what `renderer` kept of all pages.
 
@@ -90,18 +105,25 @@ def to_file(
         description: The description of the weights that computed the probabilities.
         given: The pages as decoded.
         rendered: What `renderer` kept of each page.
-        stem: The image's name without its suffix.
+        name: The image's file name.
 
     Raises:
         OutputError: The format cannot hold the result.
+        ImageError: A channel that is only measured is broken.
     """
-    if output_spec.output == "geojson":
-        return _json(
-            feature_collection(_objects(description, rendered), description.labels, given), "geo+json", ".geojson"
-        )
-    if output_spec.output == "coco":
-        return _json(annotations(_objects(description, rendered), description.labels, stem), "json", ".json")
-    pictures = [_picture(output_spec, description, *page) for page in zip(given.pages, rendered, strict=True)]
+    rule, labels = output_spec.object_rule(description), description.labels
+    match output_spec.output:
+        case "geojson":
+            return _json(feature_collection(_objects(rule, rendered), labels, given), "geo+json", ".geojson")
+        case "coco":
+            return _json(annotations(_objects(rule, rendered), labels, name), "json", ".json")
+        case "table":
+            table = measure_objects(_countable(_objects(rule, rendered)), labels, given)
+            return File(to_csv(table), "text/csv", ".csv")
+        case "rois":
+            rois = to_rois(_countable(_objects(rule, rendered)), labels, given)
+            return File(rois, "application/zip", ".zip")
+    pictures = [_picture(output_spec, rule, *page) for page in zip(given.pages, rendered, strict=True)]
     if len(pictures) > 1 or output_spec.tiff:
         return File(encode_tiff(pictures, given.places, given.pixel_size), "image/tiff", ".tif")
     return File(encode_png(pictures[0]), "image/png", ".png")
@@ -115,15 +137,25 @@ def _mask_and_levels(probabilities: Array, threshold: float, rule: ObjectRule) -
     return with_levels(to_mask(probabilities, threshold), probabilities[0], rule)
 
 
-def _objects(description: Description, rendered: Sequence[NDArray[Any]]) -> list[tuple[Ids, NDArray[np.uint8]]]:
+def _objects(rule: ObjectRule, rendered: Sequence[NDArray[Any]]) -> list[tuple[Ids, NDArray[np.uint8]]]:
     """Return the ids and the mask of each page."""
-    return [(find_objects(page, description.object_rule), mask_of(page)) for page in rendered]
+    return [(find_objects(page, rule), mask_of(page)) for page in rendered]
 
 
-def _picture(output_spec: OutputSpec, description: Description, image: Values, rendered: NDArray[Any]) -> Pixels:
+def _countable(pages: list[tuple[Ids, NDArray[np.uint8]]]) -> list[tuple[Ids, NDArray[np.uint8]]]:
+    """Return the pages. Raises OutputError if they have too many objects."""
+    count = sum(int(ids.max(initial=0)) for ids, _ in pages)
+    if count > MOST_OBJECTS:
+        raise OutputError(f"There are {count} objects, more than {MOST_OBJECTS}; min_area drops small ones.")
+    return pages
+
+
+def _picture(output_spec: OutputSpec, rule: ObjectRule, image: Values, rendered: NDArray[Any]) -> Pixels:
+    if output_spec.output == "mask" and output_spec.min_area is not None:
+        return drop_specks(rendered, rule)
     if output_spec.output in ("mask", "probability"):
         return cast(Pixels, rendered)
-    ids = find_objects(rendered, description.object_rule)
+    ids = find_objects(rendered, rule)
     if output_spec.output == "overlay":
         return draw_overlay(image, ids, mask_of(rendered))
     if ids.max(initial=0) > MOST_OBJECTS:

@@ -3,6 +3,7 @@
 Existing results are kept, so the same command resumes where it was stopped.
 """
 
+import csv
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,8 @@ from typing import Any
 from model.errors import UserError
 from model.images.decoding import TIFF_SUFFIXES
 from model.outputs.output import OutputSpec
+from model.predict.folder_table import NAME as TABLE
+from model.predict.folder_table import join_tables
 from model.predict.inputs import RESULT, find_images, name_results, stem
 from model.predict.jobs import ImageJob, Runner
 from model.predict.local_pipeline import Pipeline
@@ -24,7 +27,7 @@ from model.weights_file import Description
 
 # How a result's name may end: pictures of a stack are a TIFF, all others PNG.
 PICTURES = (".png", ".tif")
-SUFFIXES = {"geojson": (".geojson",), "coco": (".json",)}
+SUFFIXES = {"geojson": (".geojson",), "coco": (".json",), "table": (".csv",), "rois": (".zip",)}
 
 # Outputs that are computed pixel by pixel, without the rest of the section.
 VOLUME_OUTPUTS = ("mask", "probability")
@@ -75,7 +78,20 @@ def _predict(options: PredictOptions, names: Mapping[Path, str], place: "Place",
             run_images(runner, jobs, summary)
         if volumes and not summary.stopped_by:
             _predict_volumes(options, volumes, place, output_spec, runner, summary)
+    if options.output == "table":
+        _join_tables(targets, options.out, summary)
     return summary
+
+
+def _join_tables(targets: Mapping[Path, Path], out: Path, summary: Summary) -> None:
+    """Joins the tables of all images; a problem is one more failure."""
+    tables = {image: target.with_name(f"{target.name}.csv") for image, target in targets.items()}
+    try:
+        count = join_tables(tables, out)
+    except (OSError, ValueError, csv.Error) as error:
+        summary.failed[TABLE] = f"the tables were not joined: {error}"
+    else:
+        print(f"predict: {out / TABLE} has the {count} objects of all images", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -120,6 +136,8 @@ def _check_volumes(options: PredictOptions, images: Sequence[Path]) -> None:
         return
     if options.output not in VOLUME_OUTPUTS:
         raise UserError(f"--output {options.output}: volumes have only the outputs {' and '.join(VOLUME_OUTPUTS)}")
+    if options.min_area is not None:
+        raise UserError(f"--min-area {options.min_area}: volumes keep objects of any size")
     if options.channel:
         raise UserError(f"--channel {options.channel}: volumes are segmented with all their channels")
     if find_spec("zarr") is None:

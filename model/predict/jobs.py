@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -109,10 +109,12 @@ class ImageJob:
         with bench.room(header.pixels):
             description = bench.segmenter.description
             given = read_input(file, description, self.channel)
+            if bench.output_spec.measures:
+                given = replace(given, file=file)
             del file
             with bench.engine():
                 rendered = [bench.segmenter.render(page, bench.render, given.bits) for page in given.pages]
-            result = to_file(bench.output_spec, description, given, rendered, self.image.stem)
+            result = to_file(bench.output_spec, description, given, rendered, self.image.name)
         write_whole(self.target.with_name(self.target.name + result.suffix), result.data)
         return given.notices
 

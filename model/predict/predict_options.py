@@ -3,7 +3,7 @@
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -30,6 +30,7 @@ class PredictOptions:
         out: Folder for the results.
         output: The output to make.
         threshold: Lowest probability of the foreground, 0..1; None for the stored one.
+        min_area: Objects with fewer pixels are dropped; None for the number stored with the weights.
         class_index: The class whose probability is written.
         channel: Number or name of the channel of images that have several; "" for the first one.
         volume: True to read TIFF files part by part.
@@ -45,6 +46,7 @@ class PredictOptions:
     out: Path
     output: Output
     threshold: float | None
+    min_area: int | None
     class_index: int
     channel: str
     volume: bool
@@ -80,6 +82,12 @@ def parse(argv: list[str] | None) -> PredictOptions:
     parser.add_argument(
         "--threshold", type=float, help="for nets of one class; default: the one stored with the weights"
     )
+    parser.add_argument(
+        "--min-area",
+        metavar="PIXELS",
+        type=_at_least(0),
+        help="drop objects with fewer pixels; default: the number stored with the weights, which masks ignore",
+    )
     parser.add_argument("--class", dest="class_index", type=int, default=0, help="whose probability; default: 0")
     parser.add_argument(
         "--channel",
@@ -111,18 +119,23 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
         const="",
         help="host:port; without a value: the cluster of RAY_ADDRESS or of this machine, else a new one",
     )
-    group.add_argument("--workers", metavar="N", type=_positive, help="default: as many as fill the cluster")
-    group.add_argument("--cpus", metavar="N", type=_positive, help="of each worker; default: its machine's, 8 at most")
+    group.add_argument("--workers", metavar="N", type=_at_least(1), help="default: as many as fill the cluster")
+    group.add_argument(
+        "--cpus", metavar="N", type=_at_least(1), help="of each worker; default: its machine's, 8 at most"
+    )
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
+def _at_least(least: int) -> Callable[[str], int]:
+    """Returns the type of an option that is a whole number from `least` on."""
 
+    def convert(text: str) -> int:
+        number = int(text)
+        if number < least:
+            raise argparse.ArgumentTypeError(f"must be {least} or more")
+        return number
 
-_positive.__name__ = "int"  # argparse names it: "invalid int value: 'x'"
+    convert.__name__ = "int"  # argparse names it: "invalid int value: 'x'"
+    return convert
 
 
 def _apart(argv: Sequence[str]) -> list[str]:
@@ -141,4 +154,4 @@ def to_output_spec(options: PredictOptions, description: Description) -> OutputS
         raise UserError(f"--threshold {threshold:g}: a number between 0 and 1 is expected")
     if not 0 <= options.class_index <= last:
         raise UserError(f"--class {options.class_index}: the net's classes are 0 to {last}")
-    return OutputSpec(options.output, threshold, options.class_index)
+    return OutputSpec(options.output, threshold, options.class_index, min_area=options.min_area)

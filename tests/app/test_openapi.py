@@ -28,12 +28,11 @@ def test_the_document_describes_the_contract(schema: dict[str, Any]):
     }
     assert "/v2/models/{name}/infer" in schema["paths"]
     segment = schema["paths"]["/segment"]["post"]
-    assert {parameter["name"] for parameter in segment["parameters"]} == {"output", "threshold", "channel", "class"}
+    parameters = {"output", "threshold", "channel", "min_area", "class"}
+    assert {parameter["name"] for parameter in segment["parameters"]} == parameters
     content = segment["requestBody"]["content"]
     assert {"multipart/form-data", "image/png", "image/tiff"} <= content.keys()
-    assert content["multipart/form-data"]["schema"]["properties"].keys() == {
-        *("file", "output", "threshold", "channel", "class")
-    }
+    assert content["multipart/form-data"]["schema"]["properties"].keys() == {*("file", *parameters)}
     # generators would send null as the text "None"
     assert all("anyOf" not in parameter["schema"] for parameter in segment["parameters"])
     responses = segment["responses"]

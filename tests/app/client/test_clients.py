@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -147,7 +148,7 @@ def test_a_path_and_bytes_give_what_the_array_gives(
     path.write_bytes(to_file(image, "BMP"))
     for given in (path, str(path), path.read_bytes()):
         assert np.array_equal(connect(url).segment(given), segmenter.mask(image))
-    assert connect(url).segment(path, "coco")["images"][0]["file_name"] == "Zähne 1"
+    assert connect(url).segment(path, "coco")["images"][0]["file_name"] == "Zähne 1.bmp"
 
 
 def test_each_output_comes_as_what_it_is(
@@ -165,6 +166,13 @@ def test_each_output_comes_as_what_it_is(
     assert not np.array_equal(overlay, overlay[:, :, ::-1])
     assert len(client.segment(image, "geojson")["features"]) == instances.max()
     assert len(client.segment(image, "coco")["annotations"]) == instances.max()
+    table = client.segment(image, "table")
+    assert table["area_px"].tolist() == np.bincount(instances.ravel())[1:].tolist()
+    assert (table["label"].dtype, table["solidity"].dtype, table["touches_border"].dtype) == (int, float, bool)
+    assert table["class"][0] == "foreground"
+    assert len(client.segment(image, "table", min_area=10**6)["label"]) == 0
+    with zipfile.ZipFile(io.BytesIO(client.segment(image, "rois"))) as archive:
+        assert len(archive.namelist()) == instances.max()
 
 
 def test_a_threshold_of_ones_own(connect: Callable[..., Client], url: str, segmenter: Segmenter, make_image: MakeImage):

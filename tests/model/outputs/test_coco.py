@@ -36,10 +36,13 @@ def test_cocos_own_reader_reads_it(tmp_path: Path, capsys: pytest.CaptureFixture
         mask = np.random.default_rng(seed).integers(0, 3, (12, 9)).astype(np.uint8)
         pages.append((find_regions(mask), mask))
     path = tmp_path / "coco.json"
-    path.write_text(json.dumps(annotations(pages, {0: "background", 1: "one", 2: "two"}, "stack")))
+    path.write_text(json.dumps(annotations(pages, {0: "background", 1: "one", 2: "two"}, "stack.tif")))
     coco = COCO(path)
     capsys.readouterr()
-    assert [image["file_name"] for image in coco.loadImgs([1, 2])] == ["stack[0]", "stack[1]"]
+    assert [(image["file_name"], image["page"]) for image in coco.loadImgs([1, 2])] == [
+        ("stack.tif", 0),
+        ("stack.tif", 1),
+    ]
     assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == ["one", "two"]
     for page, (_, mask) in enumerate(pages, start=1):
         drawn = np.zeros_like(mask)

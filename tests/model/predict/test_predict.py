@@ -1,3 +1,4 @@
+import csv
 import json
 import subprocess
 import sys
@@ -119,15 +120,42 @@ def test_files_folders_and_quoted_globs_mix(predict: Predict, folder: Path, tmp_
 
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_every_output_is_made_under_its_own_suffix(predict: Predict, folder: Path, tmp_path: Path, output: str):
-    suffix = {"geojson": "geojson", "coco": "json"}.get(output, "png")
+    suffix = {"geojson": "geojson", "coco": "json", "table": "csv", "rois": "zip"}.get(output, "png")
+    joined = ["objects.csv"] if output == "table" else []
     assert predict("--output", output, folder).code == 0
-    assert names(tmp_path / "out") == [f"{stem}_res.{suffix}" for stem in "abc"]
+    assert names(tmp_path / "out") == [*(f"{stem}_res.{suffix}" for stem in "abc"), *joined]
     assert predict("--output", output, folder).out.startswith("0 done, 3 kept from before")
     data = (tmp_path / "out" / f"a_res.{suffix}").read_bytes()
     if suffix == "png":
         assert decode_image(data).shape == ((40, 50, 3) if output == "overlay" else (40, 50))
-    else:
+    elif output in ("geojson", "coco"):
         assert json.loads(data)["features" if output == "geojson" else "annotations"]
+
+
+def test_the_tables_of_a_folder_are_joined(predict: Predict, folder: Path, tmp_path: Path):
+    assert predict("--output", "table", folder).code == 0
+    rows = read_rows(tmp_path / "out" / "objects.csv")
+    assert {row["file"] for row in rows} == {str(folder / f"{stem}.png") for stem in "abc"}
+    first = [row for row in rows if row["file"] == str(folder / "a.png")]
+    alone = read_rows(tmp_path / "out" / "a_res.csv")
+    assert [{name: row[name] for name in alone[0]} for row in first] == alone
+    (folder / "b.png").unlink()
+    assert predict("--output", "table", folder).out.startswith("0 done, 2 kept from before")
+    assert read_rows(tmp_path / "out" / "objects.csv") == [row for row in rows if "b.png" not in row["file"]]
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_small_objects_are_dropped_if_that_is_wanted(predict: Predict, folder: Path, tmp_path: Path):
+    assert predict("--output", "table", folder / "a.png").code == 0
+    areas = sorted(int(row["area_px"]) for row in read_rows(tmp_path / "out" / "a_res.csv"))
+    least = areas[len(areas) // 2] + 1
+    assert predict("--output", "table", "--min-area", least, "--overwrite", folder / "a.png").code == 0
+    kept = sorted(int(row["area_px"]) for row in read_rows(tmp_path / "out" / "a_res.csv"))
+    assert kept == [area for area in areas if area >= least]
 
 
 def test_the_threshold_is_the_one_given(predict: Predict, folder: Path, segmenter: Segmenter, tmp_path: Path):
