@@ -1,3 +1,4 @@
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from rasterio.features import rasterize
 from shapely.geometry import shape
 
+from model.images.calibration import PixelSize
 from model.net_input import NetInput
 from model.outputs.geojson import feature_collection
 from model.outputs.objects import find_regions
@@ -36,6 +38,22 @@ def test_holes_are_kept_and_outlines_run_along_the_edges_of_pixels():
     assert len(polygon.interiors) == 1
     assert feature["properties"]["area"] == polygon.area == 12
     assert feature["properties"]["classification"]["name"] == "cell"
+
+
+def test_features_have_ids_and_measurements_as_qupath_reads_them():
+    mask = np.where(np.random.default_rng(0).random((40, 60)) < 0.4, 255, 0).astype(np.uint8)
+    page = (find_regions(mask), mask)
+    given = NetInput([], pixel_size=PixelSize(0.5, 0.5))
+    features = feature_collection([page, page], LABELS, given)["features"]
+    assert len({uuid.UUID(feature["id"]) for feature in features}) == len(features)
+    assert features == feature_collection([page, page], LABELS, given)["features"]
+    for feature in features:
+        properties = feature["properties"]
+        assert properties["measurements"] == {
+            "Area px^2": properties["area"],
+            "Area \u00b5m^2": properties["area_um2"],
+        }
+        assert properties["area_um2"] == properties["area"] / 4
 
 
 def test_a_mask_without_objects_gives_no_features():
