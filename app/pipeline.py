@@ -18,7 +18,8 @@ from app.scheduler import EngineFailed
 from app.service import Service
 from app.upload import Upload
 from model.net_input import NetInput
-from model.outputs.output import File, OutputError, OutputSpec, renderer, to_file
+from model.outputs.limits import OutputError
+from model.outputs.output import File, OutputSpec, renderer, to_file
 from model.segmenter import ImageTask, Render
 
 T = TypeVar("T")

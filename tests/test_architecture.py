@@ -137,6 +137,7 @@ TESTED_IN = {
     "tests/model/engines/test_pytorch.py": ["model/engines/engine"],
     "tests/model/engines/test_openvino.py": ["model/engines/tracing"],
     "tests/model/images/test_decoding.py": ["model/images/opencv", "model/images/webp", "model/images/image_errors"],
+    "tests/model/outputs/test_output.py": ["model/outputs/limits"],
     "tests/model/outputs/test_overlay.py": ["model/outputs/colours"],
     "tests/model/predict/test_predict.py": ["model/predict/command", "model/predict/progress_bar", "model/errors"],
     "tests/model/predict/test_local_pipeline.py": ["model/predict/jobs"],

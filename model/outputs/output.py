@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.engines.engine import Array
-from model.errors import UserError
 from model.images.encoding import encode_png, encode_tiff, to_probability_image
 from model.net_input import NetInput
 from model.outputs.coco import annotations
 from model.outputs.geojson import feature_collection
+from model.outputs.limits import MOST_OBJECTS, OutputError
 from model.outputs.objects import Ids, ObjectRule, drop_specks, find_objects, mask_of, with_levels
 from model.outputs.overlay import draw_overlay
 from model.outputs.rois import to_rois
@@ -29,13 +29,6 @@ from model.weights_file import Description
 Output: TypeAlias = Literal["mask", "probability", "instances", "overlay", "geojson", "coco", "table", "rois"]
 
 OUTPUTS: tuple[Output, ...] = get_args(Output)
-
-# As many as 16 bits tell apart. For tables and ROIs, it bounds the time, which is about a millisecond for each object.
-MOST_OBJECTS = 65535
-
-
-class OutputError(UserError):
-    """A result that its format cannot hold. The message is fit for the person who asked for it."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from model.images.calibration import PixelSize
 from model.images.channels import COLOURS
 from model.images.decoding import ImageFile
 from model.net_input import NetInput
+from model.outputs.limits import MOST_INTERLEAVED, OutputError
 from model.outputs.objects import Ids, class_of_each
 
 Column: TypeAlias = NDArray[Any]
@@ -42,6 +43,7 @@ def measure_objects(
         given: The pages as decoded. Intensities are measured in `given.file`, in all its channels.
 
     Raises:
+        OutputError: The file has too many channels.
         ImageError: A channel of the file is broken.
     """
     tables = [_measure_page(page, ids, mask, labels, given) for page, (ids, mask) in enumerate(pages)]
@@ -152,6 +154,7 @@ def _channels(file: ImageFile | None) -> Iterator[tuple[str, list[NDArray[Any]]]
         return
     names = file.header.channels
     if names:
+        _check_channels(file)
         for index, name in enumerate(names):
             unique = names.count(name) == 1
             yield _printable(name if unique else str(index)), file.stored_pages(index)
@@ -162,6 +165,14 @@ def _channels(file: ImageFile | None) -> Iterator[tuple[str, list[NDArray[Any]]]
         return
     for index, name in enumerate(COLOURS):  # transparency is not measured
         yield name, [page[..., index] for page in pages]
+
+
+def _check_channels(file: ImageFile) -> None:
+    """Raises OutputError if the channels are stored pixel by pixel and are too many for the image's size."""
+    count, stack = len(file.header.channels), file.header.stack
+    interleaved = stack is not None and any(plane.sample is not None for plane in stack.planes)
+    if interleaved and count * file.header.pixels > MOST_INTERLEAVED:
+        raise OutputError(f"The image has {count} channels, stored pixel by pixel, too many to measure at its size.")
 
 
 def _printable(name: str) -> str:

@@ -13,6 +13,7 @@ from model.images.calibration import PixelSize
 from model.images.decoding import ImageFile
 from model.images.encoding import encode_png
 from model.net_input import NetInput
+from model.outputs.limits import OutputError
 from model.outputs.objects import Ids, find_regions
 from model.outputs.table import Table, measure_objects, to_csv
 
@@ -132,6 +133,16 @@ def test_every_channel_is_measured():
     assert table["mean_intensity_DAPI"].tolist() == [7]
     assert table["mean_intensity_GFP"].tolist() == [9]
     assert "mean_intensity" not in table
+
+
+def test_interleaved_channels_are_measured_up_to_a_limit(monkeypatch: pytest.MonkeyPatch):
+    mask = rectangle()
+    given = stored(np.arange(20 * 30 * 5).reshape(20, 30, 5).astype(np.uint16), planarconfig="contig")
+    table = measure(mask, given)
+    assert [table[f"min_intensity_{channel}"].item() for channel in range(5)] == [470, 471, 472, 473, 474]
+    monkeypatch.setattr("model.outputs.table.MOST_INTERLEAVED", 2999)
+    with pytest.raises(OutputError, match="5 channels"):
+        measure(mask, given)
 
 
 def test_colours_are_measured_one_by_one():
