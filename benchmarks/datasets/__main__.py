@@ -10,8 +10,8 @@ For each set, trainer and seed:
    service.
 4. The same code scores all masks.
 
-Trainers: `ours`; `monai`, the recipe of MONAI's 2D segmentation tutorial; `pytorch-unet`, Pytorch-UNet with its
-defaults.
+Trainers: `ours`; `monai`, the recipe of MONAI's 2D segmentation tutorial; `monai-256`, the same with larger crops;
+`pytorch-unet`, Pytorch-UNet with its defaults.
 The peers run in a virtual environment of their own, which the command creates.
 
 Each training is one line of JSON in `--out`. A training that has a line there is not repeated, so an interrupted
@@ -49,7 +49,8 @@ from benchmarks.datasets.truth import read_truths, task_of
 from model.engines.pytorch import chip
 from tests.support.servers import ROOT
 
-TRAINERS = ("ours", "monai", "pytorch-unet")
+MONAI = {"monai": "monai_tutorial", "monai-256": "monai_large_crops"}
+TRAINERS = ("ours", *MONAI, "pytorch-unet")
 SHARED = ROOT.parent / "shared"
 
 
@@ -174,8 +175,8 @@ def _trainer(name: str, options: Options) -> Trainer:
     if name == "ours":
         return Ours()
     python = peer_python(options.venv)
-    if name == "monai":
-        return Peer("monai_tutorial", python)
+    if name in MONAI:
+        return Peer(MONAI[name], python)
     source = pytorch_unet(options.pytorch_unet)
     return Peer("pytorch_unet", python, source, {"pytorch-unet": commit_of(source)})
 

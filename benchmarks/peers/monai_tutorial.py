@@ -16,6 +16,7 @@ Runs in the peers' environment; see `benchmarks.datasets.environment`.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,29 @@ from monai.utils import set_determinism
 
 from benchmarks.peers.training_script import WEIGHTS, Prediction, TimeIsUp, Training, channels_of, run
 
-CROP = (96, 96)
-CROPS_PER_IMAGE = 4
 BATCH = 2
 LEARNING_RATE = 1e-3
 VALIDATION_SHARE = 0.2
 EPOCHS_PER_VALIDATION = 2
 WINDOWS_PER_BATCH = 4
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The pieces of images that the net sees.
+
+    Attributes:
+        side: Side in pixels, of the sliding windows as well.
+        per_image: Number of random crops of each image in a batch.
+    """
+
+    side: int = 96
+    per_image: int = 4
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return (self.side, self.side)
 
 
 @dataclass
@@ -70,19 +87,19 @@ class Progress:
             torch.save(net.state_dict(), self.out / WEIGHTS)
 
 
-def train(training: Training) -> None:
+def train(training: Training, crops: Crops) -> None:
     """Trains until the time is up and leaves the weights with the best validation Dice."""
     set_determinism(training.seed)
     net = _net(training.channels, training.classes)
     progress = Progress(training.out)
     try:
-        _run_epochs(training, net, progress)
+        _run_epochs(training, net, progress, crops)
     except TimeIsUp:
         progress.keep(net, 0.0)  # only if no validation was completed
     training.record(steps=progress.steps, kept_step=progress.kept_step, package="monai")
 
 
-def predict(prediction: Prediction) -> None:
+def predict(prediction: Prediction, crops: Crops) -> None:
     """Segments every image with the kept weights."""
     load = Compose([LoadImage(image_only=True), EnsureChannelFirst(), ScaleIntensity()])
     net = _net(channels_of(prediction.files[0]), prediction.classes)
@@ -90,18 +107,18 @@ def predict(prediction: Prediction) -> None:
     net.eval()
     with torch.no_grad():
         for path in prediction.files:
-            logits = sliding_window_inference(load(path)[None], CROP, WINDOWS_PER_BATCH, net)[0]
+            logits = sliding_window_inference(load(path)[None], crops.size, WINDOWS_PER_BATCH, net)[0]
             probabilities = torch.softmax(logits, 0) if len(logits) > 1 else torch.sigmoid(logits)
             # MONAI's axes are width and height
             prediction.write_result(path.stem, np.asarray(probabilities, np.float32).transpose(0, 2, 1))
 
 
-def _run_epochs(training: Training, net: UNet, progress: Progress) -> None:
+def _run_epochs(training: Training, net: UNet, progress: Progress, crops: Crops) -> None:
     """Runs epochs and validations. Raises TimeIsUp."""
     several = training.classes > 2
     loss_function = DiceLoss(to_onehot_y=True, softmax=True) if several else DiceLoss(sigmoid=True)
     optimizer = torch.optim.Adam(net.parameters(), LEARNING_RATE)
-    loader, validation_loader = _loaders(training, scale_labels=not several)
+    loader, validation_loader = _loaders(training, crops, scale_labels=not several)
     for epoch in count(1):
         for batch in _until_time_is_up(training, loader):
             optimizer.zero_grad()
@@ -109,10 +126,10 @@ def _run_epochs(training: Training, net: UNet, progress: Progress) -> None:
             optimizer.step()
             progress.steps += 1
         if epoch % EPOCHS_PER_VALIDATION == 0:
-            progress.keep(net, _validate(training, net, validation_loader))
+            progress.keep(net, _validate(training, net, validation_loader, crops))
 
 
-def _validate(training: Training, net: UNet, loader: DataLoader) -> float:
+def _validate(training: Training, net: UNet, loader: DataLoader, crops: Crops) -> float:
     """Mean Dice, 0..1, over the validation images and the classes. Raises TimeIsUp."""
     several = training.classes > 2
     metric = DiceMetric(include_background=True, reduction="mean", get_not_nans=False)
@@ -125,7 +142,7 @@ def _validate(training: Training, net: UNet, loader: DataLoader) -> float:
     net.eval()
     with torch.no_grad():
         for batch in _until_time_is_up(training, loader):
-            outputs = sliding_window_inference(batch["image"], CROP, WINDOWS_PER_BATCH, net)
+            outputs = sliding_window_inference(batch["image"], crops.size, WINDOWS_PER_BATCH, net)
             found = [discrete(output) for output in decollate_batch(outputs)]
             metric(y_pred=found, y=[of_label(label) for label in decollate_batch(batch["label"])])
     net.train()
@@ -151,7 +168,7 @@ def _net(channels: int, classes: int) -> UNet:
     )
 
 
-def _loaders(training: Training, *, scale_labels: bool) -> tuple[DataLoader, DataLoader]:
+def _loaders(training: Training, crops: Crops, *, scale_labels: bool) -> tuple[DataLoader, DataLoader]:
     """Loaders of the training images (batches of random crops) and of the validation images (whole, one at a time)."""
     files = [{key: str(training.data / key / f"{name}.png") for key in ("image", "label")} for name in training.names]
     held_out = max(1, round(VALIDATION_SHARE * len(files)))
@@ -162,8 +179,8 @@ def _loaders(training: Training, *, scale_labels: bool) -> tuple[DataLoader, Dat
         ScaleIntensityd(keys if scale_labels else ["image"]),
     ]
     crop: list[Any] = [
-        SpatialPadd(keys, CROP),
-        RandCropByPosNegLabeld(keys, "label", CROP, pos=1, neg=1, num_samples=CROPS_PER_IMAGE),
+        SpatialPadd(keys, crops.size),
+        RandCropByPosNegLabeld(keys, "label", crops.size, pos=1, neg=1, num_samples=crops.per_image),
         RandRotate90d(keys, prob=0.5, spatial_axes=(0, 1)),
     ]
     workers = torch.get_num_threads()
@@ -176,5 +193,10 @@ def _loaders(training: Training, *, scale_labels: bool) -> tuple[DataLoader, Dat
     )
 
 
+def run_with(crops: Crops) -> None:
+    """Parses the command line and trains or predicts with the given crops."""
+    run(partial(train, crops=crops), partial(predict, crops=crops))
+
+
 if __name__ == "__main__":
-    run(train, predict)
+    run_with(Crops())

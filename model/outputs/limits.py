@@ -1,4 +1,4 @@
-"""What an output cannot hold, or what takes too long to make."""
+"""Limits of outputs: what a format holds, and what can be made in a short time."""
 
 from model.errors import UserError
 
