@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.images.calibration import PixelSize
-from model.images.channels import list_channels
+from model.images.channels import count_channels
 from model.images.decoding import Decoded, ImageFile
 from model.images.tiff_axes import Plane
 from model.images.tiff_pages import Page
@@ -51,11 +51,11 @@ def read_input(file: ImageFile, description: Description, channel: str = "") -> 
         UnsupportedImage: A property of the file is not accepted.
         NoSuchChannel: The file does not have the channel.
     """
-    together = description.architecture.in_channels if description.preprocessing.channels == "stored" else 1
+    together = description.channels_together
     decoded = file.decode(channel, together)
     stated = file.header.significant_bits
     bits = max(used_bits(decoded.pages), stated if stated < 16 else 0)  # many programs state 16 for any camera
-    chosen = [] if channel or together == len(file.header.channels) else _choice(file)
+    chosen = _choice(file) if file.takes_first(channel, together) else []
     notices = tuple(chosen + _scaling(decoded, bits, description))
     if file.header.stack is None:
         return NetInput(decoded.pages, bits, notices, pixel_size=file.header.pixel_size)
@@ -75,10 +75,7 @@ def _number(page: Page, plane: Plane) -> int | None:
 
 def _choice(file: ImageFile) -> list[str]:
     """The sentence about channels that are not used."""
-    names = file.header.channels
-    if not names:
-        return []
-    there_are = f"The image has {len(names)} channels: {list_channels(names)}."
+    there_are = f"The image has {count_channels(file.header.channels)}."
     return [f"{there_are} Channel 0 was used; choose another by its number or name."]
 
 

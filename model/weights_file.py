@@ -90,6 +90,11 @@ class Description(BaseModel):
         """The rule by which the mask becomes objects."""
         return ObjectRule(self.objects, self.seed_depth, self.min_area)
 
+    @property
+    def channels_together(self) -> int:
+        """The number of channels of a file that the net takes together; 1 for nets of grey or colour images."""
+        return self.architecture.in_channels if self.preprocessing.channels == "stored" else 1
+
     def to_metadata(self) -> dict[str, str]:
         """Returns one entry: safetensors writes several in random order, and equal weights must be equal files."""
         return {METADATA_KEY: json.dumps(self.model_dump(mode="json"), allow_nan=False)}

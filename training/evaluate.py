@@ -24,6 +24,7 @@ from model.segmenter import Segmenter
 from model.unet import UNetConfig
 from model.weights_file import Description, WeightsError, load_weights, save_weights
 from training.data.folder import Sample, load_data
+from training.data.image_reader import ImageReader, add_channel_option
 from training.data.labels.label_options import LabelOptions, add_label_options, frozen_values, scheme_of
 from training.data.names import stem_of
 from training.data_error import DataError
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
             _check_new_file(options.sheet)
         evaluator, description = _evaluator(options)
         classes = description.architecture.classes
-        samples = _chosen(_load(options, classes), options.only)
+        samples = _chosen(_load(options, description), options.only)
         objective, reason = resolve_objective(options.select, samples, classes)
         print(f"evaluate: scored by {OBJECTIVE_NAMES[objective]}, because {reason}", file=sys.stderr)
         score = partial(evaluator, measures=Measures.suited_to(samples, objective, description.object_rule))
@@ -85,6 +86,7 @@ class EvaluationOptions(LabelOptions):
         weights: The weights file; None for the bundled weights.
         probabilities: Folder of probability images to score in place of weights.
         data: Folder with images and labels.
+        channel: Number or name of the channel to read of images that have several; "" for the weights' own.
         only: Names of the images to score; empty for all.
         select: The score that chooses the best threshold; None to decide from the labels.
         engine: As in `Segmenter.load`, and so are `device`, `precision` and `tta`.
@@ -97,6 +99,7 @@ class EvaluationOptions(LabelOptions):
     weights: Path | None
     probabilities: Path | None
     data: Path
+    channel: str
     only: tuple[str, ...]
     select: Objective | None
     engine: str
@@ -122,6 +125,7 @@ def _parse(argv: list[str] | None) -> EvaluationOptions:
         help="score pictures of probabilities instead, named as the images are, or by model.predict; white = 1",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with image/ and label/")
+    add_channel_option(parser, "the channel of the weights' training, else 0, or the colours")
     add_label_options(parser)
     parser.add_argument(
         "--only", metavar="NAME", nargs="+", default=(), help="score only these images: names without suffix"
@@ -185,9 +189,15 @@ def _evaluator(options: EvaluationOptions) -> tuple[Evaluator, Description]:
     return partial(evaluate_net, segmenter), segmenter.description
 
 
-def _load(options: EvaluationOptions, classes: int) -> list[Sample]:
+def _load(options: EvaluationOptions, description: Description) -> list[Sample]:
     """The samples, with labels of as many classes as the weights have. Raises DataError, ValueError."""
-    data = load_data(options.data, scheme_of(options, classes if classes > 1 else None))
+    classes, reader = description.architecture.classes, ImageReader.suited_to(description, options.channel)
+    if reader.channel != options.channel:
+        note = f"channel {reader.channel} is read, as in the training of the weights; --channel N|NAME reads another"
+        print(f"evaluate: {note}", file=sys.stderr)
+    data = load_data(options.data, scheme_of(options, classes if classes > 1 else None), reader=reader)
+    for note in reader.notes():
+        print(f"evaluate: {note}", file=sys.stderr)
     if data.scheme.classes != classes:
         raise DataError(
             f"the labels in {options.data} have {data.scheme.classes} class(es), the weights {classes}; "

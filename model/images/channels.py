@@ -22,6 +22,11 @@ def find_channel(wanted: str, names: Sequence[str]) -> int:
     raise NoSuchChannel(f"The image has no channel {wanted[:40]!r}. {there_are}.")
 
 
+def count_channels(names: Sequence[str]) -> str:
+    """Returns the number of channels with their names for a message: "2 channels: 0 (DAPI), 1 (GFP)"."""
+    return f"{len(names)} channels: {list_channels(names)}"
+
+
 def list_channels(names: Sequence[str]) -> str:
     """Returns numbers and names of channels for a message: "0 (DAPI), 1 (GFP)"."""
     shown = [f"{index} ({name[:40]})" if name != str(index) else name for index, name in enumerate(names[:20])]

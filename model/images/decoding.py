@@ -87,6 +87,10 @@ class ImageFile:
         """
         return self._decode(self.header.pages, channel, channels)
 
+    def takes_first(self, channel: str = "", channels: int = 1) -> bool:
+        """True if `decode` with these arguments returns the first of several channels because none was chosen."""
+        return not channel and len(self.header.channels) not in (0, channels)
+
     def stored_pages(self, channel: int = 0) -> list[NDArray[Any]]:
         """Decodes a channel of every page without changing its type. Raises ImageError, UnsupportedImage."""
         return self._decode_planes(self.header.pages, [channel])[0]

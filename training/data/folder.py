@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from model.images.decoding import SUFFIXES
 from model.preprocessing import Values
+from training.data.image_reader import ImageReader
 from training.data.labels.label_scheme import AUTO, LabelScheme
 from training.data.labels.label_scheme import IGNORED as IGNORED
 from training.data.labels.labels import Encoding, Label, read_label
@@ -108,20 +109,23 @@ class LabelledData:
     notes: tuple[str, ...] = ()
 
 
-def load_data(folder: Path, scheme: LabelScheme = AUTO, store: SampleStore = IN_MEMORY) -> LabelledData:
+def load_data(
+    folder: Path, scheme: LabelScheme = AUTO, store: SampleStore = IN_MEMORY, reader: ImageReader | None = None
+) -> LabelledData:
     """All images of a folder with their labels.
 
     Args:
         folder: A folder in any layout that `training.data.pairing` knows.
         scheme: How to read the labels; what it leaves open is found from all labels together.
         store: Where the arrays are kept.
+        reader: What reads the images; None for a reader of the first channel.
 
     Raises:
         DataError: Some files do not fit; the message names each of them.
     """
-    layout = find_pairs(folder)
+    layout, reader = find_pairs(folder), reader or ImageReader()
     problems = list(layout.problems)
-    stored = read_pairs(layout, problems, store)
+    stored = read_pairs(layout, problems, store, reader)
     samples: list[Sample] = []
     try:
         scheme = resolve([pair.label for pair in stored], scheme)
@@ -134,20 +138,23 @@ def load_data(folder: Path, scheme: LabelScheme = AUTO, store: SampleStore = IN_
     if not samples:
         raise DataError(f"no images in {layout.images}\n{LAYOUT}")
     _check_sides(samples, layout.labels, scheme)
-    return LabelledData(samples, scheme, tuple(layout.notes))
+    return LabelledData(samples, scheme, (*layout.notes, *reader.notes()))
 
 
-def load_samples(folder: Path, scheme: LabelScheme = AUTO, store: SampleStore = IN_MEMORY) -> list[Sample]:
+def load_samples(
+    folder: Path, scheme: LabelScheme = AUTO, store: SampleStore = IN_MEMORY, reader: ImageReader | None = None
+) -> list[Sample]:
     """The samples of `load_data`. Raises DataError."""
-    return load_data(folder, scheme, store).samples
+    return load_data(folder, scheme, store, reader).samples
 
 
-def load_images(folder: Path, at_most: int) -> list[Values]:
+def load_images(folder: Path, at_most: int, reader: ImageReader) -> list[Values]:
     """Images without labels, from a folder or its image folder.
 
     Args:
         folder: The folder.
         at_most: The number of files to read, from all over the folder.
+        reader: What reads the images.
 
     Raises:
         DataError: The folder has no images, or some cannot be read.
@@ -161,7 +168,7 @@ def load_images(folder: Path, at_most: int) -> list[Values]:
     if not files:
         raise DataError(f"no images in {inner}")
     chosen = np.linspace(0, len(files) - 1, min(at_most, len(files))).round().astype(int)
-    images = [page for index in chosen for page in read_image(files[index], problems)]
+    images = [page for index in chosen for page in read_image(files[index], reader, problems)]
     if problems:
         raise DataError(_listed(problems, f"with the images in {folder}"))
     return images

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from model.images.decoding import decode_pages
 from model.images.image_errors import ImageError
 from model.preprocessing import Values
+from training.data.image_reader import ImageReader
 from training.data.labels.label_files import POLYGON_SUFFIXES, read_label_file
 from training.data.labels.polygons import Mask, class_names, paint, read_geojson
 from training.data.labels.stored_label import LabelError, StoredLabel
@@ -43,12 +43,12 @@ class StoredPair:
     page: str
 
 
-def read_pairs(layout: Layout, problems: list[str], store: "SampleStore") -> list[StoredPair]:
+def read_pairs(layout: Layout, problems: list[str], store: "SampleStore", reader: ImageReader) -> list[StoredPair]:
     """The pages of all pairs whose files can be read; the others are added to the problems."""
     names = _class_names(layout.pairs)
     found: list[StoredPair] = []
     for pair in layout.pairs:
-        images = read_image(pair.image, problems)
+        images = read_image(pair.image, reader, problems)
         labels = _read_label(pair, names, images, problems)
         path = _label_path(pair)
         if not images or not labels:
@@ -64,9 +64,9 @@ def read_pairs(layout: Layout, problems: list[str], store: "SampleStore") -> lis
     return found
 
 
-def read_image(path: Path, problems: list[str]) -> list[Values]:
+def read_image(path: Path, reader: ImageReader, problems: list[str]) -> list[Values]:
     """The pages of an image; none, and one problem more, if it cannot be read."""
-    return _guarded(path, lambda path: decode_pages(path.read_bytes()), problems)
+    return _guarded(path, reader.read, problems)
 
 
 def _class_names(pairs: Sequence[Pair]) -> tuple[str, ...]:

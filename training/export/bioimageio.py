@@ -25,6 +25,7 @@ from model.images.encoding import encode_png
 from model.preprocessing import FULL_SCALE, Preprocessing, Values
 from model.segmenter import Segmenter
 from model.weights_file import PACKAGED, Weights, read_bytes
+from training.data.image_reader import ImageReader
 from training.export import documentation, onnx, sample, torchscript
 from training.export.parity import ParityError
 
@@ -36,12 +37,16 @@ MOST_TEXT = 1024  # characters, of the format's description
 
 @dataclass(frozen=True)
 class Card:
-    """The parts of a package's description that weights lack. `description`: "" to compose one."""
+    """The parts of a package's description that weights lack. `description`: "" to compose one.
+
+    `channel` chooses one of a sample with several; "" for the one that the weights were trained on, or the first.
+    """
 
     authors: tuple[str, ...] = ("unet-segmentation-service",)
     description: str = ""
     license: str = "Apache-2.0"
     sample: Path | None = None
+    channel: str = ""
 
 
 def write(weights: Weights, source: Path, path: Path, card: Card) -> list[str]:
@@ -51,16 +56,17 @@ def write(weights: Weights, source: Path, path: Path, card: Card) -> list[str]:
     """
     loguru.logger.disable("bioimageio")  # what it has to say comes back in its summary
     _check_card(card)
+    reader = ImageReader.suited_to(weights.description, card.channel)
     with TemporaryDirectory() as name:
         folder = Path(name)
-        image = sample.choose(weights.description, card.sample)
+        image = sample.choose(weights.description, card.sample, reader)
         found = _write_nets(folder, weights)
         (folder / PACKAGED).write_bytes(read_bytes(source))
         _write_sample(folder, weights, image)
         text = card.description or documentation.summary(weights)
         (folder / "README.md").write_text(documentation.markdown(weights, text, card.license))
         save_bioimageio_package(_describe(folder, weights, card, text), output_path=path)
-    return [*found, *check(path)]
+    return [*reader.notes(), *found, *check(path)]
 
 
 def check(path: Path) -> list[str]:

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 from model.errors import UserError
 from model.weights_file import BUNDLED, Weights, load_weights
+from training.data.image_reader import add_channel_option
 from training.export.parity import ParityError
 
 
@@ -70,6 +71,7 @@ class ExportOptions:
         out: File or folder to write to.
         precision: "fp32" or "int8".
         calibrate: Folder of images for int8.
+        channel: Number or name of the channel to read of images that have several; "" for the weights' own.
         authors: Authors of a BioImage.IO package, and so are `description`, `license` and `sample` of one.
     """
 
@@ -78,6 +80,7 @@ class ExportOptions:
     out: Path
     precision: str
     calibrate: Path | None
+    channel: str
     authors: list[str] | None
     description: str | None
     license: str | None
@@ -89,6 +92,7 @@ def _parse(argv: list[str] | None) -> ExportOptions:
     parser.add_argument("--weights", type=Path, default=BUNDLED, help="default: the bundled ones")
     parser.add_argument("--to", choices=FORMATS, required=True)
     parser.add_argument("--out", metavar="PATH", type=Path, required=True, help="a file, or a folder to put it in")
+    add_channel_option(parser, "the channel of the weights' training, else 0, or the colours")
     int8 = parser.add_argument_group("openvino")
     int8.add_argument("--precision", choices=["fp32", "int8"], default="fp32", help="number format (default: fp32)")
     int8.add_argument(
@@ -109,6 +113,8 @@ def _parse(argv: list[str] | None) -> ExportOptions:
         owner = "bioimageio" if name in CARD else "openvino"
         if getattr(arguments, name) and arguments.to != owner:
             parser.error(f"--{name} goes with --to {owner}")
+    if arguments.channel and not (arguments.calibrate or arguments.sample):
+        parser.error("--channel goes with --calibrate or --sample")
     return ExportOptions(**vars(arguments))
 
 
@@ -163,9 +169,9 @@ def _write(options: ExportOptions, weights: Weights, path: Path) -> list[str]:
             from training.export import openvino_graph
 
             if options.calibrate:
-                return openvino_graph.write_int8(weights, options.calibrate, path)
+                return openvino_graph.write_int8(weights, options.calibrate, path, options.channel)
             return openvino_graph.write(weights, path)
     from training.export import bioimageio
 
     card = {name: getattr(options, name) for name in CARD if getattr(options, name)}
-    return bioimageio.write(weights, options.weights, path, bioimageio.Card(**card))
+    return bioimageio.write(weights, options.weights, path, bioimageio.Card(**card, channel=options.channel))

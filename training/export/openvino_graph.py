@@ -17,6 +17,7 @@ from model.engines.openvino import OpenVinoEngine, read_graph, resampling, to_gr
 from model.segmenter import ImageTask, to_mask
 from model.weights_file import METADATA_KEY, Weights
 from training.data.folder import load_images
+from training.data.image_reader import ImageReader
 from training.export import parity
 
 # Side in pixels (if two halos fit) and number of the windows on which the ranges of the activations are measured.
@@ -33,19 +34,22 @@ def write(weights: Weights, path: Path) -> list[str]:
     return parity.check(weights, OpenVinoEngine(graph, "fp32").run)
 
 
-def write_int8(weights: Weights, folder: Path, path: Path) -> list[str]:
+def write_int8(weights: Weights, folder: Path, path: Path, channel: str = "") -> list[str]:
     """Quantises by NNCF's post-training quantisation, on images of a folder.
+
+    `channel` chooses one of images with several; "" for the one that the weights were trained on, or the first.
 
     A net's own resampling stays in floating point: rounding the logits to 8 bits before they are interpolated would
     cost accuracy and save no time.
 
     Returns:
-        A line that reports how many pixels int8 decides differently from fp32.
+        A line that reports how many pixels int8 decides differently from fp32, after one about unread channels.
 
     Raises:
         DataError, WeightsError, ValueError, OSError
     """
-    windows = calibration_windows(weights, folder)
+    reader = ImageReader.suited_to(weights.description, channel)
+    windows = calibration_windows(weights, folder, reader)
     import nncf
 
     nncf.set_log_level(logging.ERROR)
@@ -66,13 +70,14 @@ def write_int8(weights: Weights, folder: Path, path: Path) -> list[str]:
     _save(quantised, weights, path, {"quantised": made})
     engines = OpenVinoEngine(graph, "fp32"), OpenVinoEngine(quantised, "int8")
     changed = [_changed(weights.description.threshold, *(engine.run(one) for engine in engines)) for one in windows]
-    return [f"int8 decides {np.mean(changed):.2%} of the pixels differently from fp32, {max(changed):.2%} at worst"]
+    found = f"int8 decides {np.mean(changed):.2%} of the pixels differently from fp32, {max(changed):.2%} at worst"
+    return [*reader.notes(), found]
 
 
-def calibration_windows(weights: Weights, folder: Path) -> list[Array]:
+def calibration_windows(weights: Weights, folder: Path, reader: ImageReader) -> list[Array]:
     """Windows from all over the folder's images, preprocessed, 1 x C x H x W float32. Raises DataError, ValueError."""
     side = max(WINDOW, 3 * weights.description.architecture.halo)
-    tasks = [ImageTask(pixels, weights.description, side) for pixels in load_images(folder, WINDOWS)]
+    tasks = [ImageTask(pixels, weights.description, side) for pixels in load_images(folder, WINDOWS, reader)]
     places = [(task, tile) for task in tasks for tile in task.tiles]
     chosen = np.linspace(0, len(places) - 1, min(WINDOWS, len(places))).round().astype(int)
     return [places[index][0].cut(places[index][1]).to_input()[None] for index in chosen]

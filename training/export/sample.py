@@ -11,6 +11,7 @@ from model.images.image_errors import ImageError
 from model.outputs.overlay import draw_overlay
 from model.preprocessing import Values
 from model.weights_file import Description
+from training.data.image_reader import ImageReader
 from training.report.pictures import class_colour
 from training.synthetic import cells
 
@@ -20,14 +21,16 @@ EXAMPLE = Path(__file__).parents[2] / "docs" / "example.png"
 SIDE = 256
 
 
-def choose(description: Description, path: Path | None) -> Values:
+def choose(description: Description, path: Path | None, reader: ImageReader | None = None) -> Values:
     """Returns the middle of an image file with the net's channels, S x S x C, uint8 or uint16.
 
     S is a multiple of the net's stride. Without a file, the image is the project's example, or a synthetic one if the
-    example is missing. Raises ImageError, OSError.
+    example is missing. `reader` reads the file; None for the reader that suits the net. Raises ImageError, OSError.
     """
     channels = description.architecture.in_channels
-    image = description.preprocessing.arrange(_read(path) if path else _example())
+    image = description.preprocessing.arrange(
+        _read(path, reader or ImageReader.suited_to(description, "")) if path else _example()
+    )
     if not path and image.shape[2] != channels:
         image = cast(Values, np.repeat(image[:, :, :1], channels, axis=2))
     if image.shape[2] != channels:
@@ -45,9 +48,10 @@ def cover(image: Values, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.concatenate([stretched, colours[mask]], axis=1)
 
 
-def _read(path: Path) -> Values:
+def _read(path: Path, reader: ImageReader) -> Values:
+    """The first page of a file. Raises ImageError, OSError."""
     try:
-        return decode_image(path.read_bytes())
+        return reader.read(path)[0]
     except ImageError as error:
         raise ImageError(f"--sample {path}: {error}") from error
 

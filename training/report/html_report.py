@@ -18,6 +18,7 @@ from model.errors import UserError
 from model.segmenter import Segmenter
 from model.weights_file import load_weights
 from training.data.folder import Sample, fingerprint, load_samples
+from training.data.image_reader import RECORDED, ImageReader
 from training.data.labels.label_scheme import LabelScheme
 from training.data_error import DataError
 from training.loop.run_folder import HISTORY, RunFolder, read_history
@@ -211,7 +212,7 @@ def _held_out(data: Path, config: dict[str, Any]) -> list[Sample]:
     names = config.get("validation_images")
     if not names:
         return []
-    found = {sample.name: sample for sample in load_samples(data, _scheme(config))}
+    found = {sample.name: sample for sample in load_samples(data, _scheme(config), reader=_reader(config))}
     missing = [name for name in names if name not in found]
     if missing:
         raise DataError(f"{data} lacks held-out images of this training: {', '.join(missing)}")
@@ -219,6 +220,11 @@ def _held_out(data: Path, config: dict[str, Any]) -> list[Sample]:
     if config.get("validation_sha256", known := fingerprint(samples)) != known:
         raise DataError(f"{data}: the images {', '.join(names)}, or their labels, are not those of this training")
     return samples
+
+
+def _reader(config: dict[str, Any]) -> ImageReader:
+    """The reader of the channel that the training read."""
+    return ImageReader(config.get(RECORDED, ""))
 
 
 def _scheme(config: dict[str, Any]) -> LabelScheme:

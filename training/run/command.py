@@ -35,6 +35,7 @@ def _run(argv: list[str] | None, processes: Processes, clock: Clock) -> int:
     # imported here, so that Ctrl-C works while they load
     from training.data.folder import load_data
     from training.data.image_cache import image_cache
+    from training.data.image_reader import ImageReader
     from training.data.inspection import inspect
     from training.data.labels.label_options import check_labels
     from training.data_error import DataError
@@ -43,7 +44,7 @@ def _run(argv: list[str] | None, processes: Processes, clock: Clock) -> int:
     options = processes.on_main(lambda: parse(argv))
     try:
         cache = image_cache(options.out, options.image_memory, options.workers, processes)
-        data = processes.each(lambda: load_data(options.data, options.scheme, cache))
+        data = processes.each(lambda: load_data(options.data, options.scheme, cache, ImageReader(options.channel)))
         options = replace(options, scheme=data.scheme, labels=options.labels or data.scheme.names)
         check_labels(data.scheme, options.labels, options.objects)
         processes.say(*processes.on_main(lambda: [*inspect(data.samples, options.labels), *data.notes]))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from model.outputs.objects import Objects
+from training.data.image_reader import add_channel_option
 from training.data.labels.label_options import add_label_options, check_labels, frozen_values, scheme_of
 from training.data.labels.label_scheme import LabelScheme
 from training.data_error import DataError
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume", action="store_true", help="resume the training in --out; needs no other options, or the same ones"
     )
+    add_channel_option(parser, "0, or the colours")
     _add_holdout(parser)
     _add_length(parser)
     _add_recipe(parser)

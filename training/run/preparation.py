@@ -17,6 +17,7 @@ from training.data.fingerprint import Fingerprint, take_fingerprint
 from training.data.folder import Sample, fingerprint, load_samples
 from training.data.holdout import HoldOut, hold_out, hold_out_folder, suggested_folds
 from training.data.image_cache import store_of
+from training.data.image_reader import ImageReader
 from training.data.inspection import background_is_borders
 from training.data_error import DataError
 from training.distributed.processes import ALONE, Processes
@@ -265,7 +266,9 @@ def _initial_weights(options: TrainingOptions, samples: list[Sample]) -> Init | 
 def _hold_out(options: TrainingOptions, samples: list[Sample], fraction: float) -> HoldOut:
     """Raises DataError."""
     if options.val:
-        return hold_out_folder(samples, load_samples(options.val, options.scheme, store_of(samples)), options.val)
+        reader = ImageReader(options.channel)
+        held_out = load_samples(options.val, options.scheme, store_of(samples), reader)
+        return hold_out_folder(samples, held_out, options.val)
     return hold_out(samples, fraction, options.group)
 
 

@@ -12,6 +12,7 @@ from pydantic import JsonValue, ValidationError
 
 from model.outputs.objects import ObjectRule
 from model.weights_file import Description, Weights
+from training.data.image_reader import RECORDED
 from training.data.labels.label_scheme import name_classes
 from training.data_error import DataError
 from training.loop.trainer import Trainer
@@ -55,6 +56,7 @@ def describe(
         "images": images,
         "recipe": recipe.model_dump(mode="json"),
         "seed": options.seed,
+        **({RECORDED: options.channel} if options.channel else {}),
     }
     known = init.description.labels if init and not options.labels else None
     try:

@@ -17,6 +17,7 @@ class TrainingOptions(LabelOptions):
     Attributes:
         data: Folder with images and labels.
         out: Folder for weights and records.
+        channel: Number or name of the channel to read of images that have several; "" for the first one.
         resume: True to continue the training in `out`.
         val_fraction: Share of the images to hold out, 0..1; None for the recipe's.
         group: Regular expression; images with the same match are never split. None to find groups from the names.
@@ -51,6 +52,7 @@ class TrainingOptions(LabelOptions):
 
     data: Path
     out: Path
+    channel: str
     resume: bool
     val_fraction: float | None
     group: str | None

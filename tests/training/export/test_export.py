@@ -18,6 +18,7 @@ from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, Weights, WeightsError, load_weights, save_weights
 from training.data.folder import load_samples
+from training.data.image_reader import ImageReader
 from training.export import command as export
 from training.export import parity
 from training.export.command import FORMATS, main
@@ -79,7 +80,7 @@ def test_int8_weights_carry_the_description_and_their_origin(weights_file: Path,
     made = after.description.provenance["quantised"]
     assert isinstance(made, dict)
     assert made["from"] == before.sha256
-    assert made["windows"] == len(calibration_windows(before, cells_folder))
+    assert made["windows"] == len(calibration_windows(before, cells_folder, ImageReader()))
     rest = {name: value for name, value in after.description.provenance.items() if name != "quantised"}
     assert after.description.model_copy(update={"provenance": rest}) == before.description
     assert len(after.sha256) == 64 != before.sha256
@@ -185,17 +186,17 @@ def test_an_option_of_another_format_is_refused(arguments: list[str], capsys: An
 
 def test_windows_for_calibration_come_from_all_over_the_images(weights_file: Path, cells_folder: Path):
     weights, samples = load_weights(weights_file), load_samples(cells_folder)
-    windows = calibration_windows(weights, cells_folder)
+    windows = calibration_windows(weights, cells_folder, ImageReader())
     assert len(windows) == min(WINDOWS, len(samples))
     assert all(window.ndim == 4 and max(window.shape) <= WINDOW for window in windows)
     assert len({window.tobytes() for window in windows}) == len(windows)
-    assert len(calibration_windows(weights, cells_folder / "image")) == len(windows)
+    assert len(calibration_windows(weights, cells_folder / "image", ImageReader())) == len(windows)
 
 
 def test_windows_for_calibration_are_larger_if_the_halo_needs_it(cells_folder: Path):
     net = UNet(UNetConfig(width=1, downsampling=4))
     described = Description(name="coarse", architecture=net.config, preprocessing=Preprocessing())
-    windows = calibration_windows(Weights(described, "0" * 64, net.state_dict()), cells_folder)
+    windows = calibration_windows(Weights(described, "0" * 64, net.state_dict()), cells_folder, ImageReader())
     assert all(side % 64 == 0 for window in windows for side in window.shape[2:])
 
 

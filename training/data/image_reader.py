@@ -1,0 +1,72 @@
+"""Reading the images of a data folder: one channel of those that have several, as the service reads them."""
+
+import argparse
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model.images.channels import count_channels
+from model.images.decoding import ImageFile
+from model.preprocessing import Values
+
+if TYPE_CHECKING:  # importing torch would delay messages about the data by seconds
+    from model.weights_file import Description
+
+# Lists of channel names in one note; images of one data set rarely have more.
+_LISTS_SHOWN = 3
+
+# The entry of the weights' provenance with the channel that the training read.
+RECORDED = "channel"
+
+
+@dataclass(frozen=True, eq=False)
+class ImageReader:
+    """Reads image files, and counts those with channels that were not read.
+
+    Attributes:
+        channel: Number or name of the channel to read; "" for the first one, or for all colours.
+        together: Number of channels that the net takes together; a file with just as many gives H x W x C.
+        unread: Number of files of which only the first channel was read, by the names of all their channels.
+    """
+
+    channel: str = ""
+    together: int = 1
+    unread: Counter[tuple[str, ...]] = field(default_factory=Counter)
+
+    @classmethod
+    def suited_to(cls, description: "Description", channel: str) -> "ImageReader":
+        """Returns a reader for images of a net; `channel` "" stands for the channel that the net was trained on."""
+        return cls(channel or recorded_channel(description), description.channels_together)
+
+    def read(self, path: Path) -> list[Values]:
+        """Returns all pages, H x W or H x W x C each. Raises ImageError, UnsupportedImage, NoSuchChannel, OSError."""
+        file = ImageFile.read(path.read_bytes())
+        pages = file.decode(self.channel, self.together).pages
+        if file.takes_first(self.channel, self.together):
+            self.unread[file.header.channels] += 1
+        return pages
+
+    def notes(self) -> list[str]:
+        """Returns a line about channels that were not read; none if all were read, or one was chosen."""
+        if not self.unread:
+            return []
+        kinds = self.unread.most_common(_LISTS_SHOWN)
+        found = [f"{files} image{'s' if files > 1 else ''} with {count_channels(names)}" for names, files in kinds]
+        more = [f"{len(self.unread) - len(kinds)} other kinds"] if len(self.unread) > len(kinds) else []
+        return [f"channels: {'; '.join([*found, *more])}; channel 0 is read, --channel N|NAME reads another"]
+
+
+def recorded_channel(description: "Description") -> str:
+    """Returns the channel that the training of the weights read; "" if it chose none."""
+    return str(description.provenance.get(RECORDED, ""))
+
+
+def add_channel_option(parser: argparse._ActionsContainer, default: str) -> None:
+    """Adds `--channel` to a parser; `default` describes what is read without the option."""
+    parser.add_argument(
+        "--channel",
+        default="",
+        metavar="N|NAME",
+        help=f"channel to read of images that have several, or red, green, blue (default: {default})",
+    )
