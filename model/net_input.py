@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from model.images.calibration import PixelSize
 from model.images.channels import count_channels
-from model.images.decoding import Decoded, ImageFile
+from model.images.decoding import ImageFile
 from model.images.tiff_axes import Plane
 from model.images.tiff_pages import Page
 from model.preprocessing import Values, used_bits
@@ -53,10 +53,9 @@ def read_input(file: ImageFile, description: Description, channel: str = "") -> 
     """
     together = description.channels_together
     decoded = file.decode(channel, together)
-    stated = file.header.significant_bits
-    bits = max(used_bits(decoded.pages), stated if stated < 16 else 0)  # many programs state 16 for any camera
+    bits = bits_in_use(used_bits(decoded.pages), file.header.significant_bits)
     chosen = _choice(file) if file.takes_first(channel, together) else []
-    notices = tuple(chosen + _scaling(decoded, bits, description))
+    notices = (*chosen, *scaling_notices(description, decoded.value_range, bits))
     if file.header.stack is None:
         return NetInput(decoded.pages, bits, notices, pixel_size=file.header.pixel_size)
     several = len(file.header.channels) not in (0, together)
@@ -66,6 +65,14 @@ def read_input(file: ImageFile, description: Description, channel: str = "") -> 
     alike = numbers == list(range(len(numbers)))
     places = decoded.planes
     return NetInput(decoded.pages, bits, notices, used, places, stack.pixel_size, () if alike else numbers)
+
+
+def bits_in_use(found: int, stated: int) -> int:
+    """Returns the bits in use of 16: as many as the values need, or as the file states if these are more.
+
+    `stated`: 0 if the file states none.
+    """
+    return max(found, stated if stated < 16 else 0)  # many programs state 16 for any camera
 
 
 def _number(page: Page, plane: Plane) -> int | None:
@@ -79,12 +86,18 @@ def _choice(file: ImageFile) -> list[str]:
     return [f"{there_are} Channel 0 was used; choose another by its number or name."]
 
 
-def _scaling(decoded: Decoded, bits: int, description: Description) -> list[str]:
-    """The sentence about values that were scaled; a net of z-scored input gets values as they are."""
+def scaling_notices(description: Description, value_range: tuple[float, float] | None, bits: int) -> list[str]:
+    """Returns a sentence about values that were scaled; none for a net of z-scored input, which is not affected.
+
+    Args:
+        description: The net.
+        value_range: The lowest and highest value of pixels that became float32; None for all others.
+        bits: Bits in use of 16; 16 for other pixels.
+    """
     if description.preprocessing.normalisation == "zscore":
         return []
-    if decoded.value_range:
-        low, high = decoded.value_range
+    if value_range:
+        low, high = value_range
         return [f"Pixel values from {low:g} to {high:g} were scaled to the full range of the net."]
     if bits < 16:
         return [f"Pixel values use {bits} of 16 bits, so 0 to {2**bits - 1} were scaled to the full range of the net."]

@@ -25,6 +25,9 @@ FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(
 # Bits of the sensors of cameras, whose images are stored in 16 bits.
 _SENSOR_BITS = (8, 10, 12, 14, 16)
 
+# If all values of 16 bits are multiples of one of these, they are 8 bits that were spread over 16.
+SPREAD = (256, 257)
+
 # An image with a lower standard deviation holds only noise, which normalisation must not amplify: rounding in 8 bits, a
 # camera's dark noise in 16 bits. A dim signal of a few hundred counts must still be stretched.
 LEAST_DEVIATION = {np.dtype(np.uint8): 1.0, np.dtype(np.uint16): 16.0, np.dtype(np.float32): 16 / 65535}
@@ -101,10 +104,20 @@ def used_bits(pages: Sequence[Values]) -> int:
     """Returns the bits of the sensor that 16-bit pages may come from: 8, 10, 12, 14 or 16; 16 for other pages."""
     deep = [page for page in pages if page.dtype == np.uint16]
     highest = max((int(page.max(initial=0)) for page in deep), default=65535)
-    bits = next(bits for bits in _SENSOR_BITS if highest < 2**bits)
-    # 8 bits that were spread over 16, of a dark picture
-    spread = bits < 16 and any(all(not (page % factor).any() for page in deep) for factor in (256, 257))
+    bits = sensor_bits(highest)
+    # in a dark picture
+    spread = bits < 16 and any(all(is_multiple(page, factor) for page in deep) for factor in SPREAD)
     return 16 if spread else bits
+
+
+def sensor_bits(highest: int) -> int:
+    """Returns the least number of bits of a sensor, 8, 10, 12, 14 or 16, that can give a value of 0..65535."""
+    return next(bits for bits in _SENSOR_BITS if highest < 2**bits)
+
+
+def is_multiple(pixels: Values, factor: int) -> bool:
+    """True if all values are multiples of a whole number."""
+    return not (pixels % factor).any()
 
 
 def z_score(mean: NDArray[np.float64], deviation: NDArray[np.float64], dtype: np.dtype[Any]) -> Affine:

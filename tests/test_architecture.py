@@ -143,7 +143,10 @@ TESTED_IN = {
     "tests/model/predict/test_local_pipeline.py": ["model/predict/jobs"],
     "tests/model/predict/volumes/test_predict_volumes.py": [
         f"model/predict/volumes/{name}"
-        for name in ("result", "run_volumes", "source", "space", "tiff_volume", "volume_jobs", "volume_run")
+        for name in (
+            *("measurements", "result", "run_volumes", "source", "space"),
+            *("tiff_volume", "volume_jobs", "volume_run"),
+        )
     ],
     "tests/model/test_weights_file.py": ["model/engines/graph_weights"],
     "tests/training/test_evaluate.py": [

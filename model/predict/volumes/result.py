@@ -27,7 +27,7 @@ UNFINISHED = f"{UNFINISHED_NAME}{SUFFIX}"
 RECIPE = "unet"
 
 # Beside the array while it is unfinished.
-MOMENTS = "moments.json"
+MOMENTS, RANGES = "moments.json", "ranges.json"
 
 
 class ResultError(UserError):
@@ -64,18 +64,19 @@ class VolumeResult:
         place: dict[str, int | slice] = {"t": time, "z": section, "y": rows, "x": columns}
         self._array[tuple(place[name] for name in self._names)] = core
 
-    def moments(self) -> dict[str, Any]:
-        """The moments of the sections measured so far; see `model.predict.volumes.moments`."""
-        path = self.folder / MOMENTS
+    def measured(self, name: str) -> dict[str, Any]:
+        """The measurements of sections under a name, `MOMENTS` or `RANGES`; empty if there are none yet."""
+        path = self.folder / name
         return dict(json.loads(path.read_bytes())) if path.exists() else {}
 
-    def keep_moments(self, moments: Mapping[str, Any]) -> None:
-        """Raises OSError."""
-        write_whole(self.folder / MOMENTS, json.dumps(moments).encode())
+    def keep_measured(self, name: str, measured: Mapping[str, Any]) -> None:
+        """Stores what `measured` returns later. Raises OSError."""
+        write_whole(self.folder / name, json.dumps(measured).encode())
 
     def finish(self, target: Path) -> None:
         """Gives it its name, in place of what had it. Raises OSError."""
-        (self.folder / MOMENTS).unlink(missing_ok=True)
+        for name in (MOMENTS, RANGES):
+            (self.folder / name).unlink(missing_ok=True)
         for left in self.folder.rglob("*.partial"):  # of writers that were killed
             left.unlink()
         if target.exists():

@@ -15,9 +15,15 @@ from model.predict.volumes.volume_run import VolumeRun
 def run_volumes(runner: Runner, volume_runs: Mapping[VolumeRun, str], summary: Summary) -> None:
     """Makes the results of volumes, or resumes them. `volume_runs` maps each to the name for reporting a failure."""
     failed: dict[VolumeRun, str] = {}
-    _measure(runner, list(volume_runs), failed)
+    _measure(runner, list(volume_runs), VolumeRun.measuring_ranges, "range of values", failed)
+    measured = [volume for volume in volume_runs if volume not in failed]
     if not summary.stopped_by:
-        left = _segment(runner, [volume for volume in volume_runs if volume not in failed], failed)
+        _measure(runner, measured, VolumeRun.measuring_moments, "mean and deviation", failed)
+    if not summary.stopped_by:
+        for volume in measured:
+            for notice in volume.notices():
+                summary.notices.setdefault(notice, []).append(volume_runs[volume])
+        left = _segment(runner, [volume for volume in measured if volume not in failed], failed)
         for volume in volume_runs:
             if volume not in failed and not left[volume]:
                 with _noting(volume, failed):
@@ -26,8 +32,15 @@ def run_volumes(runner: Runner, volume_runs: Mapping[VolumeRun, str], summary: S
     summary.failed |= {name: failed[volume] for volume, name in volume_runs.items() if volume in failed}
 
 
-def _measure(runner: Runner, volume_runs: Sequence[VolumeRun], failed: dict[VolumeRun, str]) -> None:
-    jobs = {job: volume for volume in volume_runs for job in volume.measuring()}
+def _measure(
+    runner: Runner,
+    volume_runs: Sequence[VolumeRun],
+    measuring: Callable[[VolumeRun], Sequence[MeasureJob]],
+    name: str,
+    failed: dict[VolumeRun, str],
+) -> None:
+    """Runs the jobs that `measuring` returns beside a bar with this name."""
+    jobs: dict[Job, VolumeRun] = {job: volume for volume in volume_runs for job in measuring(volume)}
     if not jobs:
         return
 
@@ -36,7 +49,7 @@ def _measure(runner: Runner, volume_runs: Sequence[VolumeRun], failed: dict[Volu
             with _noting(jobs[job], failed):
                 jobs[job].measured(job, outcome.value)
 
-    with tqdm(total=len(jobs), unit="part", desc="mean and deviation", disable=None) as bar:
+    with tqdm(total=len(jobs), unit="part", desc=name, disable=None) as bar:
         runner.run(list(jobs), _noting_seen(jobs, failed, bar.update, take))
     for volume in volume_runs:
         with _noting(volume, failed):

@@ -11,14 +11,18 @@ from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
 from model.images.image_errors import ImageError, UnsupportedImage
 from model.predict.volumes.space import ORDER, Space, read_ome
 from model.predict.volumes.tiff_volume import open_tiff
-from model.preprocessing import STORED, Pixels
+from model.preprocessing import STORED
 
 # Volumes that a process keeps open: reading the tags of thousands of pages takes seconds.
 KEPT_OPEN = 4
+
+# Of a number.
+MOST_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,17 @@ class Box:
 class Volume:
     """An array whose windows can be read, by any number of threads at once."""
 
-    def __init__(self, array: Any, space: Space, samples: bool = False) -> None:
-        """`array`: whatever has shape, dtype, chunks and numpy's slices, axes as in `space`.
+    def __init__(self, array: Any, space: Space, samples: bool = False, significant_bits: int = 0) -> None:
+        """Checks that the array is a volume.
 
-        `samples`: whether colours follow after those, as in TIFF. Raises UnsupportedImage.
+        Args:
+            array: An object with shape, dtype, chunks and numpy's slices, axes as in `space`.
+            space: The axes.
+            samples: True if colours follow after the axes, as in TIFF.
+            significant_bits: Bits of a value that the camera used; 0 if the file does not state them.
+
+        Raises:
+            UnsupportedImage: The axes, the type or the size are not accepted.
         """
         self.space, self._array = space, array
         self._names = (*space.names, *("s" * samples))
@@ -52,6 +63,8 @@ class Volume:
         self.colours = samples
         """True if channels are colours, which can be converted to grey."""
         self.dtype: np.dtype[Any] = array.dtype.newbyteorder("=")
+        """Any type of whole numbers or floating point of at most 64 bits."""
+        self.significant_bits = significant_bits
         chunks = dict(zip(self._names, array.chunks, strict=True))
         self.chunk = tuple(min(chunks.get(name, 1), lengths.get(name, 1)) for name in "zyx")
         """Sections, rows and columns that are stored together, so that they are best read together."""
@@ -62,13 +75,29 @@ class Volume:
         ordered = "".join(name for name in f"{ORDER}s" if name in names)
         if names != ordered or not names.removesuffix("s").endswith("yx") or ("c" in names and "s" in names):
             raise UnsupportedImage(f"Its axes are {names}, not some of {ORDER} in this order, y and x last.")
-        if dtype.newbyteorder("=") not in STORED:
-            raise UnsupportedImage(f"Pixels of type {dtype} are not accepted: 8 or 16 bits unsigned are.")
+        if dtype.kind not in "uif" or dtype.itemsize > MOST_BYTES:
+            accepted = "whole numbers of 8 to 64 bits and floating point of 16 to 64 bits"
+            raise UnsupportedImage(f"Pixels of type {dtype} are not accepted, only {accepted}.")
         if 0 in shape:
             raise UnsupportedImage("It has no pixels.")
 
-    def read(self, box: Box) -> Pixels:
-        """The box's pixels, Z x H x W x C. Raises ImageError if they cannot be read."""
+    @property
+    def has_full_range(self) -> bool:
+        """True if the type of the pixels is uint8 or uint16; all others must be stretched to 0..1."""
+        return self.dtype in STORED
+
+    @property
+    def values_dtype(self) -> np.dtype[Any]:
+        """The type of a net's input: that of the pixels, or float32 for those that are stretched."""
+        return self.dtype if self.has_full_range else np.dtype(np.float32)
+
+    def room(self, box: Box) -> int:
+        """Pixels to reserve memory for: a pixel of more than 16 bits counts several times."""
+        stretched = 0 if self.has_full_range else 2  # float32 beside the stored pixels
+        return box.pixels * max(1, self.dtype.itemsize // 2 + stretched)
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """The box's pixels, Z x H x W x C, of the stored type. Raises ImageError if they cannot be read."""
         parts = {"t": box.time, "z": slice(*box.sections), "y": slice(*box.rows), "x": slice(*box.columns)}
         try:
             pixels = np.asarray(self._array[tuple(parts.get(name, slice(None)) for name in self._names)], self.dtype)
@@ -93,9 +122,9 @@ def open_volume(path: Path) -> Volume:
 def _open(path: Path, _changed_ns: int) -> Volume:
     if path.is_dir():
         return _open_zarr(path)
-    array, space, samples, close = open_tiff(path)
-    volume = Volume(array, space, samples)
-    weakref.finalize(volume, close)
+    tiff = open_tiff(path)
+    volume = Volume(tiff.array, tiff.space, tiff.samples, tiff.significant_bits)
+    weakref.finalize(volume, tiff.close)
     return volume
 
 

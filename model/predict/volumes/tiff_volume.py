@@ -6,8 +6,9 @@ Decoders differ in palettes, in pages where white is 0, and in turned pages; `mo
 import logging
 import threading
 import xml.etree.ElementTree as ET  # expat expands nothing from outside; its bombs are bounded since 2.4.1
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any
@@ -42,23 +43,38 @@ class _Mapped:
         return self._array[index]
 
 
-def open_tiff(path: Path) -> tuple[Any, Space, bool, Callable[[], None]]:
-    """The array of all pages, its space without samples, whether it has samples, and what closes the file.
+@dataclass(frozen=True)
+class OpenTiff:
+    """An open TIFF file.
 
-    Raises ImageError, UnsupportedImage, OSError.
+    Attributes:
+        array: All pages.
+        space: The axes of the array without samples.
+        samples: True if the last axis of the array is samples.
+        significant_bits: Bits of a value that the camera used, from OME metadata; 0 if they are not stated.
+        close: Closes the file.
     """
+
+    array: Any
+    space: Space
+    samples: bool
+    significant_bits: int
+    close: Callable[[], None]
+
+
+def open_tiff(path: Path) -> OpenTiff:
+    """Opens a file as a volume. Raises ImageError, UnsupportedImage, OSError."""
     file = None
     try:
         with _complaints_raised():
             file = tifffile.TiffFile(path)
-            array, space, samples = _read(file, path)
+            return _read(file, path)
     except Exception as error:
         if file:
             file.close()
         if isinstance(error, ImageError | OSError | MemoryError):
             raise
         raise broken("TIFF") from error  # over broken files it raises nearly anything
-    return array, space, samples, file.close
 
 
 @contextmanager
@@ -75,7 +91,7 @@ def _complaints_raised() -> Iterator[None]:
         raise broken("TIFF")
 
 
-def _read(file: tifffile.TiffFile, path: Path) -> tuple[Any, Space, bool]:
+def _read(file: tifffile.TiffFile, path: Path) -> OpenTiff:
     series = _only_series(file)
     axes = _axes(series.axes)
     samples = axes[-1:] == ["s"]
@@ -83,7 +99,9 @@ def _read(file: tifffile.TiffFile, path: Path) -> tuple[Any, Space, bool]:
         array: Any = _Mapped(tifffile.memmap(path, mode="r", series=0), samples)
     else:
         array = zarr.open_array(series.aszarr(level=0), mode="r", zarr_format=2)
-    return array, _space(file, axes[:-1] if samples else axes), samples
+    ome = _pixels_of_ome(file.ome_metadata) if file.ome_metadata else {}
+    space = _space(file, axes[:-1] if samples else axes, ome)
+    return OpenTiff(array, space, samples, int(ome.get("SignificantBits", 0)), file.close)
 
 
 def _only_series(file: tifffile.TiffFile) -> tifffile.TiffPageSeries:
@@ -106,9 +124,9 @@ def _axes(axes: str) -> list[str]:
     return names
 
 
-def _space(file: tifffile.TiffFile, names: list[str]) -> Space:
+def _space(file: tifffile.TiffFile, names: list[str], ome: Mapping[str, str]) -> Space:
     """With the pixel's size, where OME-TIFF or ImageJ tell it."""
-    sizes = _sizes_by_ome(file.ome_metadata) if file.ome_metadata else _sizes_by_imagej(file)
+    sizes = _sizes_by_ome(ome) if file.ome_metadata else _sizes_by_imagej(file)
     plain = Space.plain(names)
     details = tuple(
         {**details, **({"unit": sizes[name][1]} if name in sizes and sizes[name][1] else {})}
@@ -117,9 +135,13 @@ def _space(file: tifffile.TiffFile, names: list[str]) -> Space:
     return Space(plain.names, details, tuple(sizes[name][0] if name in sizes else 1.0 for name in names))
 
 
-def _sizes_by_ome(text: str) -> dict[str, tuple[float, str]]:
+def _pixels_of_ome(text: str) -> Mapping[str, str]:
+    """The attributes of the first Pixels element; none if there is no such element."""
     pixels = next((node for node in ET.fromstring(text).iter() if node.tag.endswith("}Pixels")), None)  # noqa: S314
-    known = {} if pixels is None else pixels.attrib
+    return {} if pixels is None else pixels.attrib
+
+
+def _sizes_by_ome(known: Mapping[str, str]) -> dict[str, tuple[float, str]]:
     return {
         axis: (float(known[f"PhysicalSize{axis.upper()}"]), _unit(known.get(f"PhysicalSize{axis.upper()}Unit", "µm")))
         for axis in "zyx"

@@ -1,4 +1,6 @@
-"""Volumes as jobs: first the mean and deviation of each section, for nets that want them, then chunk by chunk.
+"""Volumes as jobs: first the range of values and the mean and deviation of each section, where a net needs them.
+
+Then the volume is segmented chunk by chunk.
 
 Shape letters: Z sections, C channels, H height, W width.
 """
@@ -8,35 +10,71 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
 from model.predict.jobs import Bench
 from model.predict.volumes.moments import Sums, sums
 from model.predict.volumes.plan import VolumePart
+from model.predict.volumes.ranges import PlaneRange, Stretch, measure
 from model.predict.volumes.result import VolumeResult
 from model.predict.volumes.source import Box, Volume, open_volume
-from model.preprocessing import Affine, Values
+from model.preprocessing import Affine, Preprocessing, Values
 from model.segmenter import Render, Segmenter, TileInput
 from model.tiles import Tile, cut_window
 
 
+@dataclass(frozen=True)
+class SectionInput:
+    """The maps from the stored pixels of a section to a net's input.
+
+    Attributes:
+        stretch: The first map; None for uint8 and uint16.
+        affine: The second map, of the channels that the net takes.
+    """
+
+    stretch: Stretch | None
+    affine: Affine
+
+
 @dataclass(frozen=True, eq=False)
-class MeasureJob:
-    """Sums of values, for mean and deviation."""
+class RangeJob:
+    """Lowest and highest values, and what else decides how values are scaled."""
 
     volume: Path
     box: Box
 
     steps = 1
 
+    def do(self, bench: Bench) -> list[list[PlaneRange]]:
+        """Measures the part of each section that lies in the box. Raises ImageError, OSError, Stopped."""
+        volume = open_volume(self.volume)
+        with bench.room(volume.room(self.box)):
+            bench.go_on()
+            return [measure(section, volume.colours) for section in volume.read(self.box)]
+
+
+@dataclass(frozen=True, eq=False)
+class MomentsJob:
+    """Sums of values, for mean and deviation; `stretches`: one for each section of the box."""
+
+    volume: Path
+    box: Box
+    stretches: Sequence[Stretch | None]
+
+    steps = 1
+
     def do(self, bench: Bench) -> list[Sums]:
         """Measures the part of each section that lies in the box. Raises ImageError, OSError, Stopped."""
-        with bench.room(self.box.pixels):
+        volume, preprocessing = open_volume(self.volume), bench.segmenter.description.preprocessing
+        with bench.room(volume.room(self.box)):
             bench.go_on()
-            arrange = bench.segmenter.description.preprocessing.arrange
-            return [sums(arrange(section)) for section in open_volume(self.volume).read(self.box)]
+            sections = zip(volume.read(self.box), self.stretches, strict=True)
+            return [sums(_values(section, stretch, preprocessing)) for section, stretch in sections]
+
+
+MeasureJob: TypeAlias = RangeJob | MomentsJob
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +84,12 @@ class SegmentJob:
     volume: Path
     result: Path
     part: VolumePart
-    affines: Sequence[Affine]
+    inputs: Sequence[SectionInput]
     """One for each section of the part."""
 
     @property
     def steps(self) -> int:
-        return len(self.affines) * len(self.part.tiles)
+        return len(self.inputs) * len(self.part.tiles)
 
     def do(self, bench: Bench) -> None:
         """Raises ImageError, OSError, RuntimeError, Stopped."""
@@ -61,20 +99,23 @@ class SegmentJob:
             return
         volume = open_volume(self.volume)
         box = _around(self.part, [tile for _, tile in missing], volume)
-        with bench.room(box.pixels):
+        with bench.room(volume.room(box)):
             bench.go_on()
-            arrange = bench.segmenter.description.preprocessing.arrange
-            pixels = [arrange(section) for section in volume.read(box)]
-            origin = box.rows[0], box.columns[0]
-            tasks = {
-                (self.part.time, number): _Section(
-                    result, (self.part.time, number), section, origin, to_input, bench.render
-                )
-                for number, section, to_input in zip(range(*box.sections), pixels, self.affines, strict=True)
-            }
+            tasks = self._sections(result, volume, box, bench)
             for batch in _batches(bench.segmenter, [(tasks[section], tile) for section, tile in missing]):
                 with bench.engine():
                     bench.segmenter.compute_batch(batch)
+
+    def _sections(
+        self, result: VolumeResult, volume: Volume, box: Box, bench: Bench
+    ) -> dict[tuple[int, int], "_Section"]:
+        """The sections of the box by time and number. Raises ImageError."""
+        preprocessing, origin = bench.segmenter.description.preprocessing, (box.rows[0], box.columns[0])
+        found = {}
+        for number, pixels, given in zip(range(*box.sections), volume.read(box), self.inputs, strict=True):
+            place, values = (box.time, number), _values(pixels, given.stretch, preprocessing)
+            found[place] = _Section(result, place, values, origin, given.affine, bench.render)
+        return found
 
 
 class _Section:
@@ -99,6 +140,11 @@ class _Section:
 
     def paste(self, tile: Tile, finished: NDArray[Any]) -> None:
         self._result.write(*self._place, tile, finished)
+
+
+def _values(pixels: NDArray[Any], stretch: Stretch | None, preprocessing: Preprocessing) -> Values:
+    """H x W x C as stored -> H x W x C uint8, uint16, or float32 in 0..1: the channels that the net takes."""
+    return preprocessing.arrange(stretch.apply(pixels) if stretch else pixels)
 
 
 @lru_cache(4)

@@ -3,19 +3,24 @@
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from model.errors import UserError
+from model.net_input import bits_in_use, scaling_notices
 from model.outputs.output import OutputSpec, renderer
 from model.predict.jobs import Job
-from model.predict.volumes.moments import Sums, add, affine
+from model.predict.volumes import moments, ranges
+from model.predict.volumes.measurements import Measurements, Place
 from model.predict.volumes.plan import VolumePart, VolumePlan, boxes
-from model.predict.volumes.result import SUFFIX, UNFINISHED, ResultError, VolumeResult, create
+from model.predict.volumes.ranges import PlaneRange, Stretch
+from model.predict.volumes.result import MOMENTS, RANGES, SUFFIX, UNFINISHED, ResultError, VolumeResult, create
 from model.predict.volumes.source import Volume, open_volume
-from model.predict.volumes.volume_jobs import MeasureJob, SegmentJob, chunks
+from model.predict.volumes.volume_jobs import MeasureJob, MomentsJob, RangeJob, SectionInput, SegmentJob, chunks
 from model.preprocessing import Affine, Values
 from model.weights_file import Description
 
@@ -49,13 +54,13 @@ class VolumeRun:
         self._result = self._begun(
             recipe
             | {"output": output_spec.output, "threshold": threshold, "class": output_spec.class_index}
-            | {"chunk": list(self._plan.chunk), "shape": list(self._shape), "type": str(self._volume.dtype)},
+            | {"chunk": list(self._plan.chunk), "shape": list(self._shape), "type": str(self._volume.dtype)}
+            | ({"range": "measured"} if self._needs_range else {}),
             renderer(output_spec, description)(np.zeros((description.architecture.classes, 0, 0), np.float32)).dtype,
         )
-        self._moments: dict[str, Any] = self._result.moments()
-        self._sums: dict[tuple[int, int], list[Sums]] = {}
-        self._boxes = list(boxes(self._volume))
-        self._boxes_of_a_section = sum((box.time, box.sections[0]) == (0, 0) for box in self._boxes)
+        read_together = list(boxes(self._volume))
+        self._ranges = Measurements(self._result.measured(RANGES), read_together, ranges.merge)
+        self._moments = Measurements(self._result.measured(MOMENTS), read_together, moments.add)
         self._saved = time.monotonic()
 
     @property
@@ -73,39 +78,75 @@ class VolumeRun:
             raise ResultError(f"it was begun with another {', '.join(other)}: --overwrite begins it again")
         return result
 
-    def measuring(self) -> list[Job]:
-        """Returns the measuring jobs: none if the net needs no moments, or if all sections are measured."""
-        if self._description.preprocessing.normalisation != "zscore":
+    @property
+    def _z_scored(self) -> bool:
+        return self._description.preprocessing.normalisation == "zscore"
+
+    @property
+    def _needs_range(self) -> bool:
+        """True if the values of the whole volume decide how they are scaled; of z-scored 16 bits they do not."""
+        return not self._volume.has_full_range or (self._volume.dtype == np.uint16 and not self._z_scored)
+
+    def measuring_ranges(self) -> list[RangeJob]:
+        """Returns the first jobs: none if the net needs no ranges, or if all sections are measured."""
+        if not self._needs_range or next(self._missing(), None) is None:
+            return []
+        return [RangeJob(self.path, box) for box in self._ranges.left(self._places())]
+
+    def measuring_moments(self) -> list[MomentsJob]:
+        """Returns the jobs after all ranges are known: none if the net needs no moments, or if all are measured."""
+        if not self._z_scored:
             return []
         needed = {(part.time, number) for part in self._missing() for number in range(*part.sections)}
-        needed = {place for place in needed if _key(place) not in self._moments}
         return [
-            MeasureJob(self.path, box)
-            for box in self._boxes
-            if any((box.time, number) in needed for number in range(*box.sections))
+            MomentsJob(self.path, box, [self._stretch((box.time, number)) for number in range(*box.sections)])
+            for box in self._moments.left(needed)
         ]
 
-    def measured(self, job: MeasureJob, found: Sequence[Sums]) -> None:
+    def measured(self, job: MeasureJob, found: Sequence[Any]) -> None:
         """Takes what a job has found. Raises OSError."""
-        for number, part in zip(range(*job.box.sections), found, strict=True):
-            place = job.box.time, number
-            self._sums.setdefault(place, []).append(part)
-            if len(self._sums[place]) == self._boxes_of_a_section:
-                self._moments[_key(place)] = add(self._sums.pop(place))
+        (self._ranges if isinstance(job, RangeJob) else self._moments).take(job.box, found)
         if time.monotonic() > self._saved + SAVED_EVERY_S:
             self.save()
 
     def save(self) -> None:
-        """Stores measured moments. Raises OSError."""
+        """Stores measured ranges and moments. Raises OSError."""
         self._saved = time.monotonic()
-        if self._moments:
-            self._result.keep_moments(self._moments)
+        for name, measurements in ((RANGES, self._ranges), (MOMENTS, self._moments)):
+            if measurements.known:
+                self._result.keep_measured(name, measurements.known)
+
+    def notices(self) -> list[str]:
+        """Returns sentences about how values were scaled, after all ranges are known."""
+        if not self._needs_range or self._ranges.left(self._places()):
+            return []
+        first = self._whole_range[0]
+        value_range = None if self._volume.has_full_range else (first.low, first.high)
+        return scaling_notices(self._description, value_range, self._bits)
+
+    def _places(self) -> Iterator[Place]:
+        return product(range(self._volume.times), range(self._volume.sections))
+
+    @cached_property
+    def _whole_range(self) -> list[PlaneRange]:
+        """The range of each plane in all sections, which must be measured."""
+        return ranges.merge(self._range(place) for place in self._places())
+
+    def _range(self, place: Place) -> list[PlaneRange]:
+        return [PlaneRange(*plane) for plane in self._ranges[place]]
+
+    @property
+    def _bits(self) -> int:
+        """Bits in use of 16; 16 for other values than uint16."""
+        if self._volume.dtype != np.uint16:
+            return 16
+        return bits_in_use(ranges.used_bits(self._whole_range), self._volume.significant_bits)
 
     def segmenting(self) -> list[Job]:
         """Returns the remaining jobs after all sections are measured."""
         return [
             SegmentJob(
-                self.path, self._result.folder, part, [self._affine((part.time, z)) for z in range(*part.sections)]
+                self.path, self._result.folder, part, [self._input((part.time, z)) for z in range(*part.sections)]
             )
             for part in self._missing()
         ]
@@ -118,11 +159,19 @@ class VolumeRun:
             if not all(has(*place, tile) for place, tile in chunks(part))
         )
 
-    def _affine(self, place: tuple[int, int]) -> Affine:
+    def _input(self, place: Place) -> SectionInput:
+        return SectionInput(self._stretch(place), self._affine(place))
+
+    def _stretch(self, place: Place) -> Stretch | None:
+        if self._volume.has_full_range:
+            return None
+        return Stretch.of(self._whole_range, self._range(place), self._volume.colours)
+
+    def _affine(self, place: Place) -> Affine:
         preprocessing, volume = self._description.preprocessing, self._volume
-        if preprocessing.normalisation != "zscore":
-            return preprocessing.fixed(self._description.architecture.in_channels, volume.dtype)
-        return affine(self._moments[_key(place)], volume.height * volume.width, volume.dtype)
+        if self._z_scored:
+            return moments.affine(self._moments[place], volume.height * volume.width, volume.values_dtype)
+        return preprocessing.fixed(self._description.architecture.in_channels, volume.values_dtype, self._bits)
 
     @property
     def chunks(self) -> int:
@@ -147,14 +196,10 @@ def begin_again(target: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _key(place: tuple[int, int]) -> str:
-    return f"{place[0]},{place[1]}"
-
-
 def _check_channels(volume: Volume, description: Description) -> None:
     """Raises ValueError if the net takes no such volume."""
     taken = description.architecture.in_channels
-    pixel: Values = np.zeros((1, 1, volume.channels), volume.dtype)
+    pixel: Values = np.zeros((1, 1, volume.channels), volume.values_dtype)
     given = description.preprocessing.arrange(pixel).shape[2]
     # channels that are no colours, stains for one, make no grey
     if given != taken or not (volume.colours or volume.channels in (1, taken)):

@@ -138,7 +138,7 @@ def test_a_volume_survives_a_dying_worker_and_equals_one_machines_result(
 ):
     net = make_net(depth=2)
     save_weights(tmp_path / "z.safetensors", net.state_dict(), describe(net, preprocessing={"normalisation": "zscore"}))
-    sections = np.stack([make_image(75, 100, seed=seed) for seed in range(2)])
+    sections = np.stack([make_image(75, 100, seed=seed) for seed in range(2)]).astype(np.float32)  # needs ranges also
     volume = tmp_path / "cells.zarr"
     zarr.create_array(volume, data=sections, chunks=(2, 32, 32))
     options += ["--weights", str(tmp_path / "z.safetensors"), "--tile", "80", "--tta", "8", str(volume)]

@@ -275,7 +275,7 @@ def test_a_damaged_volume_fails_and_the_others_are_segmented(weights, command, m
 @pytest.mark.parametrize(
     ("array", "axes", "text"),
     [
-        (np.zeros((2, 9, 9), np.float32), "zyx", "Pixels of type float32 are not accepted"),
+        (np.zeros((2, 9, 9), np.complex64), "zyx", "Pixels of type complex64 are not accepted"),
         (np.zeros((2, 3, 9, 9), np.uint8), "zcyx", "Its axes are zcyx"),
         (np.zeros((3, 9, 9), np.uint8), "cyx", "the net takes 1 channels, the volume has 3"),
         (np.zeros((0, 9, 9), np.uint8), "zyx", "It has no pixels"),
