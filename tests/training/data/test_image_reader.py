@@ -113,6 +113,18 @@ def test_a_channel_that_an_image_lacks_is_one_line(channels_folder, tmp_path, ca
     assert "3.tif: The image has no channel '2'. Its channels are 0 (DAPI), 1 (GFP)." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("channel", [(), ("--channel", "GFP")])
+def test_labels_of_several_channels_are_refused_with_advice(tmp_path, capsys, channel):
+    folder = write_folder(tmp_path / "data", "OME")
+    (folder / "label/1.png").unlink()
+    WRITERS["OME"](folder / "label/1.tif", np.zeros((2, 64, 64), np.uint8))
+    assert run.main(["--data", str(folder), "--out", str(tmp_path / "out"), *SHORT, *channel]) == 2
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        f"  {folder}/label/1.tif: a label of 2 channels: 0 (DAPI), 1 (GFP); one channel with a mask, ids or classes is "
+        "expected, or RGB with --colours; save the channel as a file of its own, because --channel is only for images"
+    ]
+
+
 def test_resume_reads_the_channel_of_the_training(channels_folder, trained_on_gfp, capsys):
     assert run.main(["--out", str(trained_on_gfp), "--resume"]) == 0
     assert "channels:" not in capsys.readouterr().out

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.images.channels import count_channels
 from model.images.decoding import SUFFIXES, ImageFile, configure_decoders
 from model.images.image_errors import broken
 from model.images.tiff import decode_palette
@@ -47,7 +48,10 @@ def decode_label_image(data: bytes) -> list[StoredLabel]:
     file = ImageFile.read(data)
     header = file.header
     if header.channels:
-        raise LabelError(f"a label of {len(header.channels)} channels; one channel is expected")
+        raise LabelError(
+            f"a label of {count_channels(header.channels)}; one channel with a mask, ids or classes is expected, "
+            "or RGB with --colours; save the channel as a file of its own, because --channel is only for images"
+        )
     labels = []
     for grid, indexed in zip(file.stored_pages(), _palettes(file), strict=True):
         if indexed:
