@@ -5,7 +5,10 @@ every few seconds; otherwise the server closes the connection. So thousands of s
 """
 
 import asyncio
+import socket
+import sys
 import uuid
+from array import array
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
@@ -16,6 +19,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from app.problems import Problem, problem_response
 from app.request_parser import RequestParser
 from app.service import Service
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
 
 # LEAST_BYTES must move in PATIENCE_S seconds: 1 kB/s, which the slowest mobile networks reach.
 PATIENCE_S, LEAST_BYTES = 10.0, 10_000
@@ -85,7 +92,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._in_head = True
         self._asked: Scope = {"path": "", "state": {}}  # as much as is known of the request that is coming in
         self.sending = IdleTimer(lambda: self._received, self._on_slow_request)
-        self.taking = IdleTimer(lambda: -self.transport.get_write_buffer_size(), self._on_slow_reader)
+        self.taking = IdleTimer(lambda: -self._untaken(), self._on_slow_reader)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -136,6 +143,10 @@ class PatientProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are not for users
         self._refuse(Problem(HTTPStatus.BAD_REQUEST, "The request is not valid HTTP."))
+
+    def _untaken(self) -> int:
+        """Returns the bytes that the client has not taken, here and in the kernel, which sends in small steps."""
+        return self.transport.get_write_buffer_size() + _bytes_in_kernel(self.transport.get_extra_info("socket"))
 
     def _on_slow_request(self) -> None:
         if self.flow.read_paused:  # it is us who do not read
@@ -190,3 +201,15 @@ def most_connections() -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return min(MAX_CONNECTIONS, soft - SPARE_FILES) if soft >= 0 else MAX_CONNECTIONS
+
+
+def _bytes_in_kernel(connected: socket.socket | None) -> int:
+    """Returns the bytes of a socket that the other side has not acknowledged; 0 where the system does not tell."""
+    if sys.platform == "win32" or connected is None:
+        return 0
+    unsent = array("i", [0])
+    try:
+        fcntl.ioctl(connected.fileno(), termios.TIOCOUTQ, unsent)
+    except OSError:
+        return 0
+    return unsent[0]

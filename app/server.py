@@ -1,6 +1,9 @@
 """The HTTP server's process: listening, signals, the way out."""
 
 import logging
+import os
+import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +21,14 @@ from model.weights_file import WeightsError
 
 log = logging.getLogger(__name__)
 
+# An open connection may end within these, even if no time to drain is left.
+_LEAST_WAIT_S = 0.1
+
 
 class DrainingServer(uvicorn.Server):
     """uvicorn's server, except that SIGTERM or Ctrl-C drains with the port open and ends with exit code 0.
+
+    A second Ctrl-C gives up the requests in progress and ends with 130.
 
     uvicorn itself would close the port first, so that no probe could reach `/readyz`, and would then die by the signal.
     """
@@ -28,7 +36,7 @@ class DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
-        self._drained_by = 0.0  # on time.monotonic's clock; a client that never takes its answer cannot hold us longer
+        self._drained_by = 0.0  # by time.monotonic; no client that takes its answer slowly holds us longer
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -46,8 +54,21 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         stop = await super().on_tick(counter) or self._service.failure is not None
-        working = bool(self.server_state.tasks) and time.monotonic() < self._drained_by
-        return stop and (self.force_exit or not working)
+        return stop and (self.force_exit or not self.server_state.tasks or time.monotonic() > self._drained_by)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends open connections, those that are in use after what is left of the time to drain.
+
+        After a second Ctrl-C, it ends the process, because threads that still compute would abort the usual end.
+        """
+        if self.force_exit:
+            log.warning("given up by a second Ctrl-C")
+            logging.shutdown()
+            close_sockets(self._service.settings, sockets or [])
+            os._exit(128 + signal.SIGINT)
+        left = max(_LEAST_WAIT_S, self._drained_by - time.monotonic())
+        self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]  # any number of seconds will do
+        await super().shutdown(sockets)
 
 
 def serve(app: FastAPI) -> int:
@@ -89,5 +110,4 @@ def make_config(app: FastAPI, most: int) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]  # any number of seconds will do
-        timeout_graceful_shutdown=int(settings.deadline_s) + 1,
     )

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,35 @@ def test_an_answer_that_is_not_taken_ends_the_connection(serve: Callable[..., Se
             except (TimeoutError, ConnectionError):
                 time.sleep(0.05)
     assert not served.server.server_state.connections
+
+
+def test_an_answer_that_is_taken_slowly_comes_whole(serve: Callable[..., Served]):
+    served = serve()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(WAIT_S)
+        client.connect(served.address)
+        size = _size_of_answer(client, "keep-alive")
+        client.sendall(LISTING % b"keep-alive" * 200 + LISTING % b"close")
+        taken = 0
+        slow_until = time.monotonic() + 6 * PATIENCE_S
+        while data := client.recv(16384):
+            taken += len(data)
+            if time.monotonic() < slow_until:
+                time.sleep(PATIENCE_S / 8)  # eight times as fast as the limit
+        assert taken > 200 * size
+    assert not served.rejected("slow client")
+
+
+LISTING = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\nConnection: %s\r\n\r\n"
+
+
+def _size_of_answer(client: socket.socket, connection: str) -> int:
+    """Bytes of the body of an answer that is read to its end."""
+    client.sendall(LISTING % connection.encode())
+    response = HTTPResponse(client)
+    response.begin()
+    return len(response.read())
 
 
 def test_headers_have_a_limit(serve: Callable[..., Served]):

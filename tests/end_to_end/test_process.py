@@ -246,6 +246,19 @@ def test_sigterm_answers_requests_in_flight_and_exits_with_0(
     assert "Traceback" not in server.stdout + server.stderr
 
 
+def test_a_second_ctrl_c_gives_up_requests_and_exits_with_130(serve: Serve, wait_until: WaitUntil, png: bytes):
+    server = serve()
+    with server.connect() as connection:
+        head = b"POST /segment HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nExpect: 100-continue\r\n"
+        connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(png))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100")
+        server.process.send_signal(signal.SIGINT)
+        wait_until(lambda: HTTP.get(f"{server.url}/readyz").status_code == 503)
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(60) == 130
+    assert "Traceback" not in server.stdout + server.stderr
+
+
 def _metric(server: Any, name: str) -> float:
     text = HTTP.get(f"{server.url}/metrics").text
     return next(s.value for f in text_string_to_metric_families(text) for s in f.samples if s.name == name)
