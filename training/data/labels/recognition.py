@@ -194,7 +194,8 @@ def _mask(values: _Values, scheme: LabelScheme) -> LabelScheme:
     if scheme.threshold is None and len(found) == 2:
         if values.coloured:
             return replace(scheme, colours=_background_first(found))
-        return scheme if set(found) <= {0, *FOREGROUND_VALUES} else replace(scheme, values=(found[0], found[1]))
+        usual = found[0] == 0 and found[1] in FOREGROUND_VALUES
+        return scheme if usual else replace(scheme, values=(found[0], found[1]))
     if scheme.threshold == HALF or (scheme.threshold is None and not _is_mask(values) and has_grey_edges(values)):
         return replace(scheme, threshold=(found[0] + found[-1]) / 2)
     return scheme

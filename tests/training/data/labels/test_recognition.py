@@ -44,7 +44,16 @@ def _stripes(classes: int, shift: int = 0):
 
 @pytest.mark.parametrize(
     ("low", "high", "dtype"),
-    [(0, 1, np.uint8), (0, 255, np.uint8), (1, 2, np.uint8), (0, 127, np.uint8), (3, 90, np.uint8), (7, 900, np.int32)],
+    [
+        (0, 1, np.uint8),
+        (0, 255, np.uint8),
+        (1, 2, np.uint8),
+        (0, 127, np.uint8),
+        (3, 90, np.uint8),
+        (7, 900, np.int32),
+        (1, 255, np.uint8),
+        (255, 65535, np.uint16),
+    ],
 )
 def test_any_two_values_are_a_mask_with_the_lower_as_background(low, high, dtype):
     grid = np.where(BLOBS, high, low).astype(dtype)
