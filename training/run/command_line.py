@@ -23,13 +23,16 @@ from training.scoring.objective import OBJECTIVES
 def parse(argv: list[str] | None) -> TrainingOptions:
     """Parses the command line.
 
-    `--resume` with no option but `--out` stands for the options that the training began with.
+    `--resume` with no option but `--out` stands for the options that the training began with. If they are not known,
+    the command ends, because a training with the defaults would not be the one that was meant.
     """
     parser, given = _parser(), sys.argv[1:] if argv is None else argv
     arguments = parser.parse_args(given)
     # all options or none: a training with other options must be refused, not continued by chance
     if arguments.resume and arguments == parser.parse_args(["--resume", f"--out={arguments.out}"]):
         begun = _begun_with(arguments.out)
+        if not begun and not any(option.startswith("--data") for option in given):
+            parser.error(f"--resume: {arguments.out} holds no training yet; to begin one, give --data and its options")
         arguments = parser.parse_args([*begun, *given])
         given = begun or given
     # the scheme follows from the other options

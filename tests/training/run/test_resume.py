@@ -70,6 +70,14 @@ def _expect_same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_report")
+def test_resume_alone_needs_a_training_in_the_folder(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run.main(["--resume", "--out", str(tmp_path / "none")])
+    assert stopped.value.code == 2
+    assert "holds no training yet; to begin one, give --data" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
 def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_path):
     """Stopped in a process of its own."""
 
