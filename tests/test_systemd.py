@@ -29,7 +29,8 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
 
 
 def test_the_unit_gives_the_service_time_to_finish():
-    assert values("TimeoutStopSec") == [f"{Settings.model_fields['deadline_s'].default + 1:g}"]
+    [seconds] = values("TimeoutStopSec")
+    assert float(seconds) >= Settings.model_fields["deadline_s"].default + 2
 
 
 def test_the_unit_sets_only_settings_that_exist():

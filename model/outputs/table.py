@@ -70,7 +70,7 @@ def to_csv(table: Table, extra: Mapping[str, str] | None = None) -> bytes:
 
 def _texts(column: Column) -> list[str]:
     if column.dtype.kind == "f":
-        return [f"{value:.7g}" for value in column]
+        return [f"{value:.10g}" for value in column]
     if column.dtype.kind == "b":
         return ["true" if value else "false" for value in column]
     return [str(value) for value in column]
@@ -84,7 +84,7 @@ def _measure_page(page: int, ids: Ids, mask: NDArray[np.uint8], labels: Mapping[
     values = class_of_each(ids, mask)[found["label"]]
     count = len(values)
     table: Table = {"page": np.full(count, page)}
-    if given.places:
+    if len(given.places) > 1:
         table |= {"z": np.full(count, given.places[page].z), "t": np.full(count, given.places[page].t)}
     table |= {
         "label": found["label"],
