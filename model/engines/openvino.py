@@ -22,7 +22,7 @@ from openvino import properties
 from openvino.properties import hint
 
 from model.engines.engine import Array, EngineError
-from model.engines.tracing import trace
+from model.engines.tracing import forget_traces, trace
 from model.tiles import Window, decoder_crops
 from model.unet import UNet
 
@@ -39,6 +39,9 @@ STREAMS = 2
 # Prepared layers that a stream keeps for shapes it has seen. OpenVINO's own 5000 would take gigabytes if images have
 # many sizes. A net has about 30 layers, so the layers of the last eight shapes are kept.
 CACHED_LAYERS = 256
+
+# A service may convert several nets at once; none of them may be in use while traces are forgotten.
+_tracing = threading.Lock()
 
 
 class OpenVinoEngine:
@@ -141,9 +144,10 @@ def has_int8() -> bool:
 
 def to_graph(net: UNet) -> openvino.Model:
     """N x C x H x W float32, H and W multiples of the grid -> N x K x H x W float32 probabilities."""
-    config = net.config
-    # with a copy of the weights, so that the graph keeps nothing of torch
-    graph = openvino.convert_model(trace(net), input=[-1, config.in_channels, -1, -1], share_weights=False)
+    with _tracing:
+        # with a copy of the weights, so that the graph keeps nothing of torch
+        graph = openvino.convert_model(trace(net), input=[-1, net.config.in_channels, -1, -1], share_weights=False)
+        forget_traces()
     graph.inputs[0].set_names({"image"})
     graph.outputs[0].set_names({"probabilities"})
     return graph

@@ -19,3 +19,12 @@ def trace(net: UNet) -> torch.jit.ScriptModule:
     with warnings.catch_warnings(action="ignore"), torch.no_grad():
         traced: torch.jit.ScriptModule = torch.jit.trace(ProbabilityUNet.of(net), example, check_trace=False)  # type: ignore[no-untyped-call]
     return traced
+
+
+def forget_traces() -> None:
+    """Frees all that torch.jit keeps of traced nets. Without this call, their weights stay in memory until the end.
+
+    No traced net may be in use. torch's own tests call the same two functions after each test.
+    """
+    torch._C._jit_clear_class_registry()
+    torch.jit._recursive.concrete_type_store = torch.jit._recursive.ConcreteTypeStore()

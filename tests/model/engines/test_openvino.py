@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from model.engines.engine import EngineError
@@ -116,6 +117,15 @@ def test_an_openvino_engine_names_device_and_precision(make_net):
 def test_a_precision_it_has_not_is_refused(precision):
     with pytest.raises(EngineError, match=rf"precision '{precision}' .*auto, fp32, bf16"):
         choose_precision(precision)
+
+
+def test_conversions_leave_no_memory_behind(make_net):
+    """Each would leave the net's 3 MB if torch.jit kept them."""
+    net, process, resident = make_net(width=16, depth=4), psutil.Process(), []
+    for _ in range(12):
+        to_graph(net)
+        resident.append(process.memory_info().rss)
+    assert min(resident[8:]) - min(resident[2:4]) < 2 * sum(4 * tensor.numel() for tensor in net.parameters())
 
 
 def test_openvino_sends_no_telemetry_on_import():
