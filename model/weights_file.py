@@ -95,6 +95,12 @@ class Description(BaseModel):
         """The number of channels of a file that the net takes together; 1 for nets of grey or colour images."""
         return self.architecture.in_channels if self.preprocessing.channels == "stored" else 1
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Returns True for weights of a training that has not ended. A running service does not pick them up."""
+        reached = self.provenance.get("reached")
+        return isinstance(reached, dict) and reached.get("finished") is False
+
     def to_metadata(self) -> dict[str, str]:
         """Returns one entry: safetensors writes several in random order, and equal weights must be equal files."""
         return {METADATA_KEY: json.dumps(self.model_dump(mode="json"), allow_nan=False)}
@@ -161,6 +167,15 @@ def is_described(path: Path) -> bool:
         with safe_open(path, "pt") as file:
             return METADATA_KEY in (file.metadata() or {})
     except (SafetensorError, OSError):
+        return False
+
+
+def read_is_unfinished(path: Path) -> bool:
+    """Returns True if the header of a `.safetensors` file says that its training has not ended; else False."""
+    try:
+        with safe_open(path, "pt") as file:
+            return Description.model_validate_json((file.metadata() or {})[METADATA_KEY]).is_unfinished
+    except (SafetensorError, OSError, KeyError, ValidationError):
         return False
 
 

@@ -22,7 +22,15 @@ from safetensors.torch import save_file
 from model.engines.graph_weights import load_any
 from model.preprocessing import Preprocessing
 from model.unet import UNetConfig
-from model.weights_file import BUNDLED_INT8, Description, Weights, WeightsError, load_weights, save_weights
+from model.weights_file import (
+    BUNDLED_INT8,
+    Description,
+    Weights,
+    WeightsError,
+    load_weights,
+    read_is_unfinished,
+    save_weights,
+)
 
 KEY = "inc.double_conv.0.weight"
 
@@ -331,6 +339,20 @@ def test_a_bad_description_is_said_to_be_bad_by_its_field(weights_path, key, val
 def test_a_description_that_is_not_json_is_refused(weights_path, text):
     rewrite(weights_path, beside={"description": text})
     assert "description: Invalid JSON" in reading_fails(weights_path)
+
+
+@pytest.mark.parametrize(
+    ("provenance", "unfinished"),
+    [({"reached": {"finished": False}}, True), ({"reached": {"step": 5}}, False), ({"reached": 7}, False), ({}, False)],
+)
+def test_the_header_says_that_a_training_has_not_ended(weights_path, provenance, unfinished):
+    rewrite(weights_path, provenance=provenance)
+    assert read_is_unfinished(weights_path) == load_weights(weights_path).description.is_unfinished == unfinished
+
+
+def test_a_file_that_cannot_be_read_is_of_no_unfinished_training(weights_path, tmp_path):
+    weights_path.write_bytes(weights_path.read_bytes()[:-1])
+    assert not any(read_is_unfinished(path) for path in (weights_path, tmp_path, tmp_path / "missing.safetensors"))
 
 
 def test_the_same_weights_are_the_same_file(make_net, describe, tmp_path):

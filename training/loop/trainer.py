@@ -109,6 +109,7 @@ class Trainer:
         self._saved = 0.0
         self._checkpoints, self._curves = Checkpoints(folder.path), Curves(folder.path / CURVES)
         self._written: Best | None = None  # whose weights the folder has
+        self._written_finished = False  # whether their file counts as finished
         self._asked: list[float] = []  # whether to stop
 
     @property
@@ -174,19 +175,25 @@ class Trainer:
         self.saved_step = self.step
         if self.progress.history:
             self.folder.write_history(self.progress.history)
-        if self.progress.best_weights and self._written is not self.best:
+        if self.progress.best_weights and self._is_weights_file_old:
             provenance = self.description.provenance | {"reached": self._reached()}
             update = {"threshold": self.best.threshold, "provenance": provenance}
             if self.best.seed_depth is not None:
                 update |= {"seed_depth": self.best.seed_depth, "min_area": self.best.min_area}
             save_weights(self.folder.weights, self.progress.best_weights, self.description.model_copy(update=update))
-            self._written = self.best
+            self._written, self._written_finished = self.best, self._is_finished
         self.progress.save_seconds = self.clock.seconds - before
+
+    @property
+    def _is_weights_file_old(self) -> bool:
+        return self._written is not self.best or self._written_finished != self._is_finished
 
     def _reached(self) -> dict[str, Any]:
         """Returns what the weights file says of the kept weights."""
         best = self.best
         reached: dict[str, Any] = {"step": best.step, "steps": self.steps, "scores": best.scores}
+        if not self._is_finished:
+            reached["finished"] = False  # see Description.is_unfinished
         if best.scores:
             reached |= {"objective": self.recipe.select, "score": best.score}
         if best.plateau:
@@ -306,9 +313,18 @@ class Trainer:
     def _is_done(self) -> bool:
         return self.progress.position >= self.schedule.steps
 
+    @property
+    def _is_patience_over(self) -> bool:
+        return self.limits.patience is not None and 0 < self.limits.patience <= self.progress.checks_since_best
+
+    @property
+    def _is_finished(self) -> bool:
+        """Returns True if the kept weights are final."""
+        return self._is_done or self._is_patience_over
+
     def _is_over(self) -> bool:
         """Returns True at the end of the schedule, or if patience is at an end; `ended` tells which."""
-        if not self._is_done and self.limits.patience and self.progress.checks_since_best >= self.limits.patience:
+        if not self._is_done and self._is_patience_over:
             self.ended = "no longer better"
         return self._is_done or self.ended != "finished"
 

@@ -125,6 +125,26 @@ def test_the_tutorial_recipe_resumes_exactly(cells_folder, tmp_path, monkeypatch
     _expect_same(tmp_path / "whole", tmp_path / "stopped")
 
 
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize("options", [[], ["--patience", "1"], ["--classes", "2"], ["--val-fraction", "0"]], ids=str)
+def test_weights_are_marked_until_their_training_has_ended(train, tmp_path, monkeypatch, options):
+    train_step = trainer.Trainer._train_step
+
+    def stopped_in_the_third(self: trainer.Trainer, batch: Any) -> None:
+        train_step(self, batch)
+        if self.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Trainer, "_train_step", stopped_in_the_third)
+        assert train("out", *options) == 130
+    assert load_weights(tmp_path / "out" / WEIGHTS).description.is_unfinished
+    assert train("out", *options, "--resume") == 0
+    description = load_weights(tmp_path / "out" / WEIGHTS).description
+    assert not description.is_unfinished
+    assert "finished" not in str(description.provenance["reached"])
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
