@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__, page
 from app.admission import Admission
-from app.local_backend import LocalBackend, read_weights
+from app.local_backend import LocalBackend, find_weights, read_weights
 from app.open_inference.endpoints import router as open_inference
 from app.openapi import document, operation_id
 from app.path_prefix import PathPrefix
@@ -47,9 +47,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     startup = Startup()
     startup.done("import")
     settings = settings or load_settings()
-    weights = read_weights(settings)
+    path = find_weights(settings)
+    weights = read_weights(path)
     startup.done("weights")
-    return assemble(Service(settings, weights, LocalBackend(settings, weights)), startup)
+    return assemble(Service(settings, LocalBackend(settings, weights, path.name)), startup)
 
 
 def assemble(service: Service, startup: Startup) -> FastAPI:

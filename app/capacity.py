@@ -53,6 +53,7 @@ class QueueCapacity:
         self._reservations: set[Reservation] = set()
         self._pixels = 0
         self._pixels_per_s: float | None = None
+        self._measured_net = ""
         self._lock = threading.Lock()
 
     def check(self) -> None:
@@ -88,11 +89,18 @@ class QueueCapacity:
             if not reservation.left:
                 self._reservations.discard(reservation)
 
-    def measured(self, pixels_per_s: float) -> None:
-        """Records the speed of the newest batch."""
+    def measured(self, pixels_per_s: float, net: str) -> None:
+        """Records the speed of the newest batch. A batch of another net than the last one starts a new average.
+
+        Args:
+            pixels_per_s: Pixels per second of the whole engine.
+            net: Identity of the net, such as the sha256 of its weights.
+        """
         with self._lock:
-            before = self._pixels_per_s or pixels_per_s
+            known = self._pixels_per_s if net == self._measured_net else None
+            before = known or pixels_per_s
             self._pixels_per_s = (1 - NEWEST) * before + NEWEST * pixels_per_s
+            self._measured_net = net
 
     def _reserve(self, pixels: int) -> Reservation:
         self._check_pixels(pixels)

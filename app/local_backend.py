@@ -12,15 +12,16 @@ from app.canary import run_canary
 from app.capacity import QueueCapacity
 from app.local_scheduler import LocalScheduler
 from app.metrics import Metrics
-from app.scheduler import TileScheduler
+from app.served_net import NetName, ServedNet
 from app.settings import Settings, SettingsError
 from app.startup import Startup
+from app.weights_source import list_weights
 from model.engines.choice import Choice, bundled_weights, choose, make_engine
 from model.engines.engine import EngineError
 from model.engines.graph_weights import GraphWeights, load_any
 from model.segmenter import Segmenter
 from model.tiles import plan_tiles
-from model.weights_file import SUFFIXES, Weights, WeightsError
+from model.weights_file import Weights, WeightsError, WeightsInfo, read_is_unfinished
 
 log = logging.getLogger(__name__)
 
@@ -28,24 +29,50 @@ log = logging.getLogger(__name__)
 class LocalBackend:
     """The engine of this process: chosen by the constructor, built by `start`."""
 
-    def __init__(self, settings: Settings, weights: Weights | GraphWeights) -> None:
-        """Raises SettingsError if engine, device, precision or tile do not fit this machine and these weights."""
-        self._settings, self._weights = settings, weights
+    def __init__(self, settings: Settings, weights: Weights | GraphWeights, file: str) -> None:
+        """Checks the settings.
+
+        Args:
+            settings: The settings of the service.
+            weights: The weights.
+            file: Name of the weights file, without its folder.
+
+        Raises:
+            SettingsError: Engine, device, precision or tile do not fit this machine and these weights.
+        """
+        self._settings, self._weights, self._file = settings, weights, file
         self._choice = check_settings(settings, weights)
 
-    def start(self, capacity: QueueCapacity, metrics: Metrics, startup: Startup) -> TileScheduler:
+    def start(self, capacity: QueueCapacity, metrics: Metrics, startup: Startup) -> ServedNet:
         """Builds the engine, warms it up with the canary image, and starts its scheduler.
 
         Raises WeightsError if the results are not probabilities, RuntimeError if the device fails.
         """
-        settings = self._settings
-        set_threads(settings.compute_threads)
-        engine = make_engine(self._weights, self._choice, settings.compute_threads)
-        segmenter = Segmenter(self._weights, engine, tile=settings.tile, max_batch=settings.max_batch, tta=settings.tta)
+        set_threads(self._settings.compute_threads)
+        segmenter = self._build()
         startup.done("build")
         run_canary(segmenter)
         startup.done("warm_up")
-        return LocalScheduler(segmenter, capacity, metrics)
+        return self._net(LocalScheduler(segmenter, capacity, metrics))
+
+    def replace(self, served: ServedNet) -> ServedNet:
+        """Returns a net with these weights that shares the queue of the served net. Raises what `start` raises.
+
+        The served net computes requests meanwhile.
+        """
+        assert isinstance(served.scheduler, LocalScheduler)  # noqa: S101
+        segmenter = self._build()
+        run_canary(segmenter)
+        return self._net(served.scheduler.serving(segmenter), served.name)
+
+    def _build(self) -> Segmenter:
+        settings = self._settings
+        engine = make_engine(self._weights, self._choice, settings.compute_threads)
+        return Segmenter(self._weights, engine, tile=settings.tile, max_batch=settings.max_batch, tta=settings.tta)
+
+    def _net(self, scheduler: LocalScheduler, former: NetName | None = None) -> ServedNet:
+        identity = WeightsInfo(self._weights.description, self._weights.sha256)
+        return ServedNet(identity, scheduler, self._file, self._settings.tile, former)
 
 
 def set_threads(compute: int) -> None:
@@ -78,7 +105,7 @@ def _engine_problems(settings: Settings) -> Iterator[None]:
 def find_weights(settings: Settings) -> Path:
     """Finds the weights file of the setting: a file, the newest in a folder, or the bundled one that suits the engine.
 
-    Raises SettingsError, WeightsError.
+    In a folder, weights of a training that has not ended are passed over. Raises SettingsError, WeightsError.
     """
     with _engine_problems(settings):
         bundled = bundled_weights(settings.engine, settings.device, settings.precision)
@@ -87,15 +114,15 @@ def find_weights(settings: Settings) -> Path:
     try:
         if not settings.weights.is_dir():
             return settings.weights
-        found = [path for path in settings.weights.iterdir() if path.suffix in SUFFIXES and path.name[0] != "."]
-        return max(found, key=lambda path: path.stat().st_mtime, default=bundled)
+        return next((path for path in list_weights(settings.weights) if not read_is_unfinished(path)), bundled)
     except OSError as error:
         raise WeightsError(f"weights {settings.weights}: cannot be read ({error.strerror})") from error
 
 
-def read_weights(settings: Settings) -> Weights | GraphWeights:
-    """Loads the weights that the settings choose. Raises SettingsError, WeightsError."""
-    path = find_weights(settings)
+def read_weights(path: Path) -> Weights | GraphWeights:
+    """Loads weights and logs which they are. Raises WeightsError."""
     weights = load_any(path)
     log.info("weights", extra={"fields": {"file": path, "model": weights.label, "sha256": weights.sha256}})
+    if weights.description.is_unfinished:
+        log.warning("the training of these weights has not ended", extra={"fields": {"file": path}})
     return weights

@@ -7,6 +7,8 @@ from prometheus_client.process_collector import ProcessCollector
 
 STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # seconds
 
+OUTCOMES = ("served", "refused")
+
 REASONS = ("key", "not ready", "overload", "body size", "uploads", "slow client")
 
 
@@ -41,3 +43,11 @@ class Metrics:
         )
         self.queue_pixels = Gauge("segment_queue_pixels", "Pixels waiting or being computed.", registry=registry)
         self.model = Info("segment_model", "The weights and the engine.", registry=registry)
+        self.weights_loaded = Gauge(
+            "segment_weights_loaded_timestamp_seconds", "When the served net became ready.", registry=registry
+        )
+        self.weights_changes = Counter(
+            "segment_weights_changes", "New weights files found while serving.", ("outcome",), registry=registry
+        )
+        for outcome in OUTCOMES:
+            self.weights_changes.labels(outcome)

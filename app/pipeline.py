@@ -15,6 +15,7 @@ from app.capacity import QueueFull
 from app.decode import decode, image_problems, measure
 from app.problems import Problem, engine_problem, overload_problem
 from app.scheduler import EngineFailed
+from app.served_net import ServedNet
 from app.service import Service
 from app.upload import Upload
 from model.net_input import NetInput
@@ -46,11 +47,11 @@ async def deadline(service: Service) -> AsyncIterator[None]:
         raise Problem(HTTPStatus.GATEWAY_TIMEOUT, detail) from error
 
 
-def headers(service: Service, result: Result[Any]) -> dict[str, str]:
+def headers(net: ServedNet, result: Result[Any]) -> dict[str, str]:
     """Returns the headers that name the weights, report the time of each stage, and say how the input was read."""
     timing = ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in result.stages.items())
     about_input = _input_headers(result.given) if result.given else {}
-    return {"X-Model": service.weights.label, "Server-Timing": timing, **about_input}
+    return {"X-Model": net.label, "Server-Timing": timing, **about_input}
 
 
 def _input_headers(given: NetInput) -> dict[str, str]:
@@ -79,45 +80,47 @@ def _ranges(numbers: Sequence[int | None]) -> Iterator[str]:
 
 
 async def segment(
-    request: Request, service: Service, upload: Upload, output_spec: OutputSpec, channel: str
+    request: Request, service: Service, net: ServedNet, upload: Upload, output_spec: OutputSpec, channel: str
 ) -> Result[File]:
     """Makes the requested output of a channel and frees the upload's bytes. Raises Problem, ClientDisconnect."""
     read: list[NetInput] = []
 
     def prepare() -> tuple[NetInput, Sequence[ImageTask]]:
-        given, tasks = _prepare(service, upload.take(), output_spec, channel)
+        given, tasks = _prepare(service, net, upload.take(), output_spec, channel)
         read.append(replace(given, pages=(), file=None))
         return given, tasks
 
     def encode(given: NetInput, tasks: Sequence[ImageTask]) -> File:
-        return _encode(service, output_spec, given, tasks, upload.name)
+        return _encode(net, output_spec, given, tasks, upload.name)
 
-    return replace(await answer(request, service, prepare, encode), given=read[0])
+    return replace(await answer(request, service, net, prepare, encode), given=read[0])
 
 
 async def answer(
     request: Request,
     service: Service,
+    net: ServedNet,
     prepare: Callable[[], tuple[Kept, Sequence[ImageTask]]],
     encode: Callable[[Kept, Sequence[ImageTask]], T],
 ) -> Result[T]:
-    """The way of a request whose body has been read: `prepare` makes it tasks, the engine runs them, `encode` answers.
+    """The way of a request whose body has been read: `prepare` makes it tasks, the net runs them, `encode` answers.
 
     Both run off the event loop; what `prepare` gives besides the tasks is kept for `encode`. Raises what they raise,
     Problem and ClientDisconnect.
     """
-    return await _unless_gone(request, _compute(service, prepare, encode))
+    return await _unless_gone(request, _compute(service, net, prepare, encode))
 
 
 async def _compute(
     service: Service,
+    net: ServedNet,
     prepare: Callable[[], tuple[Kept, Sequence[ImageTask]]],
     encode: Callable[[Kept, Sequence[ImageTask]], T],
 ) -> Result[T]:
     reserved = time.perf_counter()
     try:
         kept, tasks = await service.run_in_pool(prepare)
-        job = await service.scheduler.compute(*tasks)
+        job = await net.scheduler.compute(*tasks)
     except QueueFull as error:
         service.metrics.rejected.labels("overload").inc()
         raise overload_problem(error.retry_after_s) from error
@@ -149,30 +152,30 @@ def _finish(
 
 
 def _prepare(
-    service: Service, data: bytes, output_spec: OutputSpec, channel: str
+    service: Service, net: ServedNet, data: bytes, output_spec: OutputSpec, channel: str
 ) -> tuple[NetInput, Sequence[ImageTask]]:
     """Pages and their tiles; while they are decoded they take their room in the queue. Raises Problem, QueueFull."""
     file = measure(data, service.settings.max_pixels)
-    with service.scheduler.capacity.reserved(file.header.pixels):
-        given = decode(file, service.weights.description, channel)
+    with net.scheduler.capacity.reserved(file.header.pixels):
+        given = decode(file, net.description, channel)
     if output_spec.measures:
         given = replace(given, file=file)
-    return given, make_tasks(service, given, renderer(output_spec, service.weights.description))
+    return given, make_tasks(net, given, renderer(output_spec, net.description))
 
 
-def make_tasks(service: Service, given: NetInput, render: Render) -> list[ImageTask]:
+def make_tasks(net: ServedNet, given: NetInput, render: Render) -> list[ImageTask]:
     """A task for each page. Raises Problem, 422, if the net takes no such pages."""
     try:
-        return [service.task(page, render, given.bits) for page in given.pages]
+        return [net.task(page, render, given.bits) for page in given.pages]
     except ValueError as error:
-        channels = service.weights.description.architecture.in_channels
+        channels = net.description.architecture.in_channels
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The net takes images of {channels} channels.") from error
 
 
-def _encode(service: Service, output_spec: OutputSpec, given: NetInput, tasks: Sequence[ImageTask], name: str) -> File:
+def _encode(net: ServedNet, output_spec: OutputSpec, given: NetInput, tasks: Sequence[ImageTask], name: str) -> File:
     try:
         with image_problems():
-            return to_file(output_spec, service.weights.description, given, [task.result for task in tasks], name)
+            return to_file(output_spec, net.description, given, [task.result for task in tasks], name)
     except OutputError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
 

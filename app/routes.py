@@ -11,7 +11,8 @@ from app.accept import best_media_type
 from app.openapi import SEGMENT_REQUEST, SEGMENT_RESPONSES, ServedModel, Status, problems
 from app.parameters import SegmentParameters, read_parameters
 from app.problems import Problem, not_ready_problem
-from app.service import Service, service_of
+from app.served_net import ServedNet
+from app.service import service_of
 from app.upload import read_upload
 from model.outputs.output import Output, OutputSpec
 
@@ -43,25 +44,26 @@ async def segment(request: Request) -> Response:
     Parameters are in the query or fields of the form.
     """
     service = service_of(request)
+    net = service.net
     accepted = request.headers.get("accept", "")
     query = request.query_params.multi_items()
-    _output_spec(service, read_parameters(query), accepted)  # a bad query is refused before the body is read
+    _output_spec(net, read_parameters(query), accepted)  # a bad query is refused before the body is read
     async with pipeline.deadline(service):
         upload = await read_upload(request, service)
         parameters = read_parameters([*query, *upload.fields])
-        output_spec = _output_spec(service, parameters, accepted)
-        result = await pipeline.segment(request, service, upload, output_spec, parameters.channel)
+        output_spec = _output_spec(net, parameters, accepted)
+        result = await pipeline.segment(request, service, net, upload, output_spec, parameters.channel)
     file = result.answer
     headers = {
-        **pipeline.headers(service, result),
+        **pipeline.headers(net, result),
         "Content-Disposition": _content_disposition(f"{upload.stem}_{output_spec.output}{file.suffix}"),
     }
     return Response(file.data, media_type=file.media_type, headers=headers)
 
 
-def _output_spec(service: Service, parameters: SegmentParameters, accepted: str) -> OutputSpec:
+def _output_spec(net: ServedNet, parameters: SegmentParameters, accepted: str) -> OutputSpec:
     """Combines parameters and Accept header. Raises Problem: 422 no such class, 406 no such media type."""
-    last = service.weights.description.architecture.classes - 1
+    last = net.description.architecture.classes - 1
     if parameters.class_index > last:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"Parameter class: the net's classes are 0 to {last}.")
     if parameters.output is None:
@@ -87,10 +89,11 @@ async def get_model(request: Request) -> ServedModel:
     service = service_of(request)
     if not service.ready:
         raise not_ready_problem()
-    description, engine = service.weights.description, service.scheduler.engine
+    net = service.net
+    description, engine = net.description, net.engine
     return ServedModel(
         name=description.name,
-        sha256=service.weights.sha256,
+        sha256=net.weights.sha256,
         architecture=description.architecture,
         input_channels=description.architecture.in_channels,
         preprocessing=description.preprocessing,

@@ -32,12 +32,6 @@ class TileJob:
         self.started: float | None = None
 
     @property
-    def kind(self) -> tuple[object, object]:
-        """The batch key of the next tile: tiles share a batch only if their keys are equal."""
-        _, tile = self.waiting[0]
-        return tile.shape, tile.kept
-
-    @property
     def waiting_pixels(self) -> int:
         return sum(tile.pixels for _, tile in self.waiting)
 

@@ -1,11 +1,10 @@
-"""The service's state: weights, engine and queue, from loading until the last request is answered."""
+"""The service's state: the served net and the queue, from loading until the last request is answered."""
 
 import asyncio
 import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 from typing import Protocol, TypeVar
 
 from fastapi import Request
@@ -13,12 +12,9 @@ from fastapi import Request
 from app.capacity import QueueCapacity
 from app.malloc import Trimmer
 from app.metrics import Metrics
-from app.scheduler import TileScheduler
+from app.served_net import RefusedFile, ServedNet
 from app.settings import Settings
 from app.startup import Startup
-from model.preprocessing import Values
-from model.segmenter import ImageTask, Render
-from model.weights_file import WeightsInfo
 
 log = logging.getLogger(__name__)
 
@@ -28,21 +24,23 @@ T = TypeVar("T")
 class Computing(Protocol):
     """The place where tiles are computed: this process, or a cluster."""
 
-    def start(self, capacity: QueueCapacity, metrics: Metrics, startup: Startup) -> TileScheduler:
-        """Makes it ready, in a thread of its own. What it raises ends the service."""
+    def start(self, capacity: QueueCapacity, metrics: Metrics, startup: Startup) -> ServedNet:
+        """Makes the first net ready, in a thread of its own. What it raises ends the service."""
         ...
 
 
 class Service:
     """Everything a request needs. `load` in a thread of its own makes it ready; `drain` and `close` end it."""
 
-    def __init__(self, settings: Settings, weights: WeightsInfo, computing: Computing) -> None:
-        self.settings, self.weights = settings, weights
+    def __init__(self, settings: Settings, computing: Computing) -> None:
+        self.settings = settings
         self.metrics = Metrics()
         self.trimmer = Trimmer()
         self.failure: Exception | None = None
-        self._computing = computing
-        self._scheduler: TileScheduler | None = None
+        self.refused: RefusedFile | None = None
+        """The newest weights file, if the service does not serve it."""
+        self._computing: Computing | None = computing
+        self._net: ServedNet | None = None
         self._loaded, self._draining = threading.Event(), threading.Event()
         self._pool = ThreadPoolExecutor(max_workers=settings.compute_threads, thread_name_prefix="codec")
 
@@ -51,47 +49,43 @@ class Service:
         startup = startup or Startup()
         settings = self.settings
         capacity = QueueCapacity(settings.max_queue_pixels, settings.max_wait_s, self.metrics.queue_pixels)
-        self._scheduler = self._computing.start(capacity, self.metrics, startup)
-        running = self._running()
-        self.metrics.model.info(running)
+        assert self._computing is not None  # noqa: S101 - `load` is called once
+        net = self._computing.start(capacity, self.metrics, startup)
+        self._computing = None  # it holds the weights
+        self.serve(net)
         self._loaded.set()
         chosen = {"tta": settings.tta, "threads": settings.compute_threads}
-        log.info("ready", extra={"fields": {**running, **chosen, **startup.summary()}})
+        log.info("ready", extra={"fields": {**_running(net), **chosen, **startup.summary()}})
 
     def wait_until_loaded(self) -> None:
         """Blocks; `load` runs in another thread."""
         self._loaded.wait()
 
-    def with_weights(self, weights: WeightsInfo, scheduler: TileScheduler) -> "Service":
-        """Returns this service with other weights for new requests; requests in progress keep theirs."""
-        other = copy(self)
-        other.weights, other._scheduler = weights, scheduler
-        self.metrics.model.info(other._running())
-        return other
+    @property
+    def net(self) -> ServedNet:
+        """The net for new requests. A request reads it once, at its start. Raises RuntimeError before `load`."""
+        if self._net is None:
+            raise RuntimeError("asked for the net before it was ready")
+        return self._net
 
-    def _running(self) -> dict[str, str]:
-        engine = self.scheduler.engine
-        running = {"engine": engine.name, "device": engine.device, "precision": engine.precision}
-        return running | {"model": self.weights.label}
+    def serve(self, net: ServedNet) -> None:
+        """Serves another net to new requests; requests in progress keep theirs."""
+        self._net = net
+        self.metrics.model.info(_running(net))
+        self.metrics.weights_loaded.set(net.loaded_at.timestamp())
+
+    @property
+    def loaded(self) -> bool:
+        return self._loaded.is_set()
 
     @property
     def ready(self) -> bool:
-        return self._loaded.is_set() and not self._draining.is_set() and self.healthy
+        return self.loaded and not self._draining.is_set() and self.healthy
 
     @property
     def healthy(self) -> bool:
         """Returns True if the process can answer: the engine's threads, if started, must be alive."""
-        return self._scheduler is None or self._scheduler.alive
-
-    @property
-    def scheduler(self) -> TileScheduler:
-        if self._scheduler is None:
-            raise RuntimeError("asked for the scheduler before it was ready")
-        return self._scheduler
-
-    def task(self, image: Values, render: Render, bits: int = 0) -> ImageTask:
-        """The tiles of an image. Raises ValueError: see `ImageTask`."""
-        return ImageTask(image, self.weights.description, self.settings.tile, render, bits)
+        return self._net is None or self._net.scheduler.alive
 
     async def run_in_pool(self, function: Callable[..., T], *arguments: object) -> T:
         """Runs slow work that is not the engine's (decoding, encoding) off the event loop."""
@@ -104,9 +98,15 @@ class Service:
     def close(self) -> None:
         """Finishes the queued tiles and ends the threads."""
         self.drain()
-        if self._scheduler:
-            self._scheduler.close()
+        if self._net:
+            self._net.scheduler.close()
         self._pool.shutdown()
+
+
+def _running(net: ServedNet) -> dict[str, str]:
+    engine = net.engine
+    running = {"engine": engine.name, "device": engine.device, "precision": engine.precision}
+    return running | {"model": net.label}
 
 
 def service_of(request: Request) -> Service:

@@ -1,11 +1,12 @@
-"""The scheduler of one process: a queue of tiles before an engine. Requests take turns, tile by tile.
+"""The queue of tiles of one process, before the engines of its nets. Requests take turns, tile by tile.
 
-Tiles of one shape share a batch. So a huge image delays a small one by a batch, not by an image. The engine runs in its
-own threads, one for each of its streams, and starts as soon as a tile is queued. Tiles that fill the engine never
-occupy more than one thread, so that small images can pass them.
+Tiles of one net and one shape share a batch. So a huge image delays a small one by a batch, not by an image. The
+engines run in the threads of the queue, one for each stream, and start as soon as a tile is queued. Tiles that fill an
+engine never occupy more than one thread, so that small images can pass them.
+
+There is one queue for all nets of a process. So limits and memory are the same while the weights change.
 """
 
-import asyncio
 import logging
 import threading
 import time
@@ -17,48 +18,58 @@ from typing import TypeAlias
 from app.capacity import FIRST_GUESS_S, QueueCapacity, QueueFull
 from app.metrics import Metrics
 from app.scheduler import EngineFailed, TileJob
-from model.engines.engine import Engine
 from model.segmenter import Segmenter, Task
 from model.tiles import Tile
 
 log = logging.getLogger(__name__)
 
 
-Batch: TypeAlias = list[tuple[TileJob, Task, Tile]]
+class NetJob(TileJob):
+    """A `TileJob` for a net of this process."""
+
+    def __init__(self, segmenter: Segmenter, tasks: Sequence[Task], capacity: QueueCapacity) -> None:
+        """Reserves the pixels of `tasks`, see `TileJob`. Raises QueueFull."""
+        super().__init__(tasks, capacity)
+        self.segmenter = segmenter
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """The batch key of the next tile: tiles share a batch only if their keys are equal."""
+        _, tile = self.waiting[0]
+        return id(self.segmenter), tile.shape, tile.kept
+
+    @property
+    def is_large(self) -> bool:
+        """Returns True if the next tile fills the engine."""
+        return self.waiting[0][1].pixels > self.segmenter.engine.batch_pixels
 
 
-class LocalScheduler:
-    """The `TileScheduler` of one process.
+Batch: TypeAlias = list[tuple[NetJob, Task, Tile]]
+"""Tiles of one net and one shape, at least one."""
 
-    `run` is called on the event loop, the engine runs in its threads; `_changed` guards the state that they share.
+
+class TileQueue:
+    """Jobs of all nets, and the threads that compute them.
+
+    `submit` is called on the event loop, engines run in the threads; `_changed` guards the state that they share.
     """
 
-    def __init__(self, segmenter: Segmenter, capacity: QueueCapacity, metrics: Metrics) -> None:
-        self.segmenter, self.capacity, self._metrics = segmenter, capacity, metrics
-        self._jobs: deque[TileJob] = deque()
+    def __init__(self, capacity: QueueCapacity, metrics: Metrics) -> None:
+        """Starts without threads, see `add_threads`."""
+        self.capacity, self._metrics = capacity, metrics
+        self._jobs: deque[NetJob] = deque()
         self._running = 0  # batches
         self._filled = False  # one of them is a tile that is larger than any batch
         self._closing = self._dead = False
         self._changed = threading.Condition()
-        self._threads = [
-            threading.Thread(target=self._live, args=(index,), name=f"engine-{index}", daemon=True)
-            for index in range(segmenter.engine.streams)
-        ]
-        for thread in self._threads:
+        self._threads: list[threading.Thread] = []
+
+    def add_threads(self, streams: int) -> None:
+        """Starts threads until there are as many as an engine has streams."""
+        for index in range(len(self._threads), streams):
+            thread = threading.Thread(target=self._live, args=(index,), name=f"engine-{index}", daemon=True)
             thread.start()
-
-    async def compute(self, *tasks: Task) -> TileJob:
-        """Computes all tiles of a request's tasks; cancelling the call drops the remaining tiles.
-
-        Raises QueueFull, EngineFailed.
-        """
-        job = self._submit(tasks)
-        await asyncio.wrap_future(job.done)
-        return job
-
-    @property
-    def engine(self) -> Engine:
-        return self.segmenter.engine
+            self._threads.append(thread)
 
     @property
     def alive(self) -> bool:
@@ -72,13 +83,17 @@ class LocalScheduler:
         for thread in self._threads:
             thread.join()
 
-    def _submit(self, tasks: Sequence[Task]) -> TileJob:
+    def submit(self, segmenter: Segmenter, tasks: Sequence[Task]) -> NetJob:
+        """Queues the tiles of a request for a net. Cancelling `TileJob.done` drops the remaining tiles.
+
+        Raises QueueFull, EngineFailed.
+        """
         with self._changed:
             if self._closing:
                 raise QueueFull(FIRST_GUESS_S)
             if not self.alive:
                 raise EngineFailed("a thread of the engine has died")
-            job = TileJob(tasks, self.capacity)
+            job = NetJob(segmenter, tasks, self.capacity)
             self._jobs.append(job)
             self._changed.notify_all()
             return job
@@ -93,21 +108,24 @@ class LocalScheduler:
 
     def _work(self, index: int) -> None:
         while batch := self._next_batch(index):
-            failures: dict[TileJob, BaseException] = {}
-            try:
-                failures = self._attempt(batch)
-            except BaseException as error:
-                failures = {job: error for job, *_ in batch}
-                raise
-            finally:
-                self._give_back(
-                    batch
-                )  # before the results are announced, because the next request may follow immediately
-                self._finish([entry for entry in batch if entry[0] not in failures])
-                for job, cause in failures.items():
-                    self._fail(job, cause)
+            self._run(batch)
+            del batch  # while the thread waits for the next batch, it must not keep the net of the last one
 
-    def _attempt(self, batch: Batch) -> dict[TileJob, BaseException]:
+    def _run(self, batch: Batch) -> None:
+        failures: dict[NetJob, BaseException] = {}
+        try:
+            failures = self._attempt(batch)
+        except BaseException as error:
+            failures = {job: error for job, *_ in batch}
+            raise
+        finally:
+            # before the results are announced, because the next request may follow immediately
+            self._give_back(batch)
+            self._finish([entry for entry in batch if entry[0] not in failures])
+            for job, cause in failures.items():
+                self._fail(job, cause)
+
+    def _attempt(self, batch: Batch) -> dict[NetJob, BaseException]:
         """Computes a batch. If it fails, computes each tile separately: memory may have been short, or one tile bad.
 
         Returns the jobs that failed, with the error of each.
@@ -120,7 +138,7 @@ class LocalScheduler:
                 return {batch[0][0]: error}
         else:
             return {}
-        failures: dict[TileJob, BaseException] = {}
+        failures: dict[NetJob, BaseException] = {}
         for entry in batch:
             failures |= self._attempt([entry])
         return failures
@@ -136,7 +154,7 @@ class LocalScheduler:
                 if self._closing and not self._jobs:
                     return []
                 self._changed.wait()
-            kind, limit = first.kind, self.segmenter.batch_size(first.waiting[0][1])
+            kind, limit = first.kind, first.segmenter.batch_size(first.waiting[0][1])
             batch: Batch = []
             while len(batch) < limit and (job := next((job for job in self._jobs if job.kind == kind), None)):
                 self._jobs.remove(job)
@@ -144,29 +162,31 @@ class LocalScheduler:
                 if job.waiting:
                     self._jobs.append(job)
             self._running += 1
-            self._filled |= self._fills(batch)
+            self._filled |= _fills(batch)
             self._changed.notify_all()
             return batch
 
-    def _next_job(self) -> TileJob | None:
+    def _next_job(self) -> NetJob | None:
         """Returns the job whose turn it is. Skips tiles that must wait for another tile as large."""
         self._drop_abandoned()
-        return next((job for job in self._jobs if not (self._filled and self._is_large(job.waiting[0][1]))), None)
+        return next((job for job in self._jobs if not (self._filled and job.is_large)), None)
 
     def _compute(self, batch: Batch) -> None:
         started = time.perf_counter()
         for job, *_ in batch:
             job.started = job.started or started
-        self.segmenter.compute_batch([(task, tile) for _, task, tile in batch])
+        segmenter = batch[0][0].segmenter
+        segmenter.compute_batch([(task, tile) for _, task, tile in batch])
         self._metrics.tiles.inc(len(batch))
         self._metrics.batch_tiles.observe(len(batch))
-        self.capacity.measured(self._running * _pixels(batch) / (time.perf_counter() - started))
+        pixels_per_s = self._running * _pixels(batch) / (time.perf_counter() - started)
+        self.capacity.measured(pixels_per_s, segmenter.weights.sha256)
 
     def _give_back(self, batch: Batch) -> None:
         """Releases the reservations of a batch, whether it was computed or failed."""
         with self._changed:
             self._running -= 1
-            self._filled &= not self._fills(batch)
+            self._filled &= not _fills(batch)
             for job, _, tile in batch:
                 job.reservation.release(tile.pixels)
             self._changed.notify_all()
@@ -182,7 +202,7 @@ class LocalScheduler:
                 except InvalidStateError:
                     log.debug("finished for a client that has gone")
 
-    def _fail(self, job: TileJob, error: BaseException | None) -> None:
+    def _fail(self, job: NetJob, error: BaseException | None) -> None:
         with self._changed:
             self._drop(job)
             self._changed.notify_all()
@@ -205,18 +225,18 @@ class LocalScheduler:
             self._metrics.dropped_tiles.inc(len(job.waiting))
             self._drop(job)
 
-    def _drop(self, job: TileJob) -> None:
+    def _drop(self, job: NetJob) -> None:
         """Takes what waits of a job out of the queue; tiles that are being computed give back their own."""
         if job in self._jobs:
             self._jobs.remove(job)
         job.reservation.release(job.waiting_pixels)
         job.waiting.clear()
 
-    def _is_large(self, tile: Tile) -> bool:
-        return tile.pixels > self.segmenter.engine.batch_pixels
 
-    def _fills(self, batch: Batch) -> bool:
-        return self._is_large(batch[0][-1])
+def _fills(batch: Batch) -> bool:
+    """Returns True if a batch is a tile that fills the engine."""
+    job, _, tile = batch[0]
+    return tile.pixels > job.segmenter.engine.batch_pixels
 
 
 def _pixels(batch: Batch) -> int:

@@ -130,7 +130,7 @@ def test_a_package_has_few_entries(package, most):
 TESTED_IN = {
     "tests/app/test_admission.py": ["app/request_log"],
     "tests/app/test_routes.py": ["app/parameters", "app/pipeline", "app/upload"],
-    "tests/app/test_local_scheduler.py": ["app/scheduler"],
+    "tests/app/test_local_scheduler.py": ["app/scheduler", "app/tile_queue"],
     "tests/app/client/test_clients.py": ["app/client/exchange"],
     "tests/app/ray_serve/test_front.py": ["app/ray_serve/builder"],
     "tests/end_to_end/test_process.py": ["app/server"],

@@ -11,7 +11,8 @@ from app.open_inference import inference, metadata
 from app.open_inference.inference import Answer, Asked
 from app.open_inference.protocol import InferRequest
 from app.problems import Problem, not_ready_problem
-from app.service import Service, service_of
+from app.served_net import ServedNet
+from app.service import service_of
 from app.upload import Upload
 from model.segmenter import ImageTask
 
@@ -56,17 +57,29 @@ _REFUSED = _errors(
 )
 
 
-async def _check_model(request: Request, name: Annotated[str, Path()]) -> None:
-    served = service_of(request).weights.description.name
+async def _check_ready(request: Request) -> None:
+    if not service_of(request).ready:
+        raise not_ready_problem()
+
+
+async def _find_net(request: Request, name: Annotated[str, Path()]) -> ServedNet:
+    """Returns the net of this name, which the request uses until its end. Raises Problem: 404 no such net, 503."""
+    service = service_of(request)
+    if not service.loaded:
+        raise not_ready_problem()
+    net = service.net
+    served = net.description.name
     if name != served or request.path_params.get("version", metadata.VERSION) != metadata.VERSION:
         detail = f"There is no such model: {served} is served, in version {metadata.VERSION}."
         raise Problem(HTTPStatus.NOT_FOUND, detail)
+    return net
 
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"])
 # Whole paths and no router of their own: the metrics' label is a route's path as it is written here.
 _MODEL, _VERSION = "/models/{name}", "/models/{name}/versions/{version}"
-_KNOWN = [Depends(_check_model)]
+_Net = Annotated[ServedNet, Depends(_find_net)]
+_IF_READY = [Depends(_check_ready)]
 
 
 @router.get("")
@@ -83,63 +96,53 @@ async def server_live(request: Request) -> dict[str, bool]:
     return {"live": True}
 
 
-@router.get("/health/ready", responses=_errors(HTTPStatus.SERVICE_UNAVAILABLE))
-async def server_ready(request: Request) -> dict[str, bool]:
+@router.get("/health/ready", dependencies=_IF_READY, responses=_errors(HTTPStatus.SERVICE_UNAVAILABLE))
+async def server_ready() -> dict[str, bool]:
     """200 once the weights are loaded and warm; 503 before that and while draining."""
-    _ready_service(request)
     return {"ready": True}
 
 
-@router.get(_VERSION, dependencies=_KNOWN, include_in_schema=False)
-@router.get(_MODEL, dependencies=_KNOWN, responses=_UNKNOWN_OR_NOT_READY)
-async def model_metadata(request: Request) -> dict[str, Any]:
+@router.get(_VERSION, dependencies=_IF_READY, include_in_schema=False)
+@router.get(_MODEL, dependencies=_IF_READY, responses=_UNKNOWN_OR_NOT_READY)
+async def model_metadata(net: _Net) -> dict[str, Any]:
     """The names, datatypes and shapes of inputs and outputs."""
-    return metadata.model_metadata(_ready_service(request))
+    return metadata.model_metadata(net)
 
 
-@router.get(_VERSION + "/config", dependencies=_KNOWN, include_in_schema=False)
-@router.get(_MODEL + "/config", dependencies=_KNOWN, responses=_UNKNOWN_OR_NOT_READY)
-async def model_config(request: Request) -> dict[str, Any]:
+@router.get(_VERSION + "/config", dependencies=_IF_READY, include_in_schema=False)
+@router.get(_MODEL + "/config", dependencies=_IF_READY, responses=_UNKNOWN_OR_NOT_READY)
+async def model_config(net: _Net) -> dict[str, Any]:
     """The same as Triton's model configuration has it."""
-    return metadata.model_config(_ready_service(request))
+    return metadata.model_config(net)
 
 
-@router.get(_VERSION + "/ready", dependencies=_KNOWN, include_in_schema=False)
-@router.get(_MODEL + "/ready", dependencies=_KNOWN, responses=_UNKNOWN_OR_NOT_READY)
-async def model_ready(request: Request, name: str) -> dict[str, Any]:
+@router.get(_VERSION + "/ready", dependencies=_IF_READY, include_in_schema=False)
+@router.get(_MODEL + "/ready", dependencies=_IF_READY, responses=_UNKNOWN_OR_NOT_READY)
+async def model_ready(net: _Net) -> dict[str, Any]:
     """Answers as `/v2/health/ready` does."""
-    _ready_service(request)
-    return {"name": name, "ready": True}
+    return {"name": net.description.name, "ready": True}
 
 
-@router.post(_VERSION + "/infer", dependencies=_KNOWN, response_class=Response, include_in_schema=False)
+@router.post(_VERSION + "/infer", response_class=Response, include_in_schema=False)
 @router.post(
     _MODEL + "/infer",
-    dependencies=_KNOWN,
     response_class=Response,
     openapi_extra=_INFER_BODY,
     responses=_UNKNOWN_OR_NOT_READY | _REFUSED,
 )
-async def infer(request: Request) -> Response:
+async def infer(request: Request, net: _Net) -> Response:
     """Images or pixel values in; mask, probability and mask_png out, as JSON or binary tensors."""
     service = service_of(request)
 
     def prepare() -> tuple[Asked, Sequence[ImageTask]]:
-        return inference.prepare(service, upload, request.headers)
+        return inference.prepare(service.settings, net, upload, request.headers)
 
     def encode(asked: Asked, tasks: Sequence[ImageTask]) -> Answer:
-        return inference.encode(service, request.headers.get("accept-encoding", ""), asked, tasks)
+        return inference.encode(net, request.headers.get("accept-encoding", ""), asked, tasks)
 
     async with pipeline.deadline(service):
         upload = Upload(b"".join([chunk async for chunk in request.stream()]), "image")
-        result = await pipeline.answer(request, service, prepare, encode)
+        result = await pipeline.answer(request, service, net, prepare, encode)
     answer = result.answer
-    headers = {**pipeline.headers(service, result), **answer.headers}
+    headers = {**pipeline.headers(net, result), **answer.headers}
     return Response(answer.data, media_type=answer.media_type, headers=headers)
-
-
-def _ready_service(request: Request) -> Service:
-    service = service_of(request)
-    if not service.ready:
-        raise not_ready_problem()
-    return service

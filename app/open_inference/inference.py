@@ -19,7 +19,8 @@ from app.open_inference.pixels import to_images
 from app.open_inference.protocol import ImageInput, OutputName, PixelInput, bad_request, read_request
 from app.open_inference.tensors import MOST_JSON_VALUES, OutputTensor, read_files, read_pixels, to_binary, to_json
 from app.pipeline import make_tasks
-from app.service import Service
+from app.served_net import ServedNet
+from app.settings import Settings
 from app.upload import Upload
 from model.images.encoding import encode_png
 from model.images.tiff_directories import MAX_PAGES
@@ -46,24 +47,26 @@ class Answer:
     headers: Mapping[str, str]
 
 
-def prepare(service: Service, upload: Upload, headers: Mapping[str, str]) -> tuple[Asked, list[ImageTask]]:
+def prepare(
+    settings: Settings, net: ServedNet, upload: Upload, headers: Mapping[str, str]
+) -> tuple[Asked, list[ImageTask]]:
     """Makes a task for each image of a request and frees the upload's bytes. Raises Problem, Overloaded."""
-    body = inflate(upload.take(), headers.get("content-encoding", ""), service.settings.max_body_bytes)
+    body = inflate(upload.take(), headers.get("content-encoding", ""), settings.max_body_bytes)
     request, binary = read_request(body, headers.get("inference-header-content-length"))
     (tensor,) = request.inputs
     if tensor.shape[0] > MAX_PAGES:
         raise bad_request(f"More than {MAX_PAGES} images are not accepted at once.")
     if isinstance(tensor, ImageInput):
-        images = _decode(service, read_files(tensor, binary))
+        images = _decode(settings, net, read_files(tensor, binary))
     else:
-        images = _convert(service, tensor, binary)
-    description, given = service.weights.description, request.parameters.threshold
+        images = _convert(settings, net, tensor, binary)
+    description, given = net.description, request.parameters.threshold
     asked = Asked(request.id, request.wanted, description.threshold if given is None else given)
     _check_outputs(asked, images, description.architecture.classes)
-    return asked, make_tasks(service, NetInput(images), _renderer(asked))
+    return asked, make_tasks(net, NetInput(images), _renderer(asked))
 
 
-def encode(service: Service, accepted_encoding: str, asked: Asked, tasks: Sequence[ImageTask]) -> Answer:
+def encode(net: ServedNet, accepted_encoding: str, asked: Asked, tasks: Sequence[ImageTask]) -> Answer:
     """The outputs that are wanted of the tasks' results."""
     results = [task.result for task in tasks]
     masks = [result if result.dtype == np.uint8 else to_mask(result, asked.threshold) for result in results]
@@ -73,7 +76,7 @@ def encode(service: Service, accepted_encoding: str, asked: Asked, tasks: Sequen
         head, data = to_binary(tensor) if as_binary else (to_json(tensor), [])
         described.append(head)
         binary += data
-    named = {"model_name": service.weights.description.name, "model_version": VERSION}
+    named = {"model_name": net.description.name, "model_version": VERSION}
     named |= {} if asked.id is None else {"id": asked.id}
     text = b'%b,"outputs":[%b]}' % (json.dumps(named)[:-1].encode(), b",".join(described))
     body, headers = deflate(b"".join([text, *binary]), accepted_encoding)
@@ -82,25 +85,25 @@ def encode(service: Service, accepted_encoding: str, asked: Asked, tasks: Sequen
     return Answer(body, "application/octet-stream", headers | {"Inference-Header-Content-Length": str(len(text))})
 
 
-def _decode(service: Service, files: Sequence[bytes]) -> list[Values]:
-    images = [measure(file, service.settings.max_pixels) for file in files]
+def _decode(settings: Settings, net: ServedNet, files: Sequence[bytes]) -> list[Values]:
+    images = [measure(file, settings.max_pixels) for file in files]
     if any(image.header.pages > 1 for image in images):
         raise bad_request("Each element of image is a file of one page.")
     pixels = sum(image.header.pixels for image in images)
-    _check_pixels(service, pixels)
-    with service.scheduler.capacity.reserved(pixels):
-        return [decode(image, service.weights.description).pages[0] for image in images]
+    _check_pixels(settings, pixels)
+    with net.scheduler.capacity.reserved(pixels):
+        return [decode(image, net.description).pages[0] for image in images]
 
 
-def _convert(service: Service, tensor: PixelInput, binary: memoryview) -> list[Values]:
+def _convert(settings: Settings, net: ServedNet, tensor: PixelInput, binary: memoryview) -> list[Values]:
     count, _, height, width = tensor.shape
-    _check_pixels(service, count * height * width)
-    with service.scheduler.capacity.reserved(count * height * width):
-        return to_images(read_pixels(tensor, binary), service.weights.description)
+    _check_pixels(settings, count * height * width)
+    with net.scheduler.capacity.reserved(count * height * width):
+        return to_images(read_pixels(tensor, binary), net.description)
 
 
-def _check_pixels(service: Service, pixels: int) -> None:
-    most = service.settings.max_pixels
+def _check_pixels(settings: Settings, pixels: int) -> None:
+    most = settings.max_pixels
     if pixels > most:
         raise bad_request(f"The images have {pixels} pixels, more than {most} in all.")
 

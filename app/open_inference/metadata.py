@@ -3,7 +3,7 @@
 from typing import Any
 
 from app import __version__
-from app.service import Service
+from app.served_net import ServedNet
 
 VERSION = "1"
 """Of the model: a server has one set of weights at a time."""
@@ -24,35 +24,35 @@ def server_metadata() -> dict[str, Any]:
     return {"name": "unet-segmentation", "version": __version__, "extensions": extensions}
 
 
-def model_metadata(service: Service) -> dict[str, Any]:
+def model_metadata(net: ServedNet) -> dict[str, Any]:
     """The net's tensors: one of the inputs is sent, the outputs are for the choosing."""
     return {
-        "name": service.weights.description.name,
+        "name": net.description.name,
         "versions": [VERSION],
-        "platform": service.scheduler.engine.name,
-        "inputs": _inputs(service),
-        "outputs": _outputs(service),
+        "platform": net.engine.name,
+        "inputs": _inputs(net),
+        "outputs": _outputs(net),
     }
 
 
-def model_config(service: Service) -> dict[str, Any]:
+def model_config(net: ServedNet) -> dict[str, Any]:
     """Returns the fields of Triton's model configuration that apply here."""
     return {
-        "name": service.weights.description.name,
-        "platform": service.scheduler.engine.name,
+        "name": net.description.name,
+        "platform": net.engine.name,
         "max_batch_size": 0,  # Triton's way to say that the shapes hold N
-        "input": [_configured(tensor) | {"optional": True} for tensor in _inputs(service)],
-        "output": [_configured(tensor) for tensor in _outputs(service)],
+        "input": [_configured(tensor) | {"optional": True} for tensor in _inputs(net)],
+        "output": [_configured(tensor) for tensor in _outputs(net)],
     }
 
 
-def _inputs(service: Service) -> list[dict[str, Any]]:
-    channels = service.weights.description.architecture.in_channels
+def _inputs(net: ServedNet) -> list[dict[str, Any]]:
+    channels = net.description.architecture.in_channels
     return [_tensor("image", "BYTES", [-1], _IMAGE), _tensor("input", "FP32", [-1, channels, -1, -1], _INPUT)]
 
 
-def _outputs(service: Service) -> list[dict[str, Any]]:
-    classes = service.weights.description.architecture.classes
+def _outputs(net: ServedNet) -> list[dict[str, Any]]:
+    classes = net.description.architecture.classes
     return [
         _tensor("mask", "UINT8", [-1, 1, -1, -1], _MASK),
         _tensor("probability", "FP32", [-1, classes, -1, -1], _PROBABILITY),

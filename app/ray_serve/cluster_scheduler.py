@@ -5,6 +5,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +19,7 @@ from app.metrics import Metrics
 from app.ray_serve.in_flight import InFlightLimit
 from app.ray_serve.messages import Finished, Reference, Running, Served
 from app.scheduler import EngineFailed, TileJob
+from app.served_net import NetName, ServedNet
 from app.startup import Startup
 from model.preprocessing import Values
 from model.segmenter import Task, TileInput
@@ -37,15 +39,23 @@ LOST = (RayActorError, ObjectLostError, ReplicaUnavailableError)
 
 @dataclass(frozen=True)
 class Engines:
-    """The engine's replicas: a `Computing`. `flight`: the tiles on their way to them, of whatever weights."""
+    """The engine's replicas: a `Computing`.
+
+    Attributes:
+        handle: The deployment.
+        served: The weights.
+        flight: The tiles on their way to the replicas, of whatever weights.
+        tile: Side of the largest tile, pixels.
+    """
 
     handle: "DeploymentHandle[Any]"
     served: Served
     flight: InFlightLimit
+    tile: int
 
-    def start(self, capacity: QueueCapacity, metrics: Metrics, startup: Startup) -> "ClusterScheduler":
+    def start(self, capacity: QueueCapacity, metrics: Metrics, startup: Startup) -> ServedNet:
         startup.done("connect")
-        return ClusterScheduler(self, capacity, metrics, ClusterMetrics(metrics))
+        return ClusterScheduler(self, capacity, metrics, ClusterMetrics(metrics)).net()
 
 
 class ClusterMetrics:
@@ -77,6 +87,11 @@ class ClusterScheduler:
     @property
     def engine(self) -> Running:
         return self._engines.served.engine
+
+    def net(self, former: NetName | None = None) -> ServedNet:
+        """Returns the weights of this scheduler as a net for requests. `former`: the net that they replace."""
+        served = self._engines.served
+        return ServedNet(served.weights, self, Path(served.reference.path).name, self._engines.tile, former)
 
     def serving(self, served: Served) -> "ClusterScheduler":
         """The same, for other weights."""
@@ -127,7 +142,7 @@ class ClusterScheduler:
         self._cluster_metrics.computed.labels(finished.replica).inc()
         self._metrics.tiles.inc()
         # Little's law: what is on its way, by the time it takes, is what gets done
-        self.capacity.measured(self._flight.pixels / (time.perf_counter() - started))
+        self.capacity.measured(self._flight.pixels / (time.perf_counter() - started), self.reference.sha256)
 
     async def _attempts(self, tile_input: TileInput) -> Finished:
         # whole in memory of its own: that is what the object store takes

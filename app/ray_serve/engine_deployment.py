@@ -5,7 +5,6 @@ import logging
 import math
 import sys
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ from app.local_backend import LocalBackend, find_weights
 from app.logs import configure_logs
 from app.metrics import Metrics
 from app.ray_serve.messages import UNUSABLE, Finished, Reference, Running, Served, weights_of
-from app.scheduler import TileScheduler
+from app.served_net import ServedNet
 from app.settings import Settings, load_settings
 from app.startup import Startup
-from model.engines.graph_weights import GraphWeights, load_any
+from model.engines.graph_weights import load_any
 from model.segmenter import Task, TileInput, as_they_are
 from model.tiles import Span, Tile
-from model.weights_file import Weights, WeightsError, WeightsInfo
+from model.weights_file import WeightsError, WeightsInfo
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +46,6 @@ class TileInputTask(Task):
         self.finished = finished
 
 
-@dataclass(frozen=True)
-class Net:
-    """Weights that are loaded, and the queue before their engine."""
-
-    weights: Weights | GraphWeights
-    scheduler: TileScheduler
-
-
 @serve.deployment(name="Engine", max_ongoing_requests=64)
 class EngineDeployment:
     """A replica. Weights that it was not told of are loaded when the first tile asks for them."""
@@ -64,7 +55,7 @@ class EngineDeployment:
         configure_logs(settings.log_level)
         self._settings = settings.model_copy(update={"threads": settings.threads or _assigned_threads()})
         self._replica = serve.get_replica_context().replica_tag
-        self._nets: OrderedDict[Reference, asyncio.Task[Net]] = OrderedDict()
+        self._nets: OrderedDict[Reference, asyncio.Task[ServedNet]] = OrderedDict()
 
     async def reconfigure(self, user_config: object) -> None:
         """Loads new weights. On failure, keeps serving the old ones and logs the reason."""
@@ -97,7 +88,7 @@ class EngineDeployment:
         if not all(net.scheduler.alive for net in loaded):
             raise RuntimeError("a thread of the engine has died")
 
-    async def _net(self, reference: Reference) -> Net:
+    async def _net(self, reference: Reference) -> ServedNet:
         if reference not in self._nets:
             self._nets[reference] = asyncio.create_task(_load(self._settings, reference))
         self._nets.move_to_end(reference)
@@ -119,7 +110,7 @@ class EngineDeployment:
             log.info("weights forgotten", extra={"fields": {"file": reference.path, "model": net.weights.label}})
 
 
-async def _load(settings: Settings, reference: Reference) -> Net:
+async def _load(settings: Settings, reference: Reference) -> ServedNet:
     """Ready for the largest tile, too: the first one takes the memory that later ones have, and longer for it."""
     net = await asyncio.to_thread(_make, settings, reference)
     try:
@@ -131,7 +122,7 @@ async def _load(settings: Settings, reference: Reference) -> Net:
     return net
 
 
-def _make(settings: Settings, reference: Reference) -> Net:
+def _make(settings: Settings, reference: Reference) -> ServedNet:
     weights = load_any(Path(reference.path))
     if weights.sha256 != reference.sha256:
         raise WeightsError(f"weights {reference.path}: the file has changed since it was chosen for serving")
@@ -139,8 +130,7 @@ def _make(settings: Settings, reference: Reference) -> Net:
     capacity = QueueCapacity(
         sys.maxsize, math.inf, metrics.queue_pixels
     )  # fronts have limits, and a replica gets a limited number of tiles
-    scheduler = LocalBackend(settings, weights).start(capacity, metrics, Startup())
-    return Net(weights, scheduler)
+    return LocalBackend(settings, weights, Path(reference.path).name).start(capacity, metrics, Startup())
 
 
 def largest_tile(weights: WeightsInfo, side: int) -> TileInput:

@@ -78,8 +78,7 @@ class Front:
         """Ray Serve's hook, see `serve.ingress`. Waits until an engine has the weights."""
         startup = Startup()
         served: Served = await self._engine.find.remote(None)
-        engines = Engines(self._engine, served, self._flight)
-        service = Service(self._settings, served.weights, engines)
+        service = Service(self._settings, Engines(self._engine, served, self._flight, self._settings.tile))
         self._engines = Gauge(
             "segment_engines", "Replicas of the engine that this front knows.", registry=service.metrics.registry
         )
@@ -104,9 +103,10 @@ class Front:
             return
         self._configured = True
         await asyncio.to_thread(service.wait_until_loaded)  # this comes right after the start, too
-        assert isinstance(service.scheduler, ClusterScheduler)  # noqa: S101
-        if served.reference != service.scheduler.reference:
-            self._app.state.service = service.with_weights(served.weights, service.scheduler.serving(served))
+        scheduler = service.net.scheduler
+        assert isinstance(scheduler, ClusterScheduler)  # noqa: S101
+        if served.reference != scheduler.reference:
+            service.serve(scheduler.serving(served).net(service.net.name))
             log.info("weights", extra={"fields": {"model": served.weights.label, "file": served.reference.path}})
 
     async def _look(self) -> None:

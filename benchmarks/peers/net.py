@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from app.local_backend import check_settings, read_weights, set_threads
+from app.local_backend import check_settings, find_weights, read_weights, set_threads
 from app.settings import load_settings
 from model.engines.choice import make_engine
 from model.engines.engine import Array
@@ -20,7 +20,7 @@ def address() -> tuple[str, int]:
 def load_segmenter() -> Segmenter:
     """Loads the weights as the service does, with the same threads; the benchmark sets SEGMENT_ENGINE."""
     settings = load_settings()
-    weights = read_weights(settings)
+    weights = read_weights(find_weights(settings))
     set_threads(settings.compute_threads)
     engine = make_engine(weights, check_settings(settings, weights), settings.compute_threads)
     return Segmenter(weights, engine, tile=settings.tile, max_batch=settings.max_batch, tta=settings.tta)

@@ -196,8 +196,9 @@ def service_of() -> Callable[[TestClient], Service]:
 
 
 def _segmenter(service: Service) -> Segmenter:
-    assert isinstance(service.scheduler, LocalScheduler)
-    return service.scheduler.segmenter
+    scheduler = service.net.scheduler
+    assert isinstance(scheduler, LocalScheduler)
+    return scheduler.segmenter
 
 
 @pytest.fixture

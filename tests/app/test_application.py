@@ -62,7 +62,7 @@ def test_when_the_engine_thread_has_ended_it_is_not_healthy(
     serve: Callable[..., TestClient], service_of: Callable[[TestClient], Service], check_problem: Check
 ):
     client = serve()
-    service_of(client).scheduler.close()
+    service_of(client).net.scheduler.close()
     check_problem(client.get("/healthz"), 503)
 
 
@@ -72,7 +72,7 @@ def test_leaving_the_lifespan_ends_the_engine(
     with TestClient(create_app(make_settings())) as client:
         service = service_of(client)
     assert not service.ready
-    assert not service.scheduler.alive
+    assert not service.net.scheduler.alive
 
 
 def test_an_engine_that_cannot_be_made_is_a_failure_with_a_reason(
@@ -82,7 +82,7 @@ def test_an_engine_that_cannot_be_made_is_a_failure_with_a_reason(
     monkeypatch: pytest.MonkeyPatch,
 ):
     app = create_app(make_settings())
-    monkeypatch.setattr(app.state.service, "weights", None)
+    monkeypatch.setattr(app.state.service, "_computing", None)
     with TestClient(app) as client:
         wait_until(lambda: service_of(client).failure)
         assert client.get("/readyz").status_code == 503

@@ -19,7 +19,7 @@ def _capacity(
 ) -> QueueCapacity:
     capacity = QueueCapacity(max_pixels, max_wait_s, gauge)
     if pixels_per_s:
-        capacity.measured(pixels_per_s)
+        capacity.measured(pixels_per_s, "net")
     return capacity
 
 
@@ -37,6 +37,20 @@ def test_an_image_takes_room_while_it_is_decoded_and_gives_it_back(gauge: Gauge)
     with pytest.raises(ZeroDivisionError), capacity.reserved(100):
         raise ZeroDivisionError
     assert _taken(gauge) == 0
+
+
+def test_a_batch_of_another_net_starts_a_new_average_of_the_speed(gauge: Gauge):
+    def retry_after_s(*measured: tuple[float, str]) -> int:
+        capacity = _capacity(gauge, max_pixels=100)
+        for pixels_per_s, net in measured:
+            capacity.measured(pixels_per_s, net)
+        capacity.reserve(100)
+        with pytest.raises(QueueFull) as caught:
+            capacity.check()
+        return caught.value.retry_after_s
+
+    assert retry_after_s((10, "old"), (5, "new")) == 20
+    assert retry_after_s((10, "old"), (5, "old")) == round(100 / 9.5)
 
 
 def test_an_image_above_the_capacity_is_admitted_singly(gauge: Gauge):

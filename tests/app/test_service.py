@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def _make_service(settings: Settings, weights: Weights | GraphWeights) -> Service:
-    return Service(settings, weights, LocalBackend(settings, weights))
+    return Service(settings, LocalBackend(settings, weights, "weights.safetensors"))
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_weights_cut_short_on_disk_after_they_were_read_do_no_harm(
     make_settings: Callable[..., Settings], weights_path: Path, tmp_path: Path
 ):
     copy = Path(shutil.copy(weights_path, tmp_path))
-    service = _make_service(make_settings(weights=copy), read_weights(Settings(weights=copy)))
+    service = _make_service(make_settings(weights=copy), read_weights(copy))
     copy.write_bytes(b"")  # were the file mapped into memory, the next line would end the process
     service.load()
     assert service.ready

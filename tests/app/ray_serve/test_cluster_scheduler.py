@@ -60,7 +60,9 @@ def make(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         metrics = Metrics()
         capacity = QueueCapacity(most, 60.0, metrics.queue_pixels)
         handle: Any = Handle(compute)
-        return Engines(handle, served, InFlightLimit(limit)).start(capacity, metrics, Startup())
+        net = Engines(handle, served, InFlightLimit(limit), 128).start(capacity, metrics, Startup())
+        assert isinstance(net.scheduler, ClusterScheduler)
+        return net.scheduler
 
     return make
 
