@@ -21,6 +21,7 @@ from app.routes import router
 from app.service import Service
 from app.settings import Settings, load_settings
 from app.startup import Startup
+from app.weights_watcher import WeightsWatcher
 from model.weights_file import WeightsError
 
 log = logging.getLogger(__name__)
@@ -50,17 +51,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     path = find_weights(settings)
     weights = read_weights(path)
     startup.done("weights")
-    return assemble(Service(settings, LocalBackend(settings, weights, path.name)), startup)
+    service = Service(settings, LocalBackend(settings, weights, path.name))
+    if settings.weights is None or not settings.watch_s:
+        return assemble(service, startup)
+    return assemble(service, startup, WeightsWatcher(service, settings.weights, settings.watch_s))
 
 
-def assemble(service: Service, startup: Startup) -> FastAPI:
-    """The application of a service that is not loaded yet."""
+def assemble(service: Service, startup: Startup, watcher: WeightsWatcher | None = None) -> FastAPI:
+    """The application of a service that is not loaded yet. `watcher`: picks up new weights while serving."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(service, startup))
+        loading = asyncio.create_task(_load(service, startup, watcher))
         yield
         await loading
+        if watcher:
+            await asyncio.to_thread(watcher.close)
         await asyncio.to_thread(service.close)
 
     app = FastAPIOffline(
@@ -91,10 +97,12 @@ def assemble(service: Service, startup: Startup) -> FastAPI:
     return app
 
 
-async def _load(service: Service, startup: Startup) -> None:
+async def _load(service: Service, startup: Startup, watcher: WeightsWatcher | None) -> None:
     startup.done("listen")
     try:
         await asyncio.to_thread(service.load, startup)
+        if watcher:
+            watcher.start()
     except WeightsError as error:
         service.failure = error  # one line says it all, and the process prints it: see app.__main__
     except Exception as error:  # whatever it is: a process that will never be ready must end

@@ -24,5 +24,10 @@ class Trimmer:
 
     def answered(self) -> None:
         """To be called off the event loop, with each answer."""
-        if self._trim and next(self._answers) % EVERY == 0:
+        if next(self._answers) % EVERY == 0:
+            self.trim()
+
+    def trim(self) -> None:
+        """Returns freed memory to the system now."""
+        if self._trim:
             self._trim(0)

@@ -7,7 +7,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # seconds
 
-OUTCOMES = ("served", "refused")
+OUTCOMES = ("served", "refused", "unfinished")
 
 REASONS = ("key", "not ready", "overload", "body size", "uploads", "slow client")
 

@@ -1,6 +1,7 @@
 """The OpenAPI document: the texts and types that `/docs` shows, and that generators make clients from."""
 
 from collections.abc import Callable
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.admission import GUARDED
 from app.parameters import parameter_schemas
+from app.served_net import NetName, RefusedFile
 from model.outputs.objects import Objects
 from model.preprocessing import Preprocessing
 from model.unet import UNetConfig
@@ -44,6 +46,15 @@ class ProblemDetails(BaseModel):
     )
 
 
+class ServedWeights(BaseModel):
+    """The weights file that is served. File names have no folder."""
+
+    file: str
+    loaded_at: datetime = Field(description="when the net became ready, UTC")
+    former: NetName | None = Field(description="file and label of the net that was served before")
+    refused: RefusedFile | None = Field(description="the newest weights file, if it cannot be served, and the reason")
+
+
 class ServedModel(BaseModel):
     """The weights that are served, and the engine that runs them."""
 
@@ -61,6 +72,7 @@ class ServedModel(BaseModel):
     device: str
     precision: str
     tta: int = Field(description="views of each image whose results are averaged")
+    weights: ServedWeights = Field(description="the weights file, and what became of newer files")
     provenance: dict[str, JsonValue] = Field(description="data, recipe, command and scores of the training")
 
 

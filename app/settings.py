@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     weights: Path | None = Field(
         None, description="a weights file, or a folder whose newest one is taken; default: the bundled weights"
     )
+    watch_s: float = Field(
+        5.0, ge=0, allow_inf_nan=False, description="seconds between two looks for new weights; 0: only at the start"
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
     engine: Literal["auto", "torch", "openvino"] = Field(
         "auto", description="auto (openvino on a CPU where it is installed, else torch), torch or openvino"
