@@ -26,6 +26,17 @@ export async function describeModel() {
   }
 }
 
+/** What `GET /model` says now; null if the service does not answer. */
+export async function describeModelNow() {
+  const response = await fetch("model").catch(() => null);
+  return response?.ok ? response.json() : null;
+}
+
+/** The header `X-Model` of answers of this net. */
+export function labelOf({ name, sha256 }) {
+  return `${name}@${sha256.slice(0, 12)}`;
+}
+
 export function pause(seconds) {
   return new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
 }
@@ -37,6 +48,7 @@ export function pause(seconds) {
  * @property {string} notice what the person should know of how the image was read
  * @property {(number | null)[] | null} filePages for each page of the result the page of the image file, null if it has
  *   none; null if both are counted alike
+ * @property {string} model the label of the net that made it; "" if the answer has none
  */
 
 /**
@@ -78,6 +90,7 @@ function resultOf(request, file) {
     name: nameIn(request, file),
     notice: request.getResponseHeader("X-Notice") ?? "",
     filePages: pages && pagesIn(pages),
+    model: request.getResponseHeader("X-Model") ?? "",
   };
 }
 

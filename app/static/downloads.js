@@ -33,6 +33,7 @@ function choices(labels, classes) {
 
 /** Fills `frame`. `current()` gives the entry and the threshold, null for the stored one; `onProblem(problem or null)`. */
 export function makeDownloads(frame, { labels, classes, current, onProblem }) {
+  frame.replaceChildren();
   for (const [parameters, title, format] of choices(labels, classes)) {
     const button = document.createElement("button");
     button.type = "button";

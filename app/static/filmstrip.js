@@ -9,6 +9,7 @@ const STATES = {
   computing: () => "Computing",
   busy: () => "The server is busy; trying again soon",
   done: () => "Done",
+  outdated: () => "The net has changed",
   failed: ({ problem }) => problem.message,
 };
 

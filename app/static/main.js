@@ -1,13 +1,14 @@
 // @ts-check
 // Puts the page together: what is chosen, and what follows from a change of it.
 
-import { describeModel } from "./api.js";
-import { byId } from "./dom.js";
+import { describeModel, labelOf } from "./api.js";
+import { byId, makeButton } from "./dom.js";
 import { makeDownloads } from "./downloads.js";
 import { Filmstrip } from "./filmstrip.js";
 import { followGestures } from "./gestures.js";
 import { collectFiles } from "./intake.js";
 import { KeyDialog } from "./key_dialog.js";
+import { NetWatch } from "./net_watch.js";
 import { showObjectFigures } from "./object_figures.js";
 import { loadPicture } from "./picture.js";
 import { Queue } from "./queue.js";
@@ -18,14 +19,15 @@ import { connectViewControls, showLegend } from "./view_controls.js";
 import { Viewer } from "./viewer.js";
 
 const viewer = new Viewer(byId("canvas"));
-const model = describeModel();
-// several classes come as a mask of class indices; one class as probabilities, which the slider cuts
-const parameters = model.then(({ architecture }) => ({ output: architecture.classes > 1 ? "mask" : "probability" }));
-const queue = new Queue(parameters, onChange);
+const known = describeModel();
+const queue = new Queue(() => known.then(() => parametersOf(model)), onChange);
 const filmstrip = new Filmstrip(byId("images"), { onSelect: select, onRemove: remove });
 const stage = new Stage(showPage, (entry) => queue.retry(entry));
 const keyDialog = new KeyDialog(retryRefused);
+let model = null; // what the service says of its net
+let watch = null;
 let scene = null; // until the model is known
+let introduction = new AbortController(); // ends what was made for the net before
 let selected = null; // the entry of the queue that is shown
 
 connectViewControls(viewer, followGestures(viewer));
@@ -35,10 +37,25 @@ byId("example").addEventListener("click", async () => {
   const response = await fetch("static/example.png");
   queue.add(new File([await response.blob()], "example.png", { type: "image/png" }));
 });
-model.then(introduce, ({ message }) => (byId("model").textContent = `${message} Load the page again to try again.`));
+known.then(begin, ({ message }) => (byId("model").textContent = `${message} Load the page again to try again.`));
 
-/** Shows everything that depends on the net. */
-function introduce({ name, engine, device, precision, sha256, labels, architecture, objects, min_area, threshold }) {
+function begin(described) {
+  introduce(described);
+  watch = new NetWatch(described, changeNet);
+}
+
+/** Several classes come as a mask of class indices; one class as probabilities, which the slider cuts. */
+function parametersOf({ architecture }) {
+  return { output: architecture.classes > 1 ? "mask" : "probability" };
+}
+
+/** Shows everything that depends on the net, instead of what depended on the net before. */
+function introduce(described) {
+  model = described;
+  const { name, engine, device, precision, sha256, labels, architecture, objects, min_area, threshold } = model;
+  introduction.abort();
+  introduction = new AbortController();
+  scene?.clear();
   const isOneClass = architecture.classes === 1;
   byId("model").textContent = `${name} (${sha256.slice(0, 12)}), ${engine} on ${device}, ${precision}`;
   byId("purpose").textContent = purposeOf(name, labels);
@@ -48,7 +65,7 @@ function introduce({ name, engine, device, precision, sha256, labels, architectu
   byId("threshold-field").hidden = !isOneClass;
   byId("legend").hidden = isOneClass;
   const control = isOneClass
-    ? new ThresholdControl(threshold, labels[255] ?? "foreground", (value) => (scene.threshold = value))
+    ? new ThresholdControl(threshold, labels[255] ?? "foreground", (value) => (scene.threshold = value), introduction.signal)
     : null;
   if (!isOneClass) showLegend(labels);
   const current = () => ({ entry: selected, threshold: control?.chosen ?? null });
@@ -61,11 +78,50 @@ function purposeOf(name, labels) {
   return `The net ${name} distinguishes ${classes}. Its masks of other kinds of images mean nothing.`;
 }
 
+/** The service serves another net: the page's settings follow, and masks of other nets are marked. */
+function changeNet(described) {
+  introduce(described);
+  const notice = byId("net-notice");
+  const close = () => (notice.hidden = true);
+  const computeAgain = () => {
+    close();
+    queue.entries.filter(({ state }) => state === "outdated").forEach((entry) => queue.retry(entry));
+  };
+  const hasResults = queue.entries.some(({ result }) => result);
+  const buttons = [...(hasResults ? [makeButton("Compute all again", computeAgain)] : []), makeButton("Close", close)];
+  notice.replaceChildren(`The service has another net now: ${labelOf(model)}. `, ...buttons);
+  notice.hidden = false;
+  showResults();
+}
+
+/** Shows the selected result, and marks those of other nets. */
+function showResults() {
+  const done = queue.entries.filter(({ state }) => state === "done");
+  done.filter((entry) => !isOfNet(entry)).forEach((entry) => queue.outdate(entry));
+  if (selected?.state === "done") showSelected();
+}
+
+/** Whether a result is of the net that the page knows, and of the kind that the page shows of such nets. */
+function isOfNet({ result, parameters }) {
+  return (!result.model || result.model === labelOf(model)) && parameters.output === parametersOf(model).output;
+}
+
+/** Follows a result of another net: either the service has changed its net, or the result is of the net before. */
+async function askForNet() {
+  await watch.look();
+  showResults();
+}
+
 /** Follows a change of an entry of the queue. */
 function onChange(entry) {
   filmstrip.update(entry);
+  if (entry.state === "done" && !isOfNet(entry)) {
+    askForNet();
+    return;
+  }
   if (!selected) select(entry);
   else if (entry === selected) showSelected();
+  if (entry === selected && entry.state === "outdated") preview(entry);
   if (entry.state === "done") say(`${entry.file.name} is done.`);
   if (entry.state === "failed") say(`${entry.file.name}: ${entry.problem.message}`);
   if (entry.state === "failed" && entry.problem.status === 401) keyDialog.open();

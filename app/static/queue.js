@@ -10,14 +10,15 @@ const TRIES = 20;
 
 let made = 0;
 
-/** An image on its way; `state` is waiting, uploading, computing, busy, done or failed. */
+/** An image on its way; `state` is waiting, uploading, computing, busy, done, outdated or failed. */
 class Entry {
   id = ++made;
   state = "waiting";
   sent = 0; // share of the file
   problem = null;
   parameters = null; // of the request
-  result = null; // `{ blob, name }`
+  result = null; // see `Result` in api.js
+  results = 0; // number of results so far: the decoder keeps what it has decoded of each
   leaving = new AbortController();
 
   constructor(file) {
@@ -28,7 +29,7 @@ class Entry {
 export class Queue {
   #running = 0;
 
-  /** `parameters`: of the requests, may be a promise; `onChange` is called with the entry that changed. */
+  /** `parameters()` gives those of a request, as a promise; `onChange` is called with the entry that changed. */
   constructor(parameters, onChange) {
     this.entries = [];
     this.parameters = parameters;
@@ -48,6 +49,11 @@ export class Queue {
     this.#next();
   }
 
+  /** Marks a result as one of another net. */
+  outdate(entry) {
+    this.#set(entry, { state: "outdated" });
+  }
+
   /** Forgets an entry, and gives up its request. */
   remove(entry) {
     this.entries.splice(this.entries.indexOf(entry), 1);
@@ -61,7 +67,7 @@ export class Queue {
     this.#set(entry, { state: "uploading", sent: 0 });
     try {
       const result = await this.#send(entry);
-      this.#set(entry, { state: "done", result });
+      this.#set(entry, { state: "done", result, results: entry.results + 1 });
     } catch (problem) {
       this.#set(entry, { state: "failed", problem });
     }
@@ -72,7 +78,7 @@ export class Queue {
   async #send(entry) {
     const fault = await findFault(entry.file);
     if (fault) throw new Problem(400, fault);
-    const parameters = (entry.parameters = await this.parameters);
+    const parameters = (entry.parameters = await this.parameters());
     const onUpload = (sent) => this.#set(entry, { state: sent < 1 ? "uploading" : "computing", sent });
     for (let tries = 1; ; tries++) {
       try {

@@ -86,10 +86,10 @@ export class Scene {
   async #instances(entry) {
     const parameters = { output: "instances", threshold: this.#threshold };
     const found = await segment(entry.file, parameters).catch(() => null);
-    return found && { key: `${entry.id}-instances-${this.#threshold}`, blob: found.blob, level: null };
+    return found && { key: `${entry.id}-instances-${entry.results}-${this.#threshold}`, blob: found.blob, level: null };
   }
 }
 
 function resultKey(entry) {
-  return `${entry.id}-result`;
+  return `${entry.id}-result-${entry.results}`;
 }

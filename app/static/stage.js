@@ -32,8 +32,13 @@ export class Stage {
     this.#message.hidden = isDone;
     this.#message.dataset.state = state;
     if (isDone) return;
-    const retry = problem && mayPass(problem) ? [makeButton("Try again", () => this.onRetry(entry))] : [];
-    this.#message.replaceChildren(problem?.message ?? "The mask is on its way…", ...retry);
+    if (state === "outdated") return this.#offer(entry, "The net has changed. ", "Compute again");
+    if (problem && mayPass(problem)) return this.#offer(entry, problem.message, "Try again");
+    this.#message.replaceChildren(problem?.message ?? "The mask is on its way…");
+  }
+
+  #offer(entry, text, action) {
+    this.#message.replaceChildren(text, makeButton(action, () => this.onRetry(entry)));
   }
 
   /** Shows what is known of the page on the canvas. */

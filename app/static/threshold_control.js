@@ -12,16 +12,17 @@ export class ThresholdControl {
    * @param {number} stored the threshold of the weights, 0 to 1
    * @param {string} foreground meaning of the pixels above the threshold
    * @param {(value: number) => void} onChange called with each new threshold
+   * @param {AbortSignal} signal ends the control, before there is another one
    */
-  constructor(stored, foreground, onChange) {
+  constructor(stored, foreground, onChange, signal) {
     this.stored = stored;
     this.value = stored;
     this.onChange = onChange;
     byId("foreground").textContent = foreground;
     byId("default").textContent = String(stored);
-    this.#slider.addEventListener("input", () => this.#set(this.#slider.valueAsNumber));
-    this.#number.addEventListener("change", () => this.#set(this.#accepted()));
-    this.#reset.addEventListener("click", () => this.#set(stored));
+    this.#slider.addEventListener("input", () => this.#set(this.#slider.valueAsNumber), { signal });
+    this.#number.addEventListener("change", () => this.#set(this.#accepted()), { signal });
+    this.#reset.addEventListener("click", () => this.#set(stored), { signal });
     this.#set(stored);
   }
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from model.images.encoding import encode_png, encode_tiff
 from model.preprocessing import Pixels, Preprocessing
 from model.unet import UNet, UNetConfig
-from model.weights_file import Description, save_weights
+from model.weights_file import Description, load_weights, save_weights
 from tests.end_to_end.browser import (
     EXAMPLE,
     ask,
@@ -26,6 +26,7 @@ from tests.end_to_end.browser import (
     to_png,
 )
 from tests.end_to_end.http import HTTP
+from tests.support.small_net import save_small_net
 
 OpenPage = Callable[..., Page]
 
@@ -165,3 +166,48 @@ def test_the_footer_says_what_serves_and_leads_to_the_api(server: Any, open_page
     model = HTTP.get(f"{server.url}/model").json()
     expect(page.locator("#model")).to_have_text(re.compile(f"small-net .*{model['engine']} on cpu, fp32"))
     assert page.get_by_role("link", name="API").get_attribute("href") == "docs"
+
+
+def test_the_page_follows_the_net_and_marks_masks_of_the_former_one(
+    serve: Callable[..., Any], open_page: OpenPage, tmp_path: Path, png: bytes
+):
+    server = serve(weights=save_small_net(tmp_path / "net.safetensors"), watch_s=0.05, tile=512)
+    page = open_page(server.url)
+    give(page, ("before.png", png))
+    expect_figures(page, read_mask(ask(server.url, png)))
+    save_small_net(tmp_path / "net.safetensors", seed=1, classes=3)
+    label = load_weights(tmp_path / "net.safetensors").label
+    expect(page.locator("#net-notice")).to_be_hidden()
+    while ask(server.url, png).headers["x-model"] != label:
+        page.wait_for_timeout(50)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # as when its tab is chosen
+    expect(page.locator("#net-notice")).to_contain_text(label)
+    expect(page.locator("#model")).to_contain_text(label.partition("@")[2])
+    expect(page.locator("#message")).to_contain_text("The net has changed.")
+    expect(page.locator("#panel")).to_be_hidden()
+    page.get_by_role("button", name="Compute all again").click()
+    expect_figures(page, read_mask(ask(server.url, png)))
+    expect(page.locator("#net-notice")).to_be_hidden()
+    expect(page.locator("#threshold-field")).to_be_hidden()
+    expect(page.locator("#legend li")).to_have_count(1)
+
+
+def test_the_page_learns_of_another_net_from_an_answer(
+    serve: Callable[..., Any], open_page: OpenPage, tmp_path: Path, png: bytes
+):
+    server = serve(weights=save_small_net(tmp_path / "net.safetensors"), watch_s=0.05, tile=512)
+    page = open_page(server.url)
+    give(page, ("before.png", png))
+    expect_objects(page)
+    former = ask(server.url, png).headers["x-model"]
+    save_small_net(tmp_path / "net.safetensors", seed=1)
+    while (label := ask(server.url, png).headers["x-model"]) == former:
+        page.wait_for_timeout(50)
+    give(page, ("after.png", png))
+    expect(page.locator("#net-notice")).to_contain_text(label)
+    expect(page.get_by_role("button", name="before.png The net has changed")).to_be_visible()
+    page.get_by_role("button", name="after.png Done").click()
+    expect_figures(page, read_mask(ask(server.url, png)))
+    page.get_by_role("button", name="before.png").first.click()
+    page.get_by_role("button", name="Compute again").click()
+    expect_figures(page, read_mask(ask(server.url, png)))
