@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
 
@@ -11,16 +12,41 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises OSError if it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished = stage(path, data)
     try:
-        with unfinished.open("wb") as file:
+        publish(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def stage(path: Path, data: bytes) -> Path:
+    """Writes a hidden temporary file beside a path, so that `publish` can rename it.
+
+    The name is unique: two writers of one path, even in containers with equal process ids, never share a file.
+
+    Returns:
+        The temporary file, which is on the disk.
+
+    Raises:
+        OSError: The file cannot be written; nothing remains of it.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with unfinished.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(path)
-        sync_folder(path.parent)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
+    return unfinished
+
+
+def publish(unfinished: Path, path: Path) -> None:
+    """Renames a file of `stage` to its path, which may exist. Raises OSError."""
+    unfinished.replace(path)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
