@@ -28,9 +28,9 @@ COPY requirements/serve.txt requirements/
 RUN python -m pip install --quiet --requirement requirements/serve.txt
 
 # The user is fixed so that volumes keep their owner from one image to the next. It owns no code; it writes to /tmp, and to
-# /weights: a new volume mounted there takes over the folder's owner.
+# /weights and /labels: a new volume mounted there takes over the folder's owner.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin segment \
-    && install --directory --owner segment --group segment /weights
+    && install --directory --owner segment --group segment /weights /labels
 # Some libraries ask for a home and a name; also when the container runs as another user, one that /etc/passwd lacks.
 ENV HOME=/tmp USER=segment
 STOPSIGNAL SIGTERM

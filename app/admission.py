@@ -21,9 +21,9 @@ from app.service import Service
 # Seconds for which a client whose request was refused may continue to send the body.
 LINGER_S, LINGER_UNREAD_S = 2.0, 0.5
 
-# The routes of the calls that use the engine. The router's own compiler makes their patterns: with other patterns, a
+# The routes of the calls that take images. The router's own compiler makes their patterns: with other patterns, a
 # path that both read differently (one that ends with a line feed) would bypass admission.
-_COSTLY = ("/segment", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
+_COSTLY = ("/segment", "/labels", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
 GUARDED = {route: compile_path(route)[0] for route in _COSTLY}
 METRICS = compile_path("/metrics")[0]
 
@@ -59,7 +59,7 @@ class Admission:
             await self.app(scope, receive_bounded, send)
 
     def _check_key(self, headers: Headers) -> None:
-        if self.keys and not is_known(_given_key(headers), self.keys):
+        if self.keys and not is_known(given_key(headers), self.keys):
             self._reject("key")
             raise Problem(
                 HTTPStatus.UNAUTHORIZED,
@@ -160,7 +160,8 @@ def is_known(given: bytes, keys: Iterable[bytes]) -> bool:
     return bool(sum([hmac.compare_digest(given, key) for key in keys]))
 
 
-def _given_key(headers: Headers) -> bytes:
+def given_key(headers: Headers) -> bytes:
+    """Returns the key that a request sent, or b""."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
     return key.encode("latin-1")  # the raw bytes, which starlette decoded as latin-1

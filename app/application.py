@@ -18,6 +18,7 @@ from app.path_prefix import PathPrefix
 from app.problems import install_problem_handlers
 from app.request_log import RequestLog
 from app.routes import router
+from app.saving.label_route import router as labels
 from app.service import Service
 from app.settings import Settings, load_settings
 from app.startup import Startup
@@ -78,6 +79,7 @@ def assemble(service: Service, startup: Startup, watcher: WeightsWatcher | None 
     )
     app.state.service = service
     app.include_router(router)
+    app.include_router(labels)
     app.include_router(page.router)
     app.include_router(open_inference)
     app.openapi = document(app, needs_key=bool(service.settings.api_keys))  # type: ignore[method-assign]

@@ -8,6 +8,7 @@ from prometheus_client.process_collector import ProcessCollector
 STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # seconds
 
 OUTCOMES = ("served", "refused", "unfinished")
+LABEL_OUTCOMES = ("saved", "replaced", "unchanged", "refused")
 
 REASONS = ("key", "not ready", "overload", "body size", "uploads", "slow client")
 
@@ -34,6 +35,11 @@ class Metrics:
         self.rejected = Counter("segment_rejected", "Requests refused.", ("reason",), registry=registry)
         for reason in REASONS:  # start at 0: a counter that appears with its first event has no rate at that time
             self.rejected.labels(reason)
+        self.labels = Counter(
+            "segment_labels", "Pairs that POST /labels stored or refused.", ("outcome",), registry=registry
+        )
+        for outcome in LABEL_OUTCOMES:
+            self.labels.labels(outcome)
         self.tiles = Counter("segment_tiles", "Tiles computed.", registry=registry)
         self.dropped_tiles = Counter(
             "segment_dropped_tiles", "Tiles of abandoned requests, never computed.", registry=registry

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.admission import GUARDED
 from app.parameters import parameter_schemas
+from app.saving.label_form import LabelParameters
 from app.served_net import NetName, RefusedFile
 from model.outputs.objects import Objects
 from model.preprocessing import Preprocessing
@@ -19,6 +20,7 @@ from model.unet import UNetConfig
 
 TAGS = [
     {"name": "segmentation", "description": "Images to masks and objects."},
+    {"name": "labels", "description": "Corrected labels to training data."},
     {"name": "service", "description": "What is served, and how the service is."},
     {"name": "Open Inference Protocol v2", "description": "The same net for clients of other model servers."},
 ]
@@ -73,7 +75,16 @@ class ServedModel(BaseModel):
     precision: str
     tta: int = Field(description="views of each image whose results are averaged")
     weights: ServedWeights = Field(description="the weights file, and what became of newer files")
+    saves_labels: bool = Field(description="true if POST /labels saves pairs")
     provenance: dict[str, JsonValue] = Field(description="data, recipe, command and scores of the training")
+
+
+class SavedLabel(BaseModel):
+    """The answer to a pair that is on the disk."""
+
+    id: str = Field(description="name of the pair, the same for each label of the image")
+    replaced: bool = Field(description="true if the image had another label, which is kept as history")
+    pairs: int = Field(description="number of pairs that are saved")
 
 
 class Status(BaseModel):
@@ -86,11 +97,33 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _OBJECT = {"schema": {"type": "object"}}
 _FILE = {"type": "string", "format": "binary", "description": "the image (image is an alias)"}
 _FORM = {"schema": {"type": "object", "required": ["file"], "properties": {"file": _FILE, **parameter_schemas()}}}
+_LABEL_FILES = {
+    "image": {"type": "string", "format": "binary", "description": "the image, one page"},
+    "label": {
+        "type": "string",
+        "format": "binary",
+        "description": "PNG or TIFF of one channel, as large as the image: mask, object ids or class indices",
+    },
+}
+_LABELS_FORM = {
+    "schema": {
+        "type": "object",
+        "required": list(_LABEL_FILES),
+        "properties": {**_LABEL_FILES, **parameter_schemas(LabelParameters)},
+    }
+}
 _IMAGE_TYPES = ("image/png", "image/jpeg", "image/tiff", "image/bmp", "image/webp")
 
 SEGMENT_REQUEST = {
     "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in parameter_schemas().items()],
     "requestBody": {"required": True, "content": {"multipart/form-data": _FORM} | dict.fromkeys(_IMAGE_TYPES, _BINARY)},
+}
+
+LABELS_REQUEST = {
+    "parameters": [
+        {"name": name, "in": "query", "schema": schema} for name, schema in parameter_schemas(LabelParameters).items()
+    ],
+    "requestBody": {"required": True, "content": {"multipart/form-data": _LABELS_FORM}},
 }
 
 
@@ -99,6 +132,7 @@ def _header(description: str, example: str) -> dict[str, Any]:
 
 
 _REQUEST_ID = {"X-Request-ID": _header("the request's id, given or new", "0b8e6c1f5d3a4c0f9e2b7a6d1c4f8e30")}
+_MODEL = {"X-Model": _header("name of the weights @ first 12 digits of their sha256", "em-membranes@f0c4a1b2d3e4")}
 _RETRY_AFTER = {"Retry-After": {"description": "seconds to wait before a retry", "schema": {"type": "integer"}}}
 
 
@@ -125,7 +159,7 @@ SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
         },
         "headers": {
             **_REQUEST_ID,
-            "X-Model": _header("name of the weights @ first 12 digits of their sha256", "em-membranes@f0c4a1b2d3e4"),
+            **_MODEL,
             "Server-Timing": _header("milliseconds of each stage", "decode;dur=1.2, queue;dur=0.1, infer;dur=98.0"),
             "X-Notice": _header(
                 "how the image was read, if something was chosen or changed",
@@ -145,6 +179,22 @@ SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
         HTTPStatus.UNPROCESSABLE_ENTITY,
         HTTPStatus.SERVICE_UNAVAILABLE,
         HTTPStatus.GATEWAY_TIMEOUT,
+    ),
+}
+
+LABELS_RESPONSES: dict[int | str, dict[str, Any]] = {
+    201: {"description": "The pair is saved.", "headers": {**_REQUEST_ID, **_MODEL}},
+    **problems(
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+        HTTPStatus.INSUFFICIENT_STORAGE,
     ),
 }
 

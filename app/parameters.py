@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,6 +13,9 @@ _OUTPUT = (
     "mask (the default): 0 and 255, or class indices; probability: 16 bits, 65535 = 1.0; instances: ids in 16 bits; "
     "overlay: RGB; geojson: polygons; coco: run lengths; table: CSV, measurements of each object; rois: ZIP for ImageJ"
 )
+
+
+Parameters = TypeVar("Parameters", bound=BaseModel)
 
 
 class SegmentParameters(BaseModel):
@@ -42,30 +45,40 @@ class SegmentParameters(BaseModel):
     )
 
 
-NAMES = tuple(field.alias or name for name, field in SegmentParameters.model_fields.items())
-
-
 def read_parameters(given: Iterable[tuple[str, str]]) -> SegmentParameters:
-    """Checks the names and values of parameters. Raises Problem, 422: unknown, two values, or a bad value.
+    """Checks the parameters of `POST /segment`, see `read_as`. Raises Problem, 422."""
+    return read_as(SegmentParameters, given)
+
+
+def read_as(kind: type[Parameters], given: Iterable[tuple[str, str]]) -> Parameters:
+    """Checks the names and values of a call's parameters.
 
     The same value twice is accepted: generated clients send defaults in the query and in the form.
+
+    Args:
+        kind: The call's parameters: a parameter for each field, named by the field's alias if there is one.
+        given: Names and values of the query and of the form's fields.
+
+    Raises:
+        Problem: 422: unknown, two values, or a bad value.
     """
+    names = tuple(field.alias or name for name, field in kind.model_fields.items())
     values = dict[str, str]()
     for name, value in given:
-        if name not in NAMES:
-            detail = f"There is no parameter {shown(name)}; the parameters are {', '.join(NAMES)}."
+        if name not in names:
+            detail = f"There is no parameter {shown(name)}; the parameters are {', '.join(names)}."
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
         if values.setdefault(name, value) != value:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"Parameter {name} is given twice, with two values.")
     try:
-        return SegmentParameters.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         raise bad_parameter_problem(error.errors()[0]) from error
 
 
-def parameter_schemas() -> dict[str, dict[str, Any]]:
-    """Returns the JSON schema of each parameter, by name."""
-    properties: dict[str, dict[str, Any]] = SegmentParameters.model_json_schema()["properties"]
+def parameter_schemas(kind: type[BaseModel] = SegmentParameters) -> dict[str, dict[str, Any]]:
+    """Returns the JSON schema of each parameter of a call, by name."""
+    properties: dict[str, dict[str, Any]] = kind.model_json_schema()["properties"]
     return {name: _not_null(schema) for name, schema in properties.items()}
 
 

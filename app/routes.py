@@ -107,6 +107,7 @@ async def get_model(request: Request) -> ServedModel:
         precision=engine.precision,
         tta=service.settings.tta,
         weights=ServedWeights(file=net.file, loaded_at=net.loaded_at, former=net.former, refused=service.refused),
+        saves_labels=service.label_store is not None,
         provenance=description.provenance,
     )
 

@@ -12,6 +12,7 @@ from fastapi import Request
 from app.capacity import QueueCapacity
 from app.malloc import Trimmer
 from app.metrics import Metrics
+from app.saving.label_store import open_store
 from app.served_net import RefusedFile, ServedNet
 from app.settings import Settings
 from app.startup import Startup
@@ -33,8 +34,10 @@ class Service:
     """Everything a request needs. `load` in a thread of its own makes it ready; `drain` and `close` end it."""
 
     def __init__(self, settings: Settings, computing: Computing) -> None:
+        """Opens the folder of SEGMENT_LABELS, if there is one. Raises SettingsError if it cannot be written to."""
         self.settings = settings
         self.metrics = Metrics()
+        self.label_store = open_store(settings, self.metrics)
         self.trimmer = Trimmer()
         self.failure: Exception | None = None
         self.refused: RefusedFile | None = None
@@ -101,6 +104,8 @@ class Service:
         if self._net:
             self._net.scheduler.close()
         self._pool.shutdown()
+        if self.label_store:
+            self.label_store.close()
 
 
 def _running(net: ServedNet) -> dict[str, str]:

@@ -71,6 +71,9 @@ class Settings(BaseSettings):
         (), description="keys that may segment, separated by commas; none: open"
     )
     public_metrics: bool = Field(True, description="true or false: whether /metrics is open to those without a key")
+    labels: Path | None = Field(None, description="folder for the pairs of POST /labels; none: saving is off")
+    max_labels: int = Field(100_000, ge=1, description="most pairs of image and label in SEGMENT_LABELS")
+    max_labels_bytes: int = Field(10_737_418_240, ge=4096, description="most bytes in SEGMENT_LABELS")
     root_path: str = Field(
         "",
         pattern=r"^((/[A-Za-z0-9._~-]+)+/?)?$",

@@ -15,6 +15,7 @@ from app.problems import Problem, shown
 from app.service import Service
 
 PARTS = ("file", "image")
+FORM_TYPE = "multipart/form-data"
 RAW_TYPES = ("image/", "application/octet-stream", "application/dicom")
 
 # Characters of a file name that are kept besides letters, marks and digits of all scripts.
@@ -73,14 +74,19 @@ async def read_upload(request: Request, service: Service) -> Upload:
         Problem: 400 broken form or compression, 413 too large when decompressed, 415 type or coding not accepted, 422
             not exactly one file.
     """
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind == "multipart/form-data":
+    kind = content_type(request)
+    if kind == FORM_TYPE:
         return await _read_form(request, service)
     if kind.startswith(RAW_TYPES):
         # not request.body(), which keeps what it gives
         return Upload(b"".join([chunk async for chunk in _stream(request, service)]), "image")
     detail = "Send multipart/form-data with a part named file, or an image as it is with its own content type."
     raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+
+
+def content_type(request: Request) -> str:
+    """Returns the media type of the body in lower case, without parameters."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
 async def _stream(request: Request, service: Service) -> AsyncGenerator[bytes, None]:
@@ -94,15 +100,28 @@ async def _stream(request: Request, service: Service) -> AsyncGenerator[bytes, N
     yield await service.run_in_pool(inflate, body, coding, service.settings.max_body_bytes)
 
 
-async def _read_form(request: Request, service: Service) -> Upload:
+async def read_form(request: Request, service: Service) -> FormData:
+    """Reads a form into memory; the caller closes it.
+
+    Raises:
+        Problem: 400 broken form or compression, 413 too large when decompressed, 415 coding not accepted.
+    """
     try:
-        form = await _InMemory(request.headers, _stream(request, service), max_files=8, max_fields=16).parse()
+        return await _InMemory(request.headers, _stream(request, service), max_files=8, max_fields=16).parse()
     except MultiPartException as error:
         raise Problem(HTTPStatus.BAD_REQUEST, "The multipart body is broken, cut off or has too many parts.") from error
+
+
+def fields_of(form: FormData) -> tuple[tuple[str, str], ...]:
+    """Returns names and values of the fields that are no files."""
+    return tuple((name, value) for name, value in form.multi_items() if isinstance(value, str))
+
+
+async def _read_form(request: Request, service: Service) -> Upload:
+    form = await read_form(request, service)
     try:
         part = _the_file(form)
-        fields = tuple((name, value) for name, value in form.multi_items() if isinstance(value, str))
-        return Upload(await part.read(), _safe_name(part.filename), fields)
+        return Upload(await part.read(), safe_name(part.filename), fields_of(form))
     finally:
         await form.close()
 
@@ -124,7 +143,7 @@ def _the_file(form: FormData) -> UploadFile:
     raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
 
-def _safe_name(filename: str | None) -> str:
+def safe_name(filename: str | None) -> str:
     """Returns a name without separators, quotes and control characters, whose stem has at most 100 characters."""
     path = PurePath((filename or "").replace("\\", "/"))
     return (_safe(path.stem).strip()[:100] or "image") + _safe(path.suffix)[:20]

@@ -36,8 +36,8 @@ def test_limits_have_a_default_and_a_variable():
 
 def test_containers_mount_weights_and_training_data_read_only():
     service, training = (COMPOSE["services"][name] for name in OURS)
-    assert service["volumes"] == ["weights:/weights:ro"]
-    assert "./data/train:/data/train:ro" in training["volumes"]
+    assert service["volumes"] == ["weights:/weights:ro", "labels:/labels"]
+    assert {"./data/train:/data/train:ro", "labels:/labels:ro"} <= set(training["volumes"])
 
 
 def test_every_setting_is_passed_on():

@@ -24,7 +24,7 @@ def _operations(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def test_the_document_describes_the_contract(schema: dict[str, Any]):
     assert schema["info"]["version"] == __version__
     assert {path for path in schema["paths"] if not path.startswith("/v2")} == {
-        *("/segment", "/model", "/healthz", "/readyz", "/metrics")
+        *("/segment", "/labels", "/model", "/healthz", "/readyz", "/metrics")
     }
     assert "/v2/models/{name}/infer" in schema["paths"]
     segment = schema["paths"]["/segment"]["post"]
@@ -46,7 +46,7 @@ def test_the_document_describes_the_contract(schema: dict[str, Any]):
 def test_calls_have_stable_names_and_tags(schema: dict[str, Any]):
     names = [operation["operationId"] for operation in _operations(schema)]
     assert len(names) == len(set(names))
-    assert {"segment", "get_model", "get_health", "get_readiness", "get_metrics", "infer"} <= set(names)
+    assert {"segment", "save_labels", "get_model", "get_health", "get_readiness", "get_metrics", "infer"} <= set(names)
     tags = {tag["name"] for tag in schema["tags"]}
     assert all(set(operation["tags"]) <= tags and operation["tags"] for operation in _operations(schema))
 
@@ -55,10 +55,21 @@ def test_all_errors_have_one_schema(schema: dict[str, Any], client: TestClient):
     problem = schema["components"]["schemas"]["Problem"]
     assert client.post("/segment").json().keys() == problem["properties"].keys() == set(problem["required"])
     for path, calls in schema["paths"].items():
-        errors = [answer for call in calls.values() for status, answer in call["responses"].items() if status != "200"]
+        errors = [answer for call in calls.values() for status, answer in call["responses"].items() if status[0] != "2"]
         if not path.startswith("/v2"):
             content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
             assert [answer["content"] for answer in errors] == [content] * len(errors)
+
+
+def test_saving_labels_is_described(schema: dict[str, Any]):
+    save = schema["paths"]["/labels"]["post"]
+    assert {parameter["name"] for parameter in save["parameters"]} == {"name", "page", "threshold"}
+    form = save["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form["required"] == ["image", "label"]
+    assert form["properties"].keys() == {"image", "label", "name", "page", "threshold"}
+    statuses = {"201", *("400", "401", "404", "408", "413", "415", "422", "503", "504", "507")}
+    assert save["responses"].keys() == statuses
+    assert save["responses"]["201"]["headers"].keys() == {"X-Model", "X-Request-ID"}
 
 
 def test_references_lead_somewhere(schema: dict[str, Any]):
@@ -87,7 +98,7 @@ def test_calls_that_need_a_key_say_so(serve: Callable[..., TestClient], schema: 
     locked = serve(api_keys="secret").get("/openapi.json").json()
     keys: list[dict[str, Any]] = [{"bearer": []}, {"apiKey": []}]
     assert locked["components"]["securitySchemes"].keys() == {"bearer", "apiKey"}
-    for path in ("/segment", "/v2/models/{name}/infer"):
+    for path in ("/segment", "/labels", "/v2/models/{name}/infer"):
         assert locked["paths"][path]["post"]["security"] == keys
         assert schema["paths"][path]["post"]["security"] == [*keys, {}]  # without keys the call is open
     assert "security" not in locked["paths"]["/model"]["get"]

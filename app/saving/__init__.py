@@ -1,0 +1,1 @@
+"""`POST /labels`: corrected labels with their images, saved as training data."""
