@@ -21,6 +21,7 @@ from .exchange import (
     ServiceError,
     Waits,
     is_ready,
+    labels_call,
     read_json,
     read_result,
     segment_call,
@@ -185,6 +186,27 @@ class Client(_Connection):
         """
         return np.stack([self.segment(page, output, threshold, class_index) for page in stack])
 
+    def save_labels(self, image: Pixels | File, label: Pixels | File, name: str | None = None) -> dict[str, Any]:
+        """Saves an image and its corrected label as training data.
+
+        A later label of the same image replaces the earlier one. The same label again changes nothing.
+
+        Args:
+            image: One page, as for `segment`.
+            label: H x W uint8 or uint16, as large as the image: a mask of 0 and 255, object ids or class indices; or a
+                path, or the bytes of a PNG or TIFF file.
+            name: A name of the image for people, which the service records.
+
+        Returns:
+            "id" of the pair, "replaced" (True if the image had another label), and "pairs", the number of all pairs.
+
+        Raises:
+            ServiceError: The service refused the pair: 404 if it saves none, 507 if its folder is full.
+            ValueError: An array is not an image.
+            OSError: A file cannot be read.
+        """
+        return read_json(self._send(labels_call(image, label, name)))
+
     def model(self) -> dict[str, Any]:
         """Returns what is served: name, sha256, architecture, threshold, engine, ..."""
         return read_json(self._send(MODEL))
@@ -299,6 +321,10 @@ class AsyncClient(_Connection):
     ) -> NDArray[Any]:
         """See `Client.segment_stack`."""
         return np.stack([await self.segment(page, output, threshold, class_index) for page in stack])
+
+    async def save_labels(self, image: Pixels | File, label: Pixels | File, name: str | None = None) -> dict[str, Any]:
+        """See `Client.save_labels`."""
+        return read_json(await self._send(await asyncio.to_thread(labels_call, image, label, name)))
 
     async def model(self) -> dict[str, Any]:
         """See `Client.model`."""

@@ -109,6 +109,12 @@ def segment_call(
     return {"method": "POST", "url": "/segment", "params": parameters, "files": {"file": _to_file(image)}}
 
 
+def labels_call(image: Pixels | File, label: Pixels | File, name: str | None) -> Call:
+    """Raises ValueError, OSError."""
+    files = {"image": _to_file(image), "label": _to_file(label)}
+    return {"method": "POST", "url": "/labels", "files": files, "data": {} if name is None else {"name": name}}
+
+
 def _to_file(image: Pixels | File) -> tuple[str, bytes]:
     """Name and content."""
     if isinstance(image, bytes):

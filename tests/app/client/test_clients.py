@@ -387,3 +387,31 @@ def test_service_and_client_do_without_each_other():
 
     assert loaded("app.server, app.application").isdisjoint({"app.client", "httpx"})
     assert loaded("app.client").isdisjoint({"torch", "fastapi", "starlette", "uvicorn"})
+
+
+def test_labels_are_saved_with_their_image(
+    connect: Callable[..., Client],
+    serve_http: Callable[..., tuple[str, FastAPI]],
+    make_image: MakeImage,
+    tmp_path: Path,
+):
+    image, label = make_image(20, 30, 3), np.eye(20, 30, dtype=np.uint16) * 700
+    with ExitStack() as stack:
+        client = connect(serve_http(stack, labels=tmp_path, engine="torch")[0])
+        first = client.save_labels(image, label, "mouse 3")
+        (stored,) = (tmp_path / "label").iterdir()
+        assert np.array_equal(np.array(Image.open(stored)), label)
+        assert '"name": "mouse 3"' in next((tmp_path / "provenance").iterdir()).read_text()
+        again = client.save_labels((tmp_path / "image" / stored.name).read_bytes(), np.zeros((20, 30), np.uint8))
+        assert first == {"id": again["id"], "replaced": False, "pairs": 1}
+        assert again["replaced"] is True
+        with pytest.raises(ServiceError, match="both must have the same size") as caught:
+            client.save_labels(image, label[1:])
+        assert caught.value.status == 422
+
+
+def test_a_service_that_saves_no_labels_says_so(connect: Callable[..., Client], url: str, make_image: MakeImage):
+    image = make_image(4, 4)
+    with pytest.raises(ServiceError, match="SEGMENT_LABELS") as caught:
+        connect(url).save_labels(image, image)
+    assert caught.value.status == 404
