@@ -189,7 +189,7 @@ def test_trainings_take_their_options_and_resume(applied: str):
     options = parse(words[words.index("training.run") + 1 :])
     assert options.resume
     mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
-    assert all(str(path.parent) in mounts for path in (options.data, options.out))
+    assert all(str(path.parent) in mounts for path in (*options.data, options.out))
 
 
 def test_the_nodes_of_a_training_meet():

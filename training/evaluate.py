@@ -26,7 +26,7 @@ from model.weights_file import Description, WeightsError, load_weights, save_wei
 from training.data.folder import Sample, load_data
 from training.data.image_reader import ImageReader, add_channel_option
 from training.data.labels.label_options import LabelOptions, add_label_options, frozen_values, scheme_of
-from training.data.names import stem_of
+from training.data.names import listed_paths, stem_of
 from training.data_error import DataError
 from training.scoring.class_evaluation import AnyEvaluation, ClassEvaluation
 from training.scoring.distortions import DISTORTIONS
@@ -85,7 +85,7 @@ class EvaluationOptions(LabelOptions):
     Attributes:
         weights: The weights file; None for the bundled weights.
         probabilities: Folder of probability images to score in place of weights.
-        data: Folder with images and labels.
+        data: Folders or ZIPs with images and labels.
         channel: Number or name of the channel to read of images that have several; "" for the weights' own.
         only: Names of the images to score; empty for all.
         select: The score that chooses the best threshold; None to decide from the labels.
@@ -98,7 +98,7 @@ class EvaluationOptions(LabelOptions):
 
     weights: Path | None
     probabilities: Path | None
-    data: Path
+    data: tuple[Path, ...]
     channel: str
     only: tuple[str, ...]
     select: Objective | None
@@ -124,7 +124,9 @@ def _parse(argv: list[str] | None) -> EvaluationOptions:
         type=Path,
         help="score pictures of probabilities instead, named as the images are, or by model.predict; white = 1",
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder with image/ and label/")
+    parser.add_argument(
+        "--data", type=Path, nargs="+", required=True, metavar="DIR", help="folders with image/ and label/, or ZIPs"
+    )
     add_channel_option(parser, "the channel of the weights' training, else 0, or the colours")
     add_label_options(parser)
     parser.add_argument(
@@ -200,8 +202,8 @@ def _load(options: EvaluationOptions, description: Description) -> list[Sample]:
         print(f"evaluate: {note}", file=sys.stderr)
     if data.scheme.classes != classes:
         raise DataError(
-            f"the labels in {options.data} have {data.scheme.classes} class(es), the weights {classes}; "
-            "--label-format says how the labels are read"
+            f"the labels in {listed_paths(options.data)} have {data.scheme.classes} class(es), "
+            f"the weights {classes}; --label-format says how the labels are read"
         )
     return data.samples
 

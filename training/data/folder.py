@@ -6,7 +6,7 @@ are, and `labels` turns them into class indices.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 
 from model.images.decoding import SUFFIXES
 from model.preprocessing import Values
+from training.data.archive import data_folder
 from training.data.image_reader import ImageReader
 from training.data.labels.label_scheme import AUTO, LabelScheme
 from training.data.labels.label_scheme import IGNORED as IGNORED
 from training.data.labels.labels import Encoding, Label, read_label
 from training.data.labels.recognition import resolve
 from training.data.labels.stored_label import LabelError, StoredLabel
-from training.data.names import files_below, is_text
+from training.data.names import files_below, is_text, listed_paths
 from training.data.pair_files import StoredPair, read_image, read_pairs
-from training.data.pairing import LAYOUT, find_pairs, image_folder
+from training.data.pairing import LAYOUT, image_folder
+from training.data.sources import Source, open_sources, schemes_of_saved
 from training.data_error import DataError
 
 Made = TypeVar("Made")
@@ -44,6 +46,7 @@ class Sample:
             label is several files; "" if there is no file.
         encoding: How the label file stores the label; None if there is no file.
         ids: H x W object ids, 0 is background; None if the labels do not tell objects apart.
+        source: Name of the folder that it comes from, which is the first part of `name`; "" if there is only one.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Sample:
     label_file: str = ""
     encoding: Encoding | None = None
     ids: NDArray[np.int32] | None = None
+    source: str = ""
     _made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def once(self, make: Callable[..., Made], *arguments: Hashable) -> Made:
@@ -61,6 +65,11 @@ class Sample:
             self._made[key] = make(self, *arguments)
         made: Made = self._made[key]
         return made
+
+    @property
+    def name_in_source(self) -> str:
+        """The name without the name of the folder that it comes from."""
+        return self.name.removeprefix(f"{self.source}/") if self.source else self.name
 
     @property
     def foreground(self) -> NDArray[np.bool_]:
@@ -86,9 +95,9 @@ class SampleStore:
         """Returns the label, or a label of the same values that takes less memory until it is read."""
         return label
 
-    def sample(self, name: str, pixels: Any, label: Label, label_file: str) -> Sample:
+    def sample(self, name: str, pixels: Any, label: Label, label_file: str, source: str = "") -> Sample:
         """Returns a sample with pixels from `put`."""
-        return Sample(name, pixels, label.classes, label_file, label.encoding, label.ids)
+        return Sample(name, pixels, label.classes, label_file, label.encoding, label.ids, source)
 
 
 IN_MEMORY = SampleStore()
@@ -96,11 +105,12 @@ IN_MEMORY = SampleStore()
 
 @dataclass(frozen=True)
 class LabelledData:
-    """The samples of a folder.
+    """The samples of a folder, or of several.
 
     Attributes:
-        samples: At least one, in natural order of their names (2 before 10).
-        scheme: How the labels were read, with nothing left open.
+        samples: At least one, in natural order of their names (2 before 10), folder by folder.
+        scheme: How the labels were read, with nothing left open; of several folders, those that the service did not
+            save.
         notes: Choices that a reader should know of, one line each.
     """
 
@@ -110,55 +120,106 @@ class LabelledData:
 
 
 def load_data(
-    folder: Path, scheme: LabelScheme = AUTO, store: SampleStore = IN_MEMORY, reader: ImageReader | None = None
+    data: Path | Sequence[Path],
+    scheme: LabelScheme = AUTO,
+    store: SampleStore = IN_MEMORY,
+    reader: ImageReader | None = None,
 ) -> LabelledData:
-    """All images of a folder with their labels.
+    """All images of one or several folders, or ZIPs of folders, with their labels.
+
+    If several folders have the same image, the sample of the last folder counts.
 
     Args:
-        folder: A folder in any layout that `training.data.pairing` knows.
-        scheme: How to read the labels; what it leaves open is found from all labels together.
+        data: Folders in any layout that `training.data.pairing` knows, or ZIP files of them.
+        scheme: How to read the labels; what it leaves open is found from all labels together. Folders that the service
+            saved say how their labels are read.
         store: Where the arrays are kept.
         reader: What reads the images; None for a reader of the first channel.
 
     Raises:
         DataError: Some files do not fit; the message names each of them.
     """
-    layout, reader = find_pairs(folder), reader or ImageReader()
-    problems = list(layout.problems)
-    stored = read_pairs(layout, problems, store, reader)
+    with open_sources((data,) if isinstance(data, Path) else data) as sources:
+        return _load(sources, scheme, store, reader or ImageReader())
+
+
+def _load(sources: Sequence[Source], scheme: LabelScheme, store: SampleStore, reader: ImageReader) -> LabelledData:
+    """Raises DataError."""
+    problems = [problem for source in sources for problem in source.layout.problems]
+    stored = [read_pairs(source.layout, problems, store, reader) for source in sources]
+    notes = [note for source in sources for note in source.layout.notes]
+    labels = listed_paths([source.layout.labels for source in sources])
     samples: list[Sample] = []
     try:
-        scheme = resolve([pair.label for pair in stored], scheme)
-        samples = _samples(stored, scheme, problems, store)
+        scheme, schemes = _resolve(sources, stored, scheme)
+        for source, pairs, each in zip(sources, stored, schemes, strict=True):
+            samples += _samples(pairs, each, problems, store, source.name)
     except LabelError as error:
-        problems.append(f"{layout.labels}: {error}")
+        problems.append(f"{labels}: {error}")
     problems += _same_names(samples)
     if problems:
-        raise DataError(_listed(problems, f"with the data in {folder}"))
-    if not samples:
-        raise DataError(f"no images in {layout.images}\n{LAYOUT}")
-    _check_sides(samples, layout.labels, scheme)
-    return LabelledData(samples, scheme, (*layout.notes, *reader.notes()))
+        raise DataError(_listed(problems, f"with the data in {listed_paths([source.path for source in sources])}"))
+    if missing := [source.layout.images for source, pairs in zip(sources, stored, strict=True) if not pairs]:
+        raise DataError(f"no images in {listed_paths(missing)}\n{LAYOUT}")
+    if len(sources) > 1:
+        samples = _newest(samples, notes)
+    _check_sides(samples, labels, scheme)
+    return LabelledData(samples, scheme, (*notes, *reader.notes()))
+
+
+def _resolve(
+    sources: Sequence[Source], stored: Sequence[list[StoredPair]], scheme: LabelScheme
+) -> tuple[LabelScheme, list[LabelScheme]]:
+    """The scheme of the labels, and that of each source. Raises DataError, LabelError."""
+    ordinary = [pair.label for source, pairs in zip(sources, stored, strict=True) if not source.saved for pair in pairs]
+    if ordinary:
+        found = resolve(ordinary, scheme)
+        return found, schemes_of_saved(sources, found)
+    if scheme == AUTO and (saved := [source.saved for source in sources if source.saved]):
+        scheme = max(saved, key=lambda each: (each.classes, each.format == "instances"))
+        scheme = schemes_of_saved(sources, scheme)[0] if len(sources) > 1 else scheme
+    found = resolve([pair.label for pairs in stored for pair in pairs], scheme)
+    return found, [found] * len(sources)
+
+
+def _newest(samples: list[Sample], notes: list[str]) -> list[Sample]:
+    """Leaves out images that a later folder has also."""
+    kept, known = list[Sample](), dict[str, str]()
+    for sample in reversed(samples):
+        if known.setdefault(pixel_digest(sample), sample.source) == sample.source:
+            kept.append(sample)
+    if left := len(samples) - len(kept):
+        notes.append(f"{left} image(s) are in several folders; the labels of the last of these folders are used")
+    return kept[::-1]
 
 
 def load_samples(
-    folder: Path, scheme: LabelScheme = AUTO, store: SampleStore = IN_MEMORY, reader: ImageReader | None = None
+    data: Path | Sequence[Path],
+    scheme: LabelScheme = AUTO,
+    store: SampleStore = IN_MEMORY,
+    reader: ImageReader | None = None,
 ) -> list[Sample]:
     """The samples of `load_data`. Raises DataError."""
-    return load_data(folder, scheme, store, reader).samples
+    return load_data(data, scheme, store, reader).samples
 
 
 def load_images(folder: Path, at_most: int, reader: ImageReader) -> list[Values]:
     """Images without labels, from a folder or its image folder.
 
     Args:
-        folder: The folder.
+        folder: The folder, or a ZIP of it.
         at_most: The number of files to read, from all over the folder.
         reader: What reads the images.
 
     Raises:
         DataError: The folder has no images, or some cannot be read.
     """
+    with data_folder(folder) as unpacked:
+        return _load_images(unpacked, at_most, reader)
+
+
+def _load_images(folder: Path, at_most: int, reader: ImageReader) -> list[Values]:
+    """Raises DataError."""
     if not folder.is_dir():
         raise DataError(f"no folder {folder}")
     inner = image_folder(folder)
@@ -184,7 +245,17 @@ def fingerprint(samples: list[Sample]) -> str:
     return digest.hexdigest()
 
 
-def _samples(stored: list[StoredPair], scheme: LabelScheme, problems: list[str], store: SampleStore) -> list[Sample]:
+def pixel_digest(sample: Sample) -> str:
+    """A digest of the image; samples of the same image with other names or labels have the same."""
+    pixels = sample.pixels
+    digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
+
+
+def _samples(
+    stored: list[StoredPair], scheme: LabelScheme, problems: list[str], store: SampleStore, source: str
+) -> list[Sample]:
     """The samples of one scheme; labels that do not fit the scheme are added to the problems."""
     samples = []
     faulty: set[Path] = set()
@@ -196,7 +267,7 @@ def _samples(stored: list[StoredPair], scheme: LabelScheme, problems: list[str],
                 problems.append(f"{pair.label_path}{pair.page}: {error}")
             faulty.add(pair.label_path)
             continue
-        samples.append(store.sample(pair.name, pair.pixels, label, pair.label_name))
+        samples.append(store.sample(pair.name, pair.pixels, label, pair.label_name, source))
     return samples
 
 
@@ -212,7 +283,7 @@ def _listed(problems: list[str], where: str) -> str:
     return f"{count} {where}:\n  " + "\n  ".join(problems[:_PROBLEMS_SHOWN] + more)
 
 
-def _check_sides(samples: list[Sample], labels: Path, scheme: LabelScheme) -> None:
+def _check_sides(samples: list[Sample], labels: str, scheme: LabelScheme) -> None:
     """Raises DataError if all labels together have a single class, or none."""
     found = set[int]().union(*(np.unique(sample.label).tolist() for sample in samples)) - {IGNORED}
     if len(found) > 1:

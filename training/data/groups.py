@@ -57,6 +57,11 @@ def group_names(names: list[str], pattern: str | None = None) -> Grouping:
     return Grouping("order" if _have_order(names) else "none", {})
 
 
+def matches_any(names: list[str], pattern: str) -> bool:
+    """True if the pattern of `--group` fits at least one name."""
+    return any(re.search(pattern, name) for name in names)
+
+
 def _by_pattern(names: list[str], pattern: str) -> list[str]:
     keys = []
     for name in names:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.appearance import Appearance
-from training.data.folder import Sample, fingerprint
-from training.data.groups import Grouping, group_names
+from training.data.folder import Sample, pixel_digest
+from training.data.groups import Grouping, group_names, matches_any
 from training.data_error import DataError
 
 Rule = Literal["nothing", "folder", "groups", "ends", "series", "random"]
@@ -68,10 +68,10 @@ class HoldOut:
 
 
 def hold_out(samples: list[Sample], fraction: float, pattern: str | None = None) -> HoldOut:
-    """Splits the samples of one folder.
+    """Splits the samples of one folder, or of each of several folders.
 
     Args:
-        samples: All samples, in natural order.
+        samples: All samples, in natural order, folder by folder.
         fraction: Share of the images to hold out, 0 <= fraction < 1; at least one image unless 0.
         pattern: Regular expression of `--group`; None to find groups from the names.
 
@@ -83,7 +83,9 @@ def hold_out(samples: list[Sample], fraction: float, pattern: str | None = None)
             raise DataError("--group has no effect if no images are held out; add --val-fraction 0.2 or --folds")
         return HoldOut("nothing", "held out: no images", samples, [], {})
     _check_enough(samples, fraction)
-    grouping = group_names([sample.name for sample in samples], pattern)
+    if len(sources := _by_source(samples)) > 1:
+        return _hold_out_of_each(sources, fraction, pattern)
+    grouping = group_names([sample.name_in_source for sample in samples], pattern)
     wanted = _wanted(len(samples), fraction)
     if grouping.source == "order":
         return _series(samples, wanted)
@@ -97,6 +99,50 @@ def hold_out(samples: list[Sample], fraction: float, pattern: str | None = None)
         return _ends(samples, grouping, fraction)
     how = "by the groups of --group" if pattern is not None else "by sequence, found from the names"
     return _split(samples, held, "groups", how, grouping.groups)
+
+
+def _by_source(samples: list[Sample]) -> dict[str, list[Sample]]:
+    """The samples by the folder that they come from."""
+    sources: dict[str, list[Sample]] = {}
+    for sample in samples:
+        sources.setdefault(sample.source, []).append(sample)
+    return sources
+
+
+def _hold_out_of_each(sources: dict[str, list[Sample]], fraction: float, pattern: str | None) -> HoldOut:
+    """Splits each folder on its own, so that both sides have images of each; all of a tiny folder are trained on.
+
+    `--group` counts in the folders that it fits.
+    """
+    patterns = _patterns(sources, pattern)
+    tiny = {name: samples for name, samples in sources.items() if _wanted(len(samples), fraction) >= len(samples)}
+    splits = {
+        name: HoldOut("nothing", "held out: no images", samples, [], {})
+        if name in tiny
+        else hold_out(samples, fraction, patterns[name])
+        for name, samples in sources.items()
+    }
+    if len(tiny) == len(sources):
+        raise DataError(f"--val-fraction {fraction:g}: too few images in each folder to hold some out; add images")
+    largest = max(splits.values(), key=lambda split: len(split.training))
+    lines = "; ".join(f"{name}: {split.said.removeprefix('held out: ')}" for name, split in splits.items())
+    return HoldOut(
+        largest.rule,
+        f"held out of each folder: {lines}",
+        [sample for split in splits.values() for sample in split.training],
+        [sample for split in splits.values() for sample in split.validation],
+        {f"{name}/{group}": count for name, split in splits.items() for group, count in split.groups.items()},
+        units=sum(split.units for split in splits.values()),
+    )
+
+
+def _patterns(sources: dict[str, list[Sample]], pattern: str | None) -> dict[str, str | None]:
+    """The pattern of `--group` for each folder: None for folders in which it fits no name, if it fits others."""
+    fits = {
+        name: pattern is not None and matches_any([sample.name_in_source for sample in samples], pattern)
+        for name, samples in sources.items()
+    }
+    return {name: pattern if fits[name] or not any(fits.values()) else None for name in sources}
 
 
 def split_samples(samples: list[Sample], fraction: float) -> tuple[list[Sample], list[Sample]]:
@@ -125,8 +171,8 @@ def hold_out_folder(samples: list[Sample], held_out: list[Sample], folder: Path)
     Raises:
         DataError: An image is in both folders.
     """
-    known = {fingerprint([_nameless(sample)]) for sample in samples}
-    both = [sample.name for sample in held_out if fingerprint([_nameless(sample)]) in known]
+    known = {pixel_digest(sample) for sample in samples}
+    both = [sample.name for sample in held_out if pixel_digest(sample) in known]
     if both:
         raise DataError(
             f"--val {folder}: images that are also in --data: {_list(both)}; remove them from one of the two"
@@ -138,12 +184,14 @@ def make_folds(samples: list[Sample], count: int, pattern: str | None = None) ->
     """Splits the samples into parts of about equal size and holds out each part once.
 
     Groups stay whole. Without groups, a series is cut into contiguous parts, and names without order are dealt out at
-    random, with a fixed seed.
+    random, with a fixed seed. Of several folders, the groups, contiguous parts and images are dealt out together.
 
     Raises:
         DataError: There are fewer images or groups than folds, or the pattern does not fit the names.
     """
-    grouping = group_names([sample.name for sample in samples], pattern)
+    if len(_by_source(samples)) > 1:
+        return _folds_of_sources(samples, count, pattern)
+    grouping = group_names([sample.name_in_source for sample in samples], pattern)
     units = list(grouping.groups.values()) or [[index] for index in range(len(samples))]
     if len(units) < count:
         what = f"groups ({_list(list(grouping.groups))})" if grouping.groups else "images"
@@ -159,6 +207,33 @@ def make_folds(samples: list[Sample], count: int, pattern: str | None = None) ->
         _split(samples, mask, rule, f"fold {fold} of {count}, {how}", grouping.groups)
         for fold, mask in enumerate(masks, start=1)
     ]
+
+
+def _folds_of_sources(samples: list[Sample], count: int, pattern: str | None) -> list[HoldOut]:
+    """Raises DataError for fewer groups and images than folds."""
+    places = {id(sample): place for place, sample in enumerate(samples)}
+    sources = _by_source(samples)
+    patterns = _patterns(sources, pattern)
+    groups = list[list[int]]()
+    for name, members in sources.items():
+        found = _fold_units([sample.name_in_source for sample in members], count, patterns[name])
+        groups += [[places[id(members[index])] for index in unit] for unit in found]
+    if len(groups) < count:
+        raise DataError(f"--folds {count}: there are only {len(groups)} groups and images; use fewer folds")
+    masks = _dealt(Appearance.of(samples), groups, count)
+    return [
+        _split(samples, mask, "random", f"fold {fold} of {count}, groups and images of all folders", {})
+        for fold, mask in enumerate(masks, start=1)
+    ]
+
+
+def _fold_units(names: list[str], count: int, pattern: str | None) -> list[list[int]]:
+    """The images of a folder that stay in one fold: its groups, the parts of a series, or each image on its own."""
+    grouping = group_names(names, pattern)
+    if grouping.groups:
+        return list(grouping.groups.values())
+    parts = min(count, len(names)) if grouping.source == "order" else len(names)
+    return [part.tolist() for part in np.array_split(np.arange(len(names)), parts)]
 
 
 def suggested_folds(hold_out: HoldOut) -> str:
@@ -350,10 +425,6 @@ def _split(samples: list[Sample], held: Mask, rule: Rule, how: str, groups: dict
     listed = _list([f"{name} ({count})" for name, count in found.items()]) if found else ""
     said = f"held out: {len(validation)} of {_count(len(samples))}, {how}" + (f": {listed}" if listed else "")
     return HoldOut(rule, said, training, validation, found, units=len(groups) or len(samples))
-
-
-def _nameless(sample: Sample) -> Sample:
-    return Sample("", sample.pixels, sample.label)
 
 
 def _count(images: int) -> str:

@@ -19,12 +19,15 @@ _NAMES_SHOWN = 6
 
 
 def inspect(samples: list[Sample], names: Sequence[str] = ()) -> list[str]:
-    """Lines about images and labels, then warnings.
+    """Lines about images and labels, then warnings; of several folders, the lines of each.
 
     Args:
         samples: The samples. Those whose labels were read from no file are left out.
         names: Names of the classes, see `name_classes`.
     """
+    if len(sources := dict.fromkeys(sample.source for sample in samples)) > 1:
+        parts = {source: [sample for sample in samples if sample.source == source] for source in sources}
+        return [f"{source}: {line}" for source, part in parts.items() for line in inspect(part, names)]
     read = [(sample, sample.encoding) for sample in samples if sample.encoding]
     if not read:
         return []

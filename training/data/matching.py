@@ -12,6 +12,7 @@ from model.images.decoding import SUFFIXES
 from training.data.labels.label_files import LABEL_SUFFIXES
 from training.data.labels.polygons import Coco
 from training.data.names import files_below, image_key, is_marked, is_text, label_key, name_of
+from training.data.saved_labels import is_saved
 
 Keys = list[tuple[Callable[[str], str], Callable[[str], str]]]
 
@@ -67,6 +68,8 @@ def two_folders(images: Path, labels: Sequence[Path]) -> Layout:
     inside = {path for files in objects.values() for path in files}
     rest = [path for path in files_below(folder, LABEL_SUFFIXES) if path not in inside]
     stored = _by_name(rest, folder, layout.problems)
+    if is_saved(images.parent):
+        named = _without_unfinished(named, stored, layout.notes)
     layout.pairs.extend(Pair(name, named[name], files, per_object=True) for name, files in objects.items())
     keys: Keys = [(str, str), (image_key, label_key), (_last(image_key), _last(label_key))]
     _match({name: path for name, path in named.items() if name not in objects}, stored, layout, keys)
@@ -74,6 +77,14 @@ def two_folders(images: Path, labels: Sequence[Path]) -> Layout:
         others = ", ".join(path.name for path in labels[1:])
         layout.notes.append(f"labels are read from {folder.name}; {others} is not used")
     return _in_order(layout, named)
+
+
+def _without_unfinished(images: dict[str, Path], labels: dict[str, Path], notes: list[str]) -> dict[str, Path]:
+    """The images with a label: a service that is killed while it saves a pair leaves an image without a label."""
+    finished = {name: path for name, path in images.items() if name in labels}
+    if left := len(images) - len(finished):
+        notes.append(f"{left} image(s) without a label are not used: the service was stopped while it saved them")
+    return finished
 
 
 def _by_name(files: Iterable[Path], folder: Path, problems: list[str]) -> dict[str, Path]:

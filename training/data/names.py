@@ -66,6 +66,11 @@ def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     )
 
 
+def listed_paths(paths: Iterable[Path]) -> str:
+    """The paths as messages name them."""
+    return ", ".join(map(str, paths))
+
+
 def is_text(name: str) -> bool:
     """True if a file's name can be written into logs and reports; Linux allows any bytes in names."""
     try:

@@ -99,7 +99,7 @@ def _parse(argv: list[str] | None) -> ExportOptions:
         "--calibrate",
         metavar="DIR",
         type=Path,
-        help="images like those to be segmented, for int8; labels do not matter",
+        help="images like those to be segmented, for int8: a folder or a ZIP; labels do not matter",
     )
     card = parser.add_argument_group("bioimageio")
     card.add_argument("--authors", metavar="NAME", nargs="+", help="who trained the net")

@@ -7,6 +7,7 @@ import argparse
 import math
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +21,7 @@ from model.weights_file import load_weights
 from training.data.folder import Sample, fingerprint, load_samples
 from training.data.image_reader import RECORDED, ImageReader
 from training.data.labels.label_scheme import LabelScheme
+from training.data.names import listed_paths
 from training.data_error import DataError
 from training.loop.run_folder import HISTORY, RunFolder, read_history
 from training.report.charts import draw_charts
@@ -188,7 +190,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.report", description="Write a training's report again.")
     parser.add_argument("--out", type=Path, required=True, help="the training's folder")
     parser.add_argument(
-        "--data", type=Path, help="the folder with the held-out images (--data or --val of the training), if moved"
+        "--data",
+        type=Path,
+        nargs="+",
+        help="the folders with the held-out images (--data or --val of the training), if moved",
     )
     arguments = parser.parse_args(argv)
     try:
@@ -196,9 +201,11 @@ def main(argv: list[str] | None = None) -> int:
             raise DataError(f"no folder {arguments.out}")
         folder = RunFolder(arguments.out)
         config = folder.read_config()
-        data = arguments.data or Path(config.get("holdout", {}).get("folder") or config.get("data", "data/train"))
-        if not data.is_dir():
-            raise DataError(f"no folder {data}, which had the held-out images; name the folder that has them: --data")
+        data = arguments.data or _data_of(config)
+        if missing := [path for path in data if not path.exists()]:
+            raise DataError(
+                f"no folder {missing[0]}, which had the held-out images; name the folder that has them: --data"
+            )
         path = write_report(folder, _held_out(data, config))
     except (UserError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
@@ -207,7 +214,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _held_out(data: Path, config: dict[str, Any]) -> list[Sample]:
+def _data_of(config: dict[str, Any]) -> list[Path]:
+    """The folders that the held-out images came from. Earlier versions stored one path as text."""
+    stored = config.get("holdout", {}).get("folder") or config.get("data", "data/train")
+    return [Path(stored)] if isinstance(stored, str) else [Path(each) for each in stored]
+
+
+def _held_out(data: Sequence[Path], config: dict[str, Any]) -> list[Sample]:
     """The training's held-out images. Raises DataError if a folder does not have them, or others of their names."""
     names = config.get("validation_images")
     if not names:
@@ -215,10 +228,12 @@ def _held_out(data: Path, config: dict[str, Any]) -> list[Sample]:
     found = {sample.name: sample for sample in load_samples(data, _scheme(config), reader=_reader(config))}
     missing = [name for name in names if name not in found]
     if missing:
-        raise DataError(f"{data} lacks held-out images of this training: {', '.join(missing)}")
+        raise DataError(f"{listed_paths(data)} lacks held-out images of this training: {', '.join(missing)}")
     samples = [found[name] for name in names]
     if config.get("validation_sha256", known := fingerprint(samples)) != known:
-        raise DataError(f"{data}: the images {', '.join(names)}, or their labels, are not those of this training")
+        raise DataError(
+            f"{listed_paths(data)}: the images {', '.join(names)}, or their labels, are not those of this training"
+        )
     return samples
 
 

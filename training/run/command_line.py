@@ -73,7 +73,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m training.run", description="Train a U-Net on a folder of images and labels."
     )
     parser.add_argument(
-        "--data", type=Path, default=Path("data/train"), help="folder with image/ and label/ (default: data/train)"
+        "--data",
+        type=Path,
+        nargs="+",
+        default=(Path("data/train"),),
+        metavar="DIR",
+        help="folder with image/ and label/, or a ZIP of it; of several, the last one's label of an image counts "
+        "(default: data/train)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/latest"), help="folder for weights and records (default: runs/latest)"

@@ -114,7 +114,9 @@ def _open(options: TrainingOptions) -> RunFolder:
     if not resume:
         folder.begin()
         command = shlex.join(["python", "-m", "training.run", *options.command_line])
-        folder.write_config({"command": command, "data": str(options.data), "folds": {"count": options.folds}})
+        folder.write_config(
+            {"command": command, "data": [str(path) for path in options.data], "folds": {"count": options.folds}}
+        )
         return folder
     config = folder.read_config()
     if "fold" in config:

@@ -84,7 +84,7 @@ def configuration(options: TrainingOptions, trainer: Trainer) -> dict[str, Any]:
         "parts": trainer.machine.parts,
         **trainer.machine.processes.facts,
         "steps": trainer.steps,
-        "data": str(options.data),
+        "data": [str(path) for path in options.data],
         "validation_sha256": trainer.made_of["held-out images"],
         "training_images": [sample.name for sample in trainer.stream.samples],
         "validation_images": [sample.name for sample in trainer.validation],

@@ -15,7 +15,7 @@ class TrainingOptions(LabelOptions):
     """The options of `python -m training.run`; `--help` explains them.
 
     Attributes:
-        data: Folder with images and labels.
+        data: Folders or ZIPs with images and labels.
         out: Folder for weights and records.
         channel: Number or name of the channel to read of images that have several; "" for the first one.
         resume: True to continue the training in `out`.
@@ -50,7 +50,7 @@ class TrainingOptions(LabelOptions):
         scheme: How to read the labels.
     """
 
-    data: Path
+    data: tuple[Path, ...]
     out: Path
     channel: str
     resume: bool
