@@ -46,6 +46,7 @@ def _check_refused_start(result: "subprocess.CompletedProcess[str]", code: int) 
         ("TTA", "3"),
         ("DEADLINE_S", "inf"),
         ("HOST", "no.such host"),
+        ("LABELS", "/dev/null/labels"),
         ("DEVICE", "cuda:99"),  # well-formed, but no machine has it
         ("TILE", "102"),  # in range, but not a multiple of this net's grid
     ],

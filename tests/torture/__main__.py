@@ -11,7 +11,7 @@ from importlib import import_module
 
 from tests.torture.verdict import Verdict
 
-ATTACKS = ("images", "forms", "api", "overload", "drippers", "sigterm", "soak", "training_kills")
+ATTACKS = ("images", "forms", "api", "labels", "overload", "drippers", "sigterm", "soak", "training_kills")
 
 
 def run(name: str, count: int | None = None) -> Verdict:

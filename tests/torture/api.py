@@ -46,7 +46,7 @@ class _Tally:
 def attack(count: int) -> Verdict:
     """So many requests to each operation, of each of both kinds."""
     good, tally = encode_png(GREY), _Tally()
-    with small_service() as server:
+    with tempfile.TemporaryDirectory() as folder, small_service(labels=folder) as server:
         mask = server.mask(good)
         schema = schemathesis.openapi.from_url(f"http://{HOST}:{server.port}/openapi.json")
         operations = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
