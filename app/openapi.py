@@ -187,6 +187,7 @@ LABELS_RESPONSES: dict[int | str, dict[str, Any]] = {
     **problems(
         HTTPStatus.BAD_REQUEST,
         HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
         HTTPStatus.NOT_FOUND,
         HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
 from pydantic import JsonValue
+from starlette.datastructures import Headers
 
 from app import pipeline
 from app.admission import given_key
@@ -42,6 +43,7 @@ async def save_labels(request: Request, response: Response) -> SavedLabel:
     net, store = service.net, service.label_store
     if store is None:
         raise Problem(HTTPStatus.NOT_FOUND, "Saving is off here; the operator turns it on with SEGMENT_LABELS.")
+    _check_origin(request.headers, service.settings.cors_origins)
     query = request.query_params.multi_items()
     read_as(LabelParameters, query)  # a bad query is refused before the body is read
     async with pipeline.deadline(service):
@@ -52,6 +54,24 @@ async def save_labels(request: Request, response: Response) -> SavedLabel:
         saved = await _saved(store, pair, fields | _about_label(parameters, form))
     response.headers["X-Model"] = net.label
     return SavedLabel(id=saved.id, replaced=saved.outcome == "replaced", pairs=saved.pairs)
+
+
+def _check_origin(headers: Headers, allowed: tuple[str, ...]) -> None:
+    """Refuses a browser that sends a form for a page of another site (cross-site request forgery).
+
+    Browsers ask no permission (CORS) before they send a form, so such a page could save labels in a service without
+    keys. `Sec-Fetch-Site` is what the browser says; without it, as on plain HTTP, `Origin` must name this host.
+
+    Raises:
+        Problem: 403.
+    """
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    if not origin or origin in allowed or "*" in allowed or site == "same-origin":
+        return
+    if site is None and origin.partition("://")[2] in (headers.get("host"), headers.get("x-forwarded-host")):
+        return
+    detail = "A page of another origin may save labels only if SEGMENT_CORS_ORIGINS lists that origin."
+    raise Problem(HTTPStatus.FORBIDDEN, detail)
 
 
 async def _checked(service: Service, net: ServedNet, form: LabelForm) -> CheckedPair:

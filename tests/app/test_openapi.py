@@ -67,7 +67,7 @@ def test_saving_labels_is_described(schema: dict[str, Any]):
     form = save["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["required"] == ["image", "label"]
     assert form["properties"].keys() == {"image", "label", "name", "page", "threshold"}
-    statuses = {"201", *("400", "401", "404", "408", "413", "415", "422", "503", "504", "507")}
+    statuses = {"201", *("400", "401", "403", "404", "408", "413", "415", "422", "503", "504", "507")}
     assert save["responses"].keys() == statuses
     assert save["responses"]["201"]["headers"].keys() == {"X-Model", "X-Request-ID"}
 

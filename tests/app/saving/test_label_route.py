@@ -218,6 +218,33 @@ def test_pages_of_other_origins_may_save(serve: Serve, folder: Path, files: File
     assert "X-Model" in response.headers["access-control-expose-headers"]
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://testserver:3000"}, 403),
+        ({"Origin": "http://testserver", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "http://[", "X-Forwarded-Host": "a"}, 403),
+        ({"Origin": "http://testserver"}, 201),
+        ({"Origin": "https://lab.example", "X-Forwarded-Host": "lab.example"}, 201),
+        ({"Origin": "https://lab.example", "Sec-Fetch-Site": "same-origin"}, 201),
+        ({"Origin": "https://listed.example", "Sec-Fetch-Site": "cross-site"}, 201),
+        ({}, 201),
+    ],
+)
+def test_forms_of_other_sites_are_refused(
+    serve: Serve, folder: Path, files: Files, check_problem: Check, headers: dict[str, str], status: int
+):
+    response = serve(labels=folder, cors_origins="https://listed.example").post("/labels", files=files, headers=headers)
+    if status == 201:
+        assert response.status_code == 201
+    else:
+        assert "SEGMENT_CORS_ORIGINS" in check_problem(response, status)["detail"]
+        assert _count(folder) == 0
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links of POSIX")
 def test_nothing_is_written_outside_the_folder(saving: TestClient, tmp_path: Path, files: Files):
     for name in ("../../out", "/tmp/out", "..\\..\\out", "a/../../../out.png", "\0", ".hidden", "CON", "n" * 200):  # noqa: S108
