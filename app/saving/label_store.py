@@ -80,7 +80,7 @@ class LabelStore:
             stage(folder / name / "probe", b"").unlink()
         self._remove_abandoned()
         self.pairs = sum(1 for path in _files(folder / LABELS))
-        self.bytes = sum(_cost(path.stat().st_size) for name in FOLDERS for path in _files(folder / name))
+        self.bytes = sum(_cost(_size_of(path)) for name in FOLDERS for path in _files(folder / name))
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="labels")
 
     async def save(self, pair: CheckedPair, provenance: Mapping[str, JsonValue]) -> Saved:
@@ -187,6 +187,14 @@ def _write_all(files: Mapping[Path, bytes]) -> None:
 
 def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _size_of(path: Path) -> int:
+    """Returns the size of a file in bytes, or 0 if another process has just removed it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _cost(size: int) -> int:
