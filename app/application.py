@@ -36,6 +36,7 @@ EXPOSED_HEADERS = (
     "X-Model",
     "X-Notice",
     "X-Pages",
+    "X-Pixel-Size",
     "X-Request-ID",
 )
 

@@ -166,6 +166,7 @@ SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
                 "Pixel values from -20 to 3204 were scaled to the full range of the net.",
             ),
             "X-Pages": _header("number in the TIFF of each page of the result, if they differ", "0-8/2"),
+            "X-Pixel-Size": _header("width and height of a pixel in micrometres, if the file has them", "0.325,0.325"),
             "Content-Disposition": _header("a name for the file", 'inline; filename="image_mask.png"'),
         },
     },

@@ -58,7 +58,13 @@ def _input_headers(given: NetInput) -> dict[str, str]:
     """Returns what a client should know of how its file was read; names of channels may contain any sign."""
     notice = "".join(sign if sign.isascii() and sign.isprintable() else "?" for sign in " ".join(given.notices))
     pages = ",".join(_ranges(given.file_pages))
-    return {name: text for name, text in (("X-Notice", notice[:1000]), ("X-Pages", pages)) if text}
+    size = given.pixel_size
+    found = {
+        "X-Notice": notice[:1000],
+        "X-Pages": pages,
+        "X-Pixel-Size": f"{size.x:.7g},{size.y:.7g}" if size else "",
+    }
+    return {name: text for name, text in found.items() if text}
 
 
 def _ranges(numbers: Sequence[int | None]) -> Iterator[str]:

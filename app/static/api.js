@@ -45,6 +45,7 @@ export function pause(seconds) {
  * @typedef {object} Result
  * @property {Blob} blob
  * @property {string} name the file name that the service proposes
+ * @property {{ x: number, y: number } | null} pixelSize width and height of a pixel in micrometres; null if unknown
  * @property {string} notice what the person should know of how the image was read
  * @property {(number | null)[] | null} filePages for each page of the result the page of the image file, null if it has
  *   none; null if both are counted alike
@@ -91,6 +92,7 @@ function resultOf(request, file) {
     notice: request.getResponseHeader("X-Notice") ?? "",
     filePages: pages && pagesIn(pages),
     model: request.getResponseHeader("X-Model") ?? "",
+    pixelSize: pixelSizeIn(request.getResponseHeader("X-Pixel-Size") ?? ""),
   };
 }
 
@@ -102,6 +104,12 @@ export function pagesIn(header) {
     const count = Math.floor((Number(last) - Number(first)) / Number(step)) + 1;
     return Array.from({ length: count }, (_, index) => Number(first) + index * Number(step));
   });
+}
+
+/** The width and height in a header, "0.5,0.25"; null if there are none. */
+export function pixelSizeIn(header) {
+  const [x, y] = header.split(",").map(Number);
+  return x > 0 && y > 0 ? { x, y } : null;
 }
 
 /** The parameters as a query string. */

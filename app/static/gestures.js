@@ -7,17 +7,13 @@ const PAN = 60; // pixels of the screen, of an arrow key
 export function followGestures(viewer) {
   const { canvas } = viewer;
   const pointers = new Map();
-  // zoomed in, a finger moves the picture; else it scrolls the page
-  const settle = () => canvas.classList.toggle("zoomed", viewer.isZoomed);
 
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();
     viewer.zoom(Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.002)), event.offsetX, event.offsetY);
-    settle();
   });
   canvas.addEventListener("dblclick", (event) => {
     viewer.zoom(2, event.offsetX, event.offsetY);
-    settle();
   });
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
@@ -33,22 +29,20 @@ export function followGestures(viewer) {
     const after = spanOf(pointers);
     viewer.pan(after.x - before.x, after.y - before.y);
     if (before.length) viewer.zoom(after.length / before.length, after.x, after.y);
-    settle();
   });
   canvas.addEventListener("keydown", (event) => {
     const act = KEYS[event.key];
     if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     act(viewer);
-    settle();
   });
   canvas.addEventListener("keyup", (event) => {
     if (event.key === " ") viewer.hidden = false;
   });
   return {
-    zoomIn: () => (viewer.zoom(STEP), settle()),
-    zoomOut: () => (viewer.zoom(1 / STEP), settle()),
-    fit: () => (viewer.fit(), settle()),
+    zoomIn: () => viewer.zoom(STEP),
+    zoomOut: () => viewer.zoom(1 / STEP),
+    fit: () => viewer.fit(),
   };
 }
 

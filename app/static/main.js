@@ -9,7 +9,7 @@ import { followGestures } from "./gestures.js";
 import { collectFiles } from "./intake.js";
 import { KeyDialog } from "./key_dialog.js";
 import { NetWatch } from "./net_watch.js";
-import { showObjectFigures } from "./object_figures.js";
+import { ObjectView } from "./object_view.js";
 import { loadPicture } from "./picture.js";
 import { Queue } from "./queue.js";
 import { Scene } from "./scene.js";
@@ -26,7 +26,8 @@ const stage = new Stage(showPage, (entry) => queue.retry(entry));
 const keyDialog = new KeyDialog(retryRefused);
 let model = null; // what the service says of its net
 let watch = null;
-let scene = null; // until the model is known
+let scene = null; // until the model is known, as is the next one
+let objectView = null;
 let introduction = new AbortController(); // ends what was made for the net before
 let selected = null; // the entry of the queue that is shown
 
@@ -61,7 +62,8 @@ function introduce(described) {
   byId("purpose").textContent = purposeOf(name, labels);
   const rule = { objects, min_area };
   const shown = (page) => stage.showPage(selected.file, page);
-  scene = new Scene(viewer, { threshold: isOneClass ? threshold : null, rule, onPage: shown, onAreas: showAreas });
+  scene = new Scene(viewer, { threshold: isOneClass ? threshold : null, rule, onPage: shown, onObjects: showObjects });
+  objectView = new ObjectView(viewer, isOneClass ? null : labels);
   byId("threshold-field").hidden = !isOneClass;
   byId("legend").hidden = isOneClass;
   const control = isOneClass
@@ -156,6 +158,7 @@ function remove(entry) {
 
 function clear() {
   scene?.clear();
+  objectView?.clear();
   viewer.clear();
 }
 
@@ -175,6 +178,7 @@ function showSelected() {
 }
 
 async function showPage(index) {
+  objectView.clear();
   try {
     await scene.show(selected, index);
   } catch {
@@ -182,8 +186,8 @@ async function showPage(index) {
   }
 }
 
-function showAreas(areas, pixels) {
-  const text = showObjectFigures(areas, pixels);
+function showObjects(found, size) {
+  const text = objectView.show(found, size, selected.result.pixelSize);
   byId("canvas").setAttribute("aria-label", `${selected.file.name} with its mask. ${text}`);
   say(text);
 }

@@ -1,13 +1,13 @@
 // @ts-check
-// Figures of the objects in the chosen image: count, median area, share of the image, histogram.
+// Figures of the objects in the chosen image: count, median area, share of the image.
 
 import { byId } from "./dom.js";
-import { drawHistogram, number, percent, summarise } from "./statistics.js";
+import { number, percent, summarise } from "./statistics.js";
 
 /**
  * Shows the figures, and returns them as a sentence.
  *
- * @param {number[]} areas of the objects, in pixels
+ * @param {Uint32Array} areas of the objects, in pixels
  * @param {number} pixels of the image
  */
 export function showObjectFigures(areas, pixels) {
@@ -16,6 +16,5 @@ export function showObjectFigures(areas, pixels) {
   byId("median").textContent = median === null ? "–" : `${number(median)} px`;
   byId("share").textContent = percent(share);
   byId("summary").textContent = text;
-  drawHistogram(byId("histogram"), areas, text);
   return text;
 }

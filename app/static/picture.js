@@ -19,6 +19,11 @@ export async function loadThumbnail(key, file) {
   return load(key, file, 0, THUMBNAIL);
 }
 
+/** The objects of a page and their measurements, as `worker.js` gives them, with ids no larger than the limits. */
+export function findObjects(parameters) {
+  return ask("objects", { ...parameters, ...LIMITS });
+}
+
 /** The result's values for a page, as `worker.js` gives them, no larger than the limits. */
 export function loadValues(key, blob, index) {
   return ask("values", { key, blob, index, ...LIMITS });
@@ -52,6 +57,15 @@ export function emptyCanvas(width, height) {
   canvas.width = width;
   canvas.height = height;
   return canvas;
+}
+
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {Uint32Array<ArrayBuffer>} pixels RGBA, as many as the canvas has
+ */
+export function putPixels(canvas, pixels) {
+  const bytes = new Uint8ClampedArray(pixels.buffer);
+  canvas.getContext("2d").putImageData(new ImageData(bytes, canvas.width, canvas.height), 0, 0);
 }
 
 function toCanvas(pixels) {

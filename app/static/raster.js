@@ -1,5 +1,6 @@
 // @ts-check
-// Pixels in memory: `{ width, height, channels, data }`, `data` a Uint8Array or Uint16Array, row by row.
+// Pixels in memory: `{ width, height, channels, data }`, `data` an array of numbers, as stored, row by row. If the numbers
+// are not those of the file, there is also `isConverted`.
 
 /** Of how many rows and columns one is shown, so that no more than `most` pixels and `side` pixels a side are. */
 export function stepFor(width, height, most, side) {
@@ -21,9 +22,9 @@ export function shrink(raster, step) {
   return { width, height, channels, data: kept };
 }
 
-/** RGBA, 8 bits, opaque. 16 bits are stretched from the lowest to the highest value: cameras rarely use them all. */
+/** RGBA, 8 bits, opaque. Other than 8 bits are stretched from the lowest to the highest value: few files use them all. */
 export function toRgba({ width, height, channels, data }) {
-  const [low, scale] = data instanceof Uint16Array ? rangeOf(data, channels) : [0, 1];
+  const [low, scale] = data instanceof Uint8Array ? [0, 1] : rangeOf(data, channels);
   const rgba = new Uint8ClampedArray(width * height * 4);
   const [green, blue] = channels >= 3 ? [1, 2] : [0, 0];
   for (let from = 0, to = 0; to < rgba.length; from += channels, to += 4) {
@@ -37,11 +38,11 @@ export function toRgba({ width, height, channels, data }) {
 
 function rangeOf(data, channels) {
   const colours = channels >= 3 ? 3 : 1; // without the opacity
-  let [low, high] = [65535, 0];
+  let [low, high] = [Infinity, -Infinity];
   for (let i = 0; i < data.length; i++) {
-    if (i % channels >= colours) continue;
+    if (i % channels >= colours || !Number.isFinite(data[i])) continue;
     if (data[i] < low) low = data[i];
     if (data[i] > high) high = data[i];
   }
-  return [low, 255 / Math.max(1, high - low)];
+  return high > low ? [low, 255 / (high - low)] : [low, 1];
 }

@@ -5,12 +5,12 @@ import { segment } from "./api.js";
 import { ask } from "./decoder.js";
 import { levelOf, Mask } from "./mask.js";
 import { isCountedHere } from "./objects.js";
-import { loadPicture, loadValues } from "./picture.js";
+import { findObjects, loadPicture, loadValues } from "./picture.js";
 
 const REST_MS = 150; // after the slider's last move, before objects are looked for
 
 export class Scene {
-  #shown = null; // `{ entry, index, values, mask }`
+  #shown = null; // `{ entry, index, pageInFile, values, mask }`
   #loads = 0; // the last one's number, to drop what comes too late of others
   #counts = 0;
   #timer = 0;
@@ -18,13 +18,13 @@ export class Scene {
 
   /**
    * `threshold`: null for a net of several classes. `rule`: how a mask becomes objects, see objects.js. `onPage` and
-   * `onAreas` are called with what is there.
+   * `onObjects` are called with what is there.
    */
-  constructor(viewer, { threshold, rule, onPage, onAreas }) {
+  constructor(viewer, { threshold, rule, onPage, onObjects }) {
     this.viewer = viewer;
     this.rule = rule;
     this.onPage = onPage;
-    this.onAreas = onAreas;
+    this.onObjects = onObjects;
     this.#threshold = threshold;
     this.level = threshold === null ? null : levelOf(threshold);
   }
@@ -43,7 +43,7 @@ export class Scene {
     const fits = picture !== null && picture.width === values.width && picture.height === values.height;
     const image = fits ? picture : null; // of a file that the browser reads otherwise than the service
     const mask = new Mask(values.width, values.height);
-    this.#shown = { entry, index, values, mask };
+    this.#shown = { entry, index, pageInFile, values, mask };
     mask.paint(values.data, this.level);
     this.viewer.show({ image, ...mask.layers }, values.size);
     const isShrunk = values.width < values.size.width;
@@ -71,22 +71,21 @@ export class Scene {
 
   async #count() {
     const count = ++this.#counts;
-    const { entry, index } = this.#shown;
-    const asked = this.level === null || isCountedHere(this.rule) ? this.#result(entry) : await this.#instances(entry);
-    if (!asked || count !== this.#counts) return;
-    const { areas, pixels } = await ask("areas", { ...asked, index, rule: this.rule });
-    if (count === this.#counts) this.onAreas(areas, pixels);
-  }
-
-  #result(entry) {
-    return { key: resultKey(entry), blob: entry.result.blob, level: this.level };
+    const { entry, index, pageInFile, values } = this.#shown;
+    const isAsked = !isCountedHere(this.rule, this.level !== null);
+    const instances = isAsked ? await this.#instances(entry, index) : null;
+    if ((isAsked && !instances) || count !== this.#counts) return;
+    const result = { key: resultKey(entry), blob: entry.result.blob, index };
+    const image = pageInFile === null ? null : { key: `${entry.id}-image`, blob: entry.file, index: pageInFile };
+    const found = await findObjects({ result, instances, image, level: this.level, rule: this.rule });
+    if (count === this.#counts) this.onObjects(found, values.size);
   }
 
   /** Ids that the service finds, for rules that this page does not know; null if it finds none that it can send. */
-  async #instances(entry) {
-    const parameters = { output: "instances", threshold: this.#threshold };
-    const found = await segment(entry.file, parameters).catch(() => null);
-    return found && { key: `${entry.id}-instances-${entry.results}-${this.#threshold}`, blob: found.blob, level: null };
+  async #instances(entry, index) {
+    const threshold = this.#threshold === null ? {} : { threshold: this.#threshold };
+    const found = await segment(entry.file, { output: "instances", ...threshold }).catch(() => null);
+    return found && { key: `${entry.id}-instances-${entry.results}-${this.#threshold}`, blob: found.blob, index };
   }
 }
 

@@ -32,15 +32,35 @@ export function histogram(areas) {
   return { counts, decades };
 }
 
-/** Draws the histogram into an SVG element; `text` is what a screen reader says of it. */
-export function drawHistogram(svg, areas, text) {
+/**
+ * The areas that fall between the edges of columns of the histogram.
+ *
+ * @param {number} first index of a column
+ * @param {number} last
+ */
+export function areasOfBins(first, last) {
+  const edge = (column) => Math.ceil(10 ** (column / BINS_A_DECADE) - 1e-6);
+  return { least: edge(first), most: edge(last + 1) - 1 };
+}
+
+/**
+ * Draws the histogram into an SVG element.
+ *
+ * @param {SVGElement} svg
+ * @param {Uint32Array} areas pixels
+ * @param {string} text what a screen reader says of the histogram
+ * @param {{ least: number, most: number } | null} [chosen] a range of areas; columns outside of it are paler
+ */
+export function drawHistogram(svg, areas, text, chosen = null) {
   const [width, height, foot] = [300, 110, 22];
   const { counts, decades } = histogram(areas);
   const most = Math.max(...counts, 1);
   const step = width / counts.length;
   const bars = counts.map((count, index) => {
     const tall = count ? Math.max(2, (count / most) * (height - foot - 4)) : 0;
-    return make("rect", { class: "column", x: index * step + 1, y: height - foot - tall, width: step - 2, height: tall });
+    const bin = areasOfBins(index, index);
+    const isOutside = chosen && (bin.most < chosen.least || bin.least > chosen.most);
+    return make("rect", { class: isOutside ? "column outside" : "column", x: index * step + 1, y: height - foot - tall, width: step - 2, height: tall });
   });
   const axis = make("line", { class: "axis", x1: 0, x2: width, y1: height - foot + 0.5, y2: height - foot + 0.5 });
   const labels = Array.from({ length: decades + 1 }, (_, decade) => {

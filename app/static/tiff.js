@@ -32,29 +32,19 @@ function rasterOf(buffer, stored, pages) {
   const page = { ...stored }; // UTIF keeps the pixels in it; a copy lets go of them
   UTIF.decodeImage(buffer, page, pages);
   const { width, height } = page;
+  if ((page.t274?.[0] ?? 1) !== 1) throw new Error("turned by its Orientation tag");
   const bits = page.t258?.[0] ?? 1;
   const channels = page.t277?.[0] ?? 1;
   const samples = width * height * channels;
+  if (channels > 1 && page.t284?.[0] === 2) throw new Error("colours apart");
   const type = WITHOUT_RANGE[`${page.t339?.[0] ?? 1}/${bits}`];
   if (type) {
     if (!page.isLE) throw new Error("numbers in the order of other machines");
-    return { width, height, channels, data: stretched(new type(page.data.buffer, 0, samples)) };
+    return { width, height, channels, data: new type(page.data.buffer, 0, samples) };
   }
   if (!DIRECT.includes(page.t262?.[0]) || ![8, 16].includes(bits)) {
-    return { width, height, channels: 4, data: UTIF.toRGBA8(page) };
+    return { width, height, channels: 4, data: UTIF.toRGBA8(page), isConverted: true };
   }
   // UTIF turns 16 bits into the little-endian order of every machine with a browser
   return { width, height, channels, data: new (bits === 16 ? Uint16Array : Uint8Array)(page.data.buffer, 0, samples) };
-}
-
-/** Numbers of any range as 16 bits: 0 is the lowest and 65535 the highest finite one. */
-export function stretched(values) {
-  let [low, high] = [Infinity, -Infinity];
-  for (const value of values) {
-    if (!Number.isFinite(value)) continue;
-    low = Math.min(low, value);
-    high = Math.max(high, value);
-  }
-  const scale = high > low ? 65535 / (high - low) : 0;
-  return Uint16Array.from(values, (value) => Math.min(65535, Math.max(0, Math.round((value - low) * scale))) || 0);
 }

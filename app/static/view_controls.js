@@ -2,7 +2,7 @@
 // Controls of the view: mode, opacity, outlines, zoom, and the legend of classes.
 
 import { byId } from "./dom.js";
-import { colourOf } from "./mask.js";
+import { colourOf } from "./paint.js";
 
 /** Makes the controls of index.html change the viewer. `zoom`: the functions of gestures.js. */
 export function connectViewControls(viewer, zoom) {

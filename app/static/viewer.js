@@ -3,6 +3,12 @@
 
 const LARGEST_SCALE = 40; // screen pixels for one of the image
 const BLINK_MS = 700;
+// black between two white lines is seen on anything
+const OUTLINE = [
+  { colour: "#fff", share: 2 },
+  { colour: "#000", share: 1 },
+];
+const ROOM = 0.5; // share of the canvas that an object takes when it is shown large
 
 export class Viewer {
   #layers = null;
@@ -11,6 +17,8 @@ export class Viewer {
   #zoom = 1; // times the scale at which the image fits
   #mode = "overlay";
   #hidden = false; // the mask, for a moment
+  #instances = null;
+  #outlines = { selected: null, hovered: null };
   #timer = 0;
   #planned = false;
 
@@ -41,7 +49,26 @@ export class Viewer {
     this.draw();
   }
 
-  /** overlay, side (by side) or blink. */
+  /** The objects, see instances.js; null for none. */
+  set instances(instances) {
+    this.#instances = instances;
+    this.draw();
+  }
+
+  /** The outline of an object, a Path2D in pixels of the image; null for none. */
+  set outlineSelected(path) {
+    this.#outlines.selected = path;
+    this.draw();
+  }
+
+  /** Likewise, of the object under the pointer. */
+  set outlineHovered(path) {
+    if (path === this.#outlines.hovered) return;
+    this.#outlines.hovered = path;
+    this.draw();
+  }
+
+  /** overlay, side (by side), blink or objects. */
   set mode(mode) {
     this.#mode = mode;
     clearInterval(this.#timer);
@@ -63,6 +90,42 @@ export class Viewer {
   pan(dx, dy) {
     this.#centre.x -= dx / this.#scale;
     this.#centre.y -= dy / this.#scale;
+    this.#stayInside();
+  }
+
+  /** The point of the image at a place of the canvas; null outside of the image. */
+  pointAt(x, y) {
+    const pane = this.#paneAt(x, y);
+    const point = {
+      x: this.#centre.x + (x - pane.x - pane.width / 2) / this.#scale,
+      y: this.#centre.y + (y - pane.y - pane.height / 2) / this.#scale,
+    };
+    const { width, height } = this.#size;
+    return point.x >= 0 && point.y >= 0 && point.x < width && point.y < height ? point : null;
+  }
+
+  /** Moves to a box of the image if a part of it is outside of the canvas; zooms out if it does not fit. */
+  reveal(box) {
+    const [pane] = this.#panes;
+    const isSeen = (start, length, middle, seen) =>
+      start >= middle - seen / 2 - 0.01 && start + length <= middle + seen / 2 + 0.01;
+    const isAllSeen =
+      isSeen(box.left, box.width, this.#centre.x, pane.width / this.#scale) &&
+      isSeen(box.top, box.height, this.#centre.y, pane.height / this.#scale);
+    if (!isAllSeen) this.#showBox(box, this.#zoom);
+  }
+
+  /** Shows a box of the image large. */
+  zoomTo(box) {
+    this.#showBox(box, Infinity);
+  }
+
+  #showBox(box, mostZoom) {
+    const [pane] = this.#panes;
+    const scale = Math.min(pane.width / box.width, pane.height / box.height) * ROOM;
+    const fitting = this.#fittingScale;
+    this.#zoom = Math.max(1, Math.min(mostZoom, scale / fitting, LARGEST_SCALE / fitting));
+    this.#centre = { x: box.left + box.width / 2, y: box.top + box.height / 2 };
     this.#stayInside();
   }
 
@@ -123,6 +186,7 @@ export class Viewer {
 
   #drawNow() {
     const { canvas } = this;
+    canvas.classList.toggle("zoomed", this.isZoomed); // then a finger moves the picture; else it scrolls the page
     const density = window.devicePixelRatio;
     canvas.width = Math.round(canvas.clientWidth * density);
     canvas.height = Math.round(canvas.clientHeight * density);
@@ -144,7 +208,8 @@ export class Viewer {
   }
 
   #drawLayers(context, withMask) {
-    const { image, fill, outline } = this.#layers;
+    const { image } = this.#layers;
+    const { fill, outline } = (this.#mode === "objects" && this.#instances?.layers) || this.#layers;
     const put = (layer, opacity) => {
       if (!layer || !opacity) return;
       context.globalAlpha = opacity;
@@ -154,6 +219,21 @@ export class Viewer {
     if (!withMask || (this.#mode === "side" && this.#hidden)) return;
     put(fill, this.opacity);
     if (this.outlines) put(outline, 1);
+    put(this.#instances?.veil, 1);
+    context.globalAlpha = 1;
+    this.#drawOutline(context, this.#outlines.selected, 3);
+    this.#drawOutline(context, this.#outlines.hovered, 1.5);
+  }
+
+  /** Strokes a path, `width` in pixels of the screen. */
+  #drawOutline(context, path, width) {
+    if (!path) return;
+    context.lineCap = "square";
+    for (const { colour, share } of OUTLINE) {
+      context.strokeStyle = colour;
+      context.lineWidth = (share * width) / this.#scale;
+      context.stroke(path);
+    }
   }
 }
 

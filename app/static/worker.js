@@ -1,13 +1,17 @@
 // @ts-check
 // What takes long, beside the page: decoding, and looking for objects. Each message is a call of one of `calls`.
 
-import { objectAreas } from "./objects.js";
-import { decodePng } from "./png.js";
+import { chooseColours } from "./map_colouring.js";
+import { classesOf, measureIntensities, measureShapes } from "./measurements.js";
+import { findObjects } from "./objects.js";
+import { PALETTE } from "./paint.js";
+import { decodePng, readHeader } from "./png.js";
 import { shrink, stepFor, toRgba } from "./raster.js";
-import { areasOf } from "./regions.js";
+import { dropSmall, findRegions } from "./regions.js";
 
-const opened = new Map(); // by key: an image and its result, as promises of `{ pages, raster(index) }`
-let decoded = { key: null }; // the last raster: the slider asks for the same one again and again
+const KEPT = 3; // an image, its result, and its instances
+const opened = new Map(); // by key: promises of `{ pages, raster(index) }`
+const decoded = new Map(); // by key and index: promises of rasters; the slider asks for the same ones again and again
 
 const calls = {
   async pages({ key, blob }) {
@@ -23,43 +27,85 @@ const calls = {
 
   /** Likewise a result's values, as stored. */
   async values({ key, blob, index, most, side }) {
-    const raster = await rasterOf(key, blob, index);
+    const raster = await rasterOf({ key, blob, index });
     const shown = shrink(raster, stepFor(raster.width, raster.height, most, side));
     return { ...sizes(raster, shown), data: shown.data.slice() };
   },
 
   /**
-   * The areas of a result's objects, from all of its pixels. A net of one class has a `level`, from which a pixel is
-   * foreground, and a `rule`, see objects.js; otherwise the values are classes.
+   * Objects and their measurements, from all pixels of a page. `result`, `instances` and `image` are each
+   * `{ key, blob, index }`. The result of a net of one class has a `level`, from which a pixel is foreground; otherwise
+   * its values are classes. `instances`: null if the page finds the objects. `image`: null if the intensities are unknown.
+   * `ids` are for no more pixels than the limits, as in `values`.
    */
-  async areas({ key, blob, index, level, rule }) {
-    const { width, height, data } = await rasterOf(key, blob, index);
-    const areas = level === null ? areasOf(data, width) : objectAreas(data, width, level, rule);
-    return { areas, pixels: width * height };
+  async objects({ result, instances, image, level, rule, most, side }) {
+    const { width, height, data } = await rasterOf(result);
+    const labels = instances ? labelsIn(await rasterOf(instances)) : labelsOf(data, width, level, rule);
+    const shown = shrink({ width, height, channels: 1, data: labels.ids }, stepFor(width, height, most, side));
+    return {
+      count: labels.count,
+      pixels: width * height,
+      shapes: measureShapes(labels, width),
+      classes: level === null ? classesOf(labels, data) : null,
+      intensities: await intensitiesOf(labels, image, width),
+      colours: chooseColours({ ids: shown.data, count: labels.count }, shown.width, PALETTE.length),
+      width: shown.width,
+      ids: shown.data,
+    };
   },
 };
 
+function labelsOf(data, width, level, rule) {
+  return level === null ? dropSmall(findRegions(data, width), rule.min_area) : findObjects(data, width, level, rule);
+}
+
+/** The labels of `instances` of the service. */
+function labelsIn({ data }) {
+  return { ids: Int32Array.from(data), count: data.reduce((most, id) => Math.max(most, id), 0) };
+}
+
+/** Means of the image, none if its file cannot be read as stored, or differently from the service. */
+async function intensitiesOf(labels, image, width) {
+  const raster = image && (await rasterOf(image).catch(() => null));
+  const fits = raster && !raster.isConverted && raster.width === width && raster.data.length === labels.ids.length * raster.channels;
+  return fits ? measureIntensities(labels, raster) : [];
+}
+
 async function open(key, blob) {
-  if (!opened.has(key)) {
-    if (opened.size >= 2) opened.delete(opened.keys().next().value);
-    opened.set(key, read(blob));
-  }
-  return opened.get(key);
+  return remember(opened, key, () => read(blob));
 }
 
 async function read(blob) {
   const bytes = new Uint8Array(await blob.arrayBuffer());
-  if (bytes[0] === 0x89) return { pages: 1, raster: () => decodePng(bytes) };
+  const header = readHeader(bytes);
+  if (header?.channels && header.depth >= 8 && !header.interlaced) return { pages: 1, raster: () => decodePng(bytes) };
+  if (header?.depth === 16) throw new Error("an interlaced PNG of 16 bits");
   const { isTiff, openTiff } = await import("./tiff.js"); // large, so loaded for those who need it
-  if (!isTiff(bytes)) throw new Error("neither PNG nor TIFF");
-  return openTiff(bytes);
+  return isTiff(bytes) ? openTiff(bytes) : { pages: 1, raster: () => decodeByBrowser(blob) };
 }
 
-async function rasterOf(key, blob, index) {
-  if (decoded.key !== key || decoded.index !== index) {
-    decoded = { key, index, raster: await (await open(key, blob)).raster(index) };
+/** Pixels as stored, without rotation, colour profile or opacity. */
+async function decodeByBrowser(blob) {
+  const options = { imageOrientation: "none", colorSpaceConversion: "none", premultiplyAlpha: "none" };
+  const bitmap = await createImageBitmap(blob, /** @type {ImageBitmapOptions} */ (options));
+  const { width, height } = bitmap;
+  const context = new OffscreenCanvas(width, height).getContext("2d");
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return { width, height, channels: 4, data: new Uint8Array(context.getImageData(0, 0, width, height).data.buffer) };
+}
+
+async function rasterOf({ key, blob, index }) {
+  return remember(decoded, `${key} ${index}`, async () => (await open(key, blob)).raster(index));
+}
+
+/** The promise in `kept` under a key, made if it is not there; the oldest ones are dropped. */
+function remember(kept, key, make) {
+  if (!kept.has(key)) {
+    if (kept.size >= KEPT) kept.delete(kept.keys().next().value);
+    kept.set(key, make());
   }
-  return decoded.raster;
+  return kept.get(key);
 }
 
 function sizes(raster, shown) {

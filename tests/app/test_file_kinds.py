@@ -54,6 +54,12 @@ def test_a_file_of_several_channels_is_answered_with_a_notice(client: TestClient
     assert np.array_equal(decode_image(response.content), mask(client, pillow(GREY, "PNG")))
 
 
+def test_the_size_of_a_pixel_is_in_a_header(client: TestClient):
+    data = tiff(GREY, imagej=True, resolution=(2, 3), metadata={"unit": "um"})
+    assert client.post("/segment", files={"file": data}).headers["x-pixel-size"] == "0.5,0.3333333"
+    assert "x-pixel-size" not in client.post("/segment", files={"file": pillow(GREY, "PNG")}).headers
+
+
 @pytest.mark.parametrize("query", ["?channel=1", "?channel=%C2%B5-gfp"])
 def test_a_channel_is_chosen_by_number_or_name(client: TestClient, query: str):
     response = client.post(f"/segment{query}", files={"file": TWO})

@@ -2,20 +2,15 @@
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
 from model.images.encoding import encode_tiff
-from model.outputs.objects import ObjectRule, Objects, find_objects, with_levels
 from model.preprocessing import Pixels
-from model.segmenter import to_mask
-from model.weights_file import load_weights, save_weights
 from tests.end_to_end.browser import (
     ask,
     expect_figures,
@@ -179,52 +174,3 @@ def test_png_files_are_read_with_all_their_bits_whatever_their_filter(server: An
                 _, encoded = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_FILTER, each])
                 expected = stored[..., ::-1] if stored.ndim == 3 else stored
                 assert page.evaluate(read, encoded.tolist()) == expected.ravel().tolist()
-
-
-@pytest.mark.parametrize("objects", ["regions", "interiors"])
-def test_page_counts_the_objects_that_the_service_finds(server: Any, open_page: OpenPage, objects: Objects):
-    page = open_page(server.url)
-    read = """async ([probabilities, width, level, rule]) => {
-        const { objectAreas } = await import(new URL("static/objects.js", document.baseURI));
-        return [...objectAreas(Uint16Array.from(probabilities), width, level, rule)];
-    }"""
-    rule = ObjectRule(objects)
-    noise = np.random.default_rng(0).random((90, 71), np.float32)
-    smooth: Any = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 1.5), None, 0, 1, cv2.NORM_MINMAX)  # type: ignore[call-overload]
-    ids = find_objects(with_levels(to_mask(smooth[None], 0.55), smooth, rule), rule)
-    stored = np.rint(smooth * 65535).astype(int).ravel().tolist()
-    given = [stored, 71, round(0.55 * 65535), {"objects": objects, "min_area": 0}]
-    found, areas = np.array(page.evaluate(read, given)), np.bincount(ids.ravel())[1:]
-    assert len(found) == len(areas) > 20
-    # where several pixels are as likely, the two watersheds may reach them in another order
-    assert np.abs(np.sort(found) - np.sort(areas)).sum() < 0.02 * areas.sum()
-
-
-def test_objects_split_at_necks_are_counted_by_the_service(
-    serve: Callable[..., Any], open_page: OpenPage, weights_path: Path, pixels: Pixels, tmp_path: Path
-):
-    rule = {"objects": "seeds", "seed_depth": 0.5, "min_area": 5}
-    weights = load_weights(weights_path)
-    path = tmp_path / "seeds.safetensors"
-    save_weights(path, weights.tensors, weights.description.model_copy(update=rule))
-    url = serve(weights=path).url
-    page = open_page(url)
-    give(page, ("cells.png", to_png(pixels)))
-    for threshold in (0.4, 0.5):
-        page.fill("#threshold-number", str(threshold))
-        page.press("#threshold-number", "Enter")
-        ids = read_mask(ask(url, to_png(pixels), output="instances", threshold=threshold))
-        expect(page.locator("#count")).to_have_text(str(ids.max()))
-
-
-def test_objects_are_those_that_opencv_finds(server: Any, open_page: OpenPage):
-    page = open_page(server.url)
-    read = """async ([values, width]) => {
-        const { areasOf } = await import(new URL("static/regions.js", document.baseURI));
-        return [...areasOf(Uint8Array.from(values), width)];
-    }"""
-    random = np.random.default_rng(0)
-    for share in (0.1, 0.5, 0.6, 1):
-        mask = (random.random((40, 51)) < share).astype(np.uint8)
-        areas = cv2.connectedComponentsWithStats(mask, connectivity=4)[2][1:, cv2.CC_STAT_AREA]
-        assert sorted(page.evaluate(read, [mask.ravel().tolist(), 51])) == sorted(areas.tolist())

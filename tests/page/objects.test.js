@@ -1,43 +1,36 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { isCountedHere, objectAreas } from "../../app/static/objects.js";
-import { areasOf } from "../../app/static/regions.js";
+import { findObjects, isCountedHere } from "../../app/static/objects.js";
 
 const REGIONS = { objects: "regions", min_area: 0 };
 const INTERIORS = { objects: "interiors", min_area: 0 };
 
-test("regions are 4-connected and of one value", () => {
-  const values = Uint8Array.from([1, 0, 2, 1, 0, 2, 0, 1, 1]);
-  assert.deepEqual([...areasOf(values, 3)].sort(), [2, 2, 2]);
-});
-
-test("parts that meet further down are one region", () => {
-  const values = Uint8Array.from([1, 0, 1, 1, 0, 1, 1, 1, 1]);
-  assert.deepEqual([...areasOf(values, 3)], [7]);
-});
-
-test("rows are not connected around the edge", () => {
-  assert.deepEqual([...areasOf(Uint8Array.from([0, 1, 1, 0]), 2)].sort(), [1, 1]);
-});
-
 test("pixels from the level on are foreground", () => {
   const probabilities = Uint16Array.from([0, 32768, 65535, 0]);
-  assert.deepEqual([...objectAreas(probabilities, 4, 32768, REGIONS)], [2]);
-  assert.deepEqual([...objectAreas(probabilities, 4, 32769, REGIONS)], [1]);
+  assert.deepEqual([...findObjects(probabilities, 4, 32768, REGIONS).ids], [0, 1, 1, 0]);
+  assert.deepEqual([...findObjects(probabilities, 4, 32769, REGIONS).ids], [0, 0, 1, 0]);
 });
 
 test("interiors grow until a line separates them", () => {
   const probabilities = Uint16Array.from([65535, 30000, 20000, 30000, 65535]);
-  assert.deepEqual([...objectAreas(probabilities, 5, 40000, INTERIORS)], [2, 2]);
+  assert.deepEqual([...findObjects(probabilities, 5, 40000, INTERIORS).ids], [1, 1, 0, 2, 2]);
+});
+
+test("small objects are dropped before interiors grow", () => {
+  const probabilities = Uint16Array.from([65535, 30000, 20000, 65535, 65535]);
+  const { ids, count } = findObjects(probabilities, 5, 40000, { ...INTERIORS, min_area: 2 });
+  assert.equal(count, 1);
+  assert.deepEqual([...ids], [1, 1, 1, 1, 1]);
 });
 
 test("an image without foreground has no objects", () => {
-  assert.equal(objectAreas(new Uint16Array(9), 3, 1, INTERIORS).length, 0);
+  assert.equal(findObjects(new Uint16Array(9), 3, 1, INTERIORS).count, 0);
 });
 
 test("rules that only the service knows are left to it", () => {
-  assert.equal(isCountedHere({ objects: "seeds", min_area: 0 }), false);
-  assert.equal(isCountedHere({ objects: "regions", min_area: 5 }), false);
-  assert.equal(objectAreas(new Uint16Array(4), 2, 1, { objects: "seeds", min_area: 0 }), null);
+  assert.equal(isCountedHere({ objects: "seeds", min_area: 0 }, true), false);
+  assert.equal(isCountedHere({ objects: "interiors", min_area: 0 }, false), false);
+  assert.equal(isCountedHere({ objects: "interiors", min_area: 5 }, true), true);
+  assert.equal(isCountedHere({ objects: "regions", min_area: 5 }, false), true);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { histogram, percent, summarise } from "../../app/static/statistics.js";
+import { areasOfBins, histogram, percent, summarise } from "../../app/static/statistics.js";
 
 test("the summary has count, median and share", () => {
   const { count, median, share, text } = summarise(Uint32Array.from([4, 1, 100]), 1000);
@@ -22,6 +22,15 @@ test("every area is in one bin, also at the edges", () => {
   assert.equal(decades, 4);
   assert.equal(counts.reduce((sum, count) => sum + count), 5);
   assert.deepEqual([counts[0], counts[6], counts[18]], [1, 1, 1]);
+});
+
+test("columns of the histogram have the areas that are counted in them", () => {
+  for (const area of [1, 2, 3, 9, 10, 14, 15, 99, 100, 1000]) {
+    const column = histogram(Uint32Array.from([area])).counts.indexOf(1);
+    const { least, most } = areasOfBins(column, column);
+    assert.ok(least <= area && area <= most, `${area} in ${least} to ${most}`);
+  }
+  assert.deepEqual(areasOfBins(0, 5), { least: 1, most: 9 });
 });
 
 test("shares have one decimal", () => {
