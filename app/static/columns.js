@@ -39,7 +39,7 @@ export function columnsOf(found, pixelSize, labels) {
   for (const { name, values } of intensities) {
     columns.push({ title: name ? `Mean ${name}` : "Mean intensity", values, text: fourDigits });
   }
-  columns.push({ title: "Touches border", values: shapes.touchesBorder, text: (value) => (value ? "yes" : "no") });
+  columns.push({ title: "At border", values: shapes.touchesBorder, text: (value) => (value ? "yes" : "no") });
   return columns;
 }
 

@@ -31,7 +31,10 @@ function choices(labels, classes) {
   });
 }
 
-/** Fills `frame`. `current()` gives the entry and the threshold, null for the stored one; `onProblem(problem or null)`. */
+/**
+ * Fills `frame`. `current()` gives the entry and the chosen parameters, `threshold` and `min_area`, null for a stored one;
+ * `onProblem(problem or null)`.
+ */
 export function makeDownloads(frame, { labels, classes, current, onProblem }) {
   frame.replaceChildren();
   for (const [parameters, title, format] of choices(labels, classes)) {
@@ -40,11 +43,11 @@ export function makeDownloads(frame, { labels, classes, current, onProblem }) {
     button.dataset.output = String(parameters.output);
     button.append(title, small(format));
     button.addEventListener("click", async () => {
-      const { entry, threshold } = current();
+      const { entry, ...chosen } = current();
       button.disabled = true;
       onProblem(null);
       try {
-        save(await fileOf(entry, parameters, parameters.output === "probability" ? null : threshold));
+        save(await fileOf(entry, parameters.output === "probability" ? parameters : { ...parameters, ...chosen }));
       } catch (problem) {
         onProblem(problem);
       }
@@ -55,8 +58,8 @@ export function makeDownloads(frame, { labels, classes, current, onProblem }) {
 }
 
 /** The bytes that curl gets: those that came already, or by a request of their own. */
-async function fileOf(entry, parameters, threshold) {
-  const wanted = threshold === null ? parameters : { ...parameters, threshold };
+async function fileOf(entry, parameters) {
+  const wanted = Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== null));
   return queryOf(wanted) === queryOf(entry.parameters) ? entry.result : segment(entry.file, wanted);
 }
 

@@ -10,6 +10,7 @@ import { collectFiles } from "./intake.js";
 import { KeyDialog } from "./key_dialog.js";
 import { NetWatch } from "./net_watch.js";
 import { ObjectView } from "./object_view.js";
+import { MinAreaControl } from "./min_area_control.js";
 import { loadPicture } from "./picture.js";
 import { Queue } from "./queue.js";
 import { Scene } from "./scene.js";
@@ -70,7 +71,8 @@ function introduce(described) {
     ? new ThresholdControl(threshold, labels[255] ?? "foreground", (value) => (scene.threshold = value), introduction.signal)
     : null;
   if (!isOneClass) showLegend(labels);
-  const current = () => ({ entry: selected, threshold: control?.chosen ?? null });
+  const minArea = new MinAreaControl(min_area, () => (scene.minArea = minArea.chosen));
+  const current = () => ({ entry: selected, threshold: control?.chosen ?? null, min_area: minArea.chosen });
   makeDownloads(byId("downloads"), { labels, classes: architecture.classes, current, onProblem: showDownloadProblem });
 }
 

@@ -13,20 +13,21 @@ const FULL = 255; // the level of probability 1.0
  */
 
 /**
- * Finds the objects of a net of one class, by a rule that `isCountedHere`.
+ * Finds the objects of a net of one class, by a rule that `isCountedHere`; `mask` is 1 in objects before they grow.
  *
  * @param {Uint16Array} probabilities 65535 = 1.0, row by row
  * @param {number} width
  * @param {number} level lowest probability of the foreground
  * @param {Rule} rule
- * @returns {import("./regions.js").Labels}
+ * @returns {import("./regions.js").Labels & { mask: Uint8Array }}
  */
 export function findObjects(probabilities, width, level, rule) {
   const mask = new Uint8Array(probabilities.length);
   for (let i = 0; i < mask.length; i++) mask[i] = probabilities[i] >= level ? 1 : 0;
   const found = dropSmall(findRegions(mask, width), rule.min_area);
+  for (let i = 0; i < mask.length; i++) if (!found.ids[i]) mask[i] = 0;
   if (rule.objects === "interiors" && found.count) growObjects(found.ids, reliefOf(probabilities), width);
-  return found;
+  return { ...found, mask };
 }
 
 /**

@@ -15,6 +15,7 @@ export class Scene {
   #counts = 0;
   #timer = 0;
   #threshold;
+  #minArea = null;
 
   /**
    * `threshold`: null for a net of several classes. `rule`: how a mask becomes objects, see objects.js. `onPage` and
@@ -61,6 +62,17 @@ export class Scene {
   set threshold(threshold) {
     this.#threshold = threshold;
     this.level = levelOf(threshold);
+    this.#renew();
+  }
+
+  /** @param {number | null} minArea pixels of the mask; null for the number of the rule */
+  set minArea(minArea) {
+    this.#minArea = minArea;
+    this.#renew();
+  }
+
+  /** Paints the mask again, and counts its objects a moment later. */
+  #renew() {
     if (!this.#shown) return;
     const { values, mask } = this.#shown;
     mask.paint(values.data, this.level);
@@ -71,21 +83,34 @@ export class Scene {
 
   async #count() {
     const count = ++this.#counts;
-    const { entry, index, pageInFile, values } = this.#shown;
+    const { entry, index, pageInFile, values, mask } = this.#shown;
     const isAsked = !isCountedHere(this.rule, this.level !== null);
     const instances = isAsked ? await this.#instances(entry, index) : null;
     if ((isAsked && !instances) || count !== this.#counts) return;
     const result = { key: resultKey(entry), blob: entry.result.blob, index };
     const image = pageInFile === null ? null : { key: `${entry.id}-image`, blob: entry.file, index: pageInFile };
-    const found = await findObjects({ result, instances, image, level: this.level, rule: this.rule });
-    if (count === this.#counts) this.onObjects(found, values.size);
+    const found = await findObjects({ result, instances, image, level: this.level, rule: this.#rule });
+    if (count !== this.#counts) return;
+    if (this.#minArea !== null && !(isAsked && this.level === null)) this.#paintKept(mask, found.mask);
+    this.onObjects(found, values.size);
+  }
+
+  /** As the service: the mask loses small objects if a number was chosen, and keeps them by the stored number. */
+  #paintKept(mask, kept) {
+    mask.paint(kept, null);
+    this.viewer.draw();
+  }
+
+  get #rule() {
+    return this.#minArea === null ? this.rule : { ...this.rule, min_area: this.#minArea };
   }
 
   /** Ids that the service finds, for rules that this page does not know; null if it finds none that it can send. */
   async #instances(entry, index) {
-    const threshold = this.#threshold === null ? {} : { threshold: this.#threshold };
-    const found = await segment(entry.file, { output: "instances", ...threshold }).catch(() => null);
-    return found && { key: `${entry.id}-instances-${entry.results}-${this.#threshold}`, blob: found.blob, index };
+    const chosen = { threshold: this.#threshold, min_area: this.#minArea };
+    const parameters = Object.fromEntries(Object.entries(chosen).filter(([, value]) => value !== null));
+    const found = await segment(entry.file, { output: "instances", ...parameters }).catch(() => null);
+    return found && { key: `${entry.id}-instances-${entry.results}-${JSON.stringify(parameters)}`, blob: found.blob, index };
   }
 }
 

@@ -36,12 +36,14 @@ const calls = {
    * Objects and their measurements, from all pixels of a page. `result`, `instances` and `image` are each
    * `{ key, blob, index }`. The result of a net of one class has a `level`, from which a pixel is foreground; otherwise
    * its values are classes. `instances`: null if the page finds the objects. `image`: null if the intensities are unknown.
-   * `ids` are for no more pixels than the limits, as in `values`.
+   * `ids` are for no more pixels than the limits, as in `values`, and so is `mask`: the mask without the objects that the
+   * rule drops.
    */
   async objects({ result, instances, image, level, rule, most, side }) {
     const { width, height, data } = await rasterOf(result);
     const labels = instances ? labelsIn(await rasterOf(instances)) : labelsOf(data, width, level, rule);
-    const shown = shrink({ width, height, channels: 1, data: labels.ids }, stepFor(width, height, most, side));
+    const step = stepFor(width, height, most, side);
+    const shown = shrink({ width, height, channels: 1, data: labels.ids }, step);
     return {
       count: labels.count,
       pixels: width * height,
@@ -51,17 +53,21 @@ const calls = {
       colours: chooseColours({ ids: shown.data, count: labels.count }, shown.width, PALETTE.length),
       width: shown.width,
       ids: shown.data,
+      mask: shrink({ width, height, channels: 1, data: labels.mask }, step).data,
     };
   },
 };
 
 function labelsOf(data, width, level, rule) {
-  return level === null ? dropSmall(findRegions(data, width), rule.min_area) : findObjects(data, width, level, rule);
+  if (level !== null) return findObjects(data, width, level, rule);
+  const labels = dropSmall(findRegions(data, width), rule.min_area);
+  return { ...labels, mask: data.map((value, pixel) => (labels.ids[pixel] ? value : 0)) };
 }
 
-/** The labels of `instances` of the service. */
+/** The labels of `instances` of the service; `mask` is 1 in all objects. */
 function labelsIn({ data }) {
-  return { ids: Int32Array.from(data), count: data.reduce((most, id) => Math.max(most, id), 0) };
+  const mask = Uint8Array.from(data, (id) => (id ? 1 : 0));
+  return { ids: Int32Array.from(data), count: data.reduce((most, id) => Math.max(most, id), 0), mask };
 }
 
 /** Means of the image, none if its file cannot be read as stored, or differently from the service. */

@@ -19,7 +19,8 @@ from model.outputs.objects import ObjectRule, Objects, find_objects, find_region
 from model.preprocessing import Pixels
 from model.segmenter import to_mask
 from model.weights_file import load_weights, save_weights
-from tests.end_to_end.browser import EXAMPLE, ask, expect_objects, give, read_canvas, read_mask, to_png
+from tests.end_to_end.browser import EXAMPLE, ask, expect_objects, give, read_canvas, read_mask, tinted, to_png
+from tests.end_to_end.http import HTTP
 
 OpenPage = Callable[..., Page]
 Serve = Callable[..., Any]
@@ -57,7 +58,7 @@ def _expect_table_of_service(page: Page, answer: Any) -> None:
     rows = _rows(page)
     assert len(rows) == len(expected) > 0
     for row, of_service in zip(rows, expected, strict=True):
-        assert row["Touches border"] == {"true": "yes", "false": "no"}[of_service["touches_border"]]
+        assert row["At border"] == {"true": "yes", "false": "no"}[of_service["touches_border"]]
         for title, name in COLUMNS.items():
             assert (title in row) == (name in of_service), title
             if title in row:
@@ -189,6 +190,43 @@ def test_a_range_of_areas_filters_rows_and_picture(server: Any, open_page: OpenP
     page.mouse.up()
     expect(page.locator("#least-area")).to_have_value("1")
     expect(page.locator("#row-count")).to_have_text(f"{len(areas):,} of {len(areas):,} objects")
+
+
+def test_the_smallest_object_is_chosen_for_the_page_and_for_downloads(server: Any, open_page: OpenPage, pixels: Pixels):
+    data = to_png(pixels)
+    page = open_page(server.url)
+    give(page, ("noise.png", data))
+    expect_objects(page)
+    expect(page.locator("#min-area")).to_have_value("0")
+    page.locator("#opacity").fill("100")
+    before = tinted(page)
+    page.fill("#min-area", "6")
+    page.press("#min-area", "Enter")
+    _expect_table_of_service(page, ask(server.url, data, output="table", min_area=6))
+    kept = read_mask(ask(server.url, data, min_area=6))
+    shown = before * np.count_nonzero(kept) / np.count_nonzero(read_mask(ask(server.url, data)))
+    assert tinted(page) == pytest.approx(shown, abs=0.002)
+    for output, parameters in {"mask": {"min_area": 6}, "coco": {"min_area": 6}, "probability": {}}.items():
+        with page.expect_download() as started:
+            page.click(f"[data-output={output}]")
+        named = HTTP.post(
+            f"{server.url}/segment", params={"output": output, **parameters}, files={"file": ("noise.png", data)}
+        )
+        assert started.value.path().read_bytes() == named.content
+
+
+@pytest.mark.parametrize("rule", [{"objects": "interiors"}, {"objects": "seeds", "seed_depth": 0.5}])
+def test_the_smallest_object_follows_each_rule(
+    serve_rule: Callable[..., Any], open_page: OpenPage, pixels: Pixels, rule: dict[str, object]
+):
+    url = serve_rule(**rule, min_area=3).url
+    page = open_page(url)
+    data = to_png(pixels)
+    give(page, ("cells.png", data))
+    expect(page.locator("#min-area")).to_have_value("3")
+    page.fill("#min-area", "8")
+    page.press("#min-area", "Enter")
+    _expect_table_of_service(page, ask(url, data, output="table", min_area=8))
 
 
 def test_thousands_of_objects_have_few_rows_in_the_page(server: Any, open_page: OpenPage):

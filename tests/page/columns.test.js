@@ -29,7 +29,7 @@ test("a row has the texts of all columns", () => {
     "Box width": "40",
     "Box height": "50",
     "Mean intensity": "128.5",
-    "Touches border": "yes",
+    "At border": "yes",
   });
 });
 

@@ -19,8 +19,9 @@ test("interiors grow until a line separates them", () => {
 
 test("small objects are dropped before interiors grow", () => {
   const probabilities = Uint16Array.from([65535, 30000, 20000, 65535, 65535]);
-  const { ids, count } = findObjects(probabilities, 5, 40000, { ...INTERIORS, min_area: 2 });
+  const { ids, count, mask } = findObjects(probabilities, 5, 40000, { ...INTERIORS, min_area: 2 });
   assert.equal(count, 1);
+  assert.deepEqual([...mask], [0, 0, 0, 1, 1]);
   assert.deepEqual([...ids], [1, 1, 1, 1, 1]);
 });
 
