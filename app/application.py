@@ -33,6 +33,7 @@ EXPOSED_HEADERS = (
     "Content-Disposition",
     "Retry-After",
     "Server-Timing",
+    "X-Channels",
     "X-Model",
     "X-Notice",
     "X-Pages",

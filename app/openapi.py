@@ -165,6 +165,7 @@ SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
                 "how the image was read, if something was chosen or changed",
                 "Pixel values from -20 to 3204 were scaled to the full range of the net.",
             ),
+            "X-Channels": _header("URL-encoded names of the channels that channel chooses from", "DAPI,GFP"),
             "X-Pages": _header("number in the TIFF of each page of the result, if they differ", "0-8/2"),
             "X-Pixel-Size": _header("width and height of a pixel in micrometres, if the file has them", "0.325,0.325"),
             "Content-Disposition": _header("a name for the file", 'inline; filename="image_mask.png"'),

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -22,6 +23,9 @@ from model.net_input import NetInput
 from model.outputs.limits import OutputError
 from model.outputs.output import File, OutputSpec, renderer, to_file
 from model.segmenter import ImageTask, Render
+
+# Longer names of channels are replaced by numbers, because clients and proxies limit the size of headers.
+_LONGEST_CHANNELS = 2000
 
 T = TypeVar("T")
 Kept = TypeVar("Kept")
@@ -61,10 +65,17 @@ def _input_headers(given: NetInput) -> dict[str, str]:
     size = given.pixel_size
     found = {
         "X-Notice": notice[:1000],
+        "X-Channels": _channel_names(given.channels),
         "X-Pages": pages,
         "X-Pixel-Size": f"{size.x:.7g},{size.y:.7g}" if size else "",
     }
     return {name: text for name, text in found.items() if text}
+
+
+def _channel_names(names: Sequence[str]) -> str:
+    """Returns URL-encoded names of channels, their numbers if the names are too long, "" if there is no choice."""
+    encoded = ",".join(quote(name, safe="") for name in names)
+    return encoded if len(encoded) <= _LONGEST_CHANNELS else ",".join(str(index) for index in range(len(names)))
 
 
 def _ranges(numbers: Sequence[int | None]) -> Iterator[str]:

@@ -21,6 +21,7 @@ class NetInput:
         bits: Bits in use of 16, of all pages together; see `Preprocessing.affine`.
         notices: What was chosen or changed, one sentence each.
         channel: The channel that was chosen of several; None if there are no others, or the net takes all.
+        channels: The names of the channels that one is chosen of; none if there is no choice.
         places: The place of each page on the axes of the file; none if the pages are sections one after the other.
         pixel_size: None if the file does not say it.
         file_pages: For each page its number in the file, from 0, None if it is only part of a page; empty if both are
@@ -32,6 +33,7 @@ class NetInput:
     bits: int = 0
     notices: tuple[str, ...] = ()
     channel: int | None = None
+    channels: tuple[str, ...] = ()
     places: Sequence[Plane] = ()
     pixel_size: PixelSize | None = None
     file_pages: Sequence[int | None] = ()
@@ -60,11 +62,12 @@ def read_input(file: ImageFile, description: Description, channel: str = "") -> 
         return NetInput(decoded.pages, bits, notices, pixel_size=file.header.pixel_size)
     several = len(file.header.channels) not in (0, together)
     used = decoded.planes[0].c if several else None
+    names = tuple(file.header.channels) if several else ()
     stack = file.header.stack
     numbers = [_number(stack.pages[plane.page], plane) for plane in decoded.planes]
     alike = numbers == list(range(len(numbers)))
     places = decoded.planes
-    return NetInput(decoded.pages, bits, notices, used, places, stack.pixel_size, () if alike else numbers)
+    return NetInput(decoded.pages, bits, notices, used, names, places, stack.pixel_size, () if alike else numbers)
 
 
 def bits_in_use(found: int, stated: int) -> int:

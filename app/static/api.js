@@ -46,6 +46,7 @@ export function pause(seconds) {
  * @property {Blob} blob
  * @property {string} name the file name that the service proposes
  * @property {{ x: number, y: number } | null} pixelSize width and height of a pixel in micrometres; null if unknown
+ * @property {string[]} channels names of the channels that one is chosen of
  * @property {string} notice what the person should know of how the image was read
  * @property {(number | null)[] | null} filePages for each page of the result the page of the image file, null if it has
  *   none; null if both are counted alike
@@ -92,6 +93,7 @@ function resultOf(request, file) {
     notice: request.getResponseHeader("X-Notice") ?? "",
     filePages: pages && pagesIn(pages),
     model: request.getResponseHeader("X-Model") ?? "",
+    channels: channelsIn(request.getResponseHeader("X-Channels") ?? ""),
     pixelSize: pixelSizeIn(request.getResponseHeader("X-Pixel-Size") ?? ""),
   };
 }
@@ -110,6 +112,11 @@ export function pagesIn(header) {
 export function pixelSizeIn(header) {
   const [x, y] = header.split(",").map(Number);
   return x > 0 && y > 0 ? { x, y } : null;
+}
+
+/** The names of channels in a header: "DAPI,%C2%B5-GFP". */
+export function channelsIn(header) {
+  return header ? header.split(",").map(decodeURIComponent) : [];
 }
 
 /** The parameters as a query string. */

@@ -47,7 +47,8 @@ export function makeDownloads(frame, { labels, classes, current, onProblem }) {
       button.disabled = true;
       onProblem(null);
       try {
-        save(await fileOf(entry, parameters.output === "probability" ? parameters : { ...parameters, ...chosen }));
+        const { channel } = entry;
+        save(await fileOf(entry, { ...parameters, channel, ...(parameters.output === "probability" ? {} : chosen) }));
       } catch (problem) {
         onProblem(problem);
       }

@@ -2,6 +2,8 @@
 // Puts the page together: what is chosen, and what follows from a change of it.
 
 import { describeModel, labelOf } from "./api.js";
+import { ChannelChoice } from "./channels.js";
+import { ContrastControl } from "./contrast.js";
 import { byId, makeButton } from "./dom.js";
 import { makeDownloads } from "./downloads.js";
 import { Filmstrip } from "./filmstrip.js";
@@ -24,6 +26,11 @@ const known = describeModel();
 const queue = new Queue(() => known.then(() => parametersOf(model)), onChange);
 const filmstrip = new Filmstrip(byId("images"), { onSelect: select, onRemove: remove });
 const stage = new Stage(showPage, (entry) => queue.retry(entry));
+const contrast = new ContrastControl(() => scene?.renewPicture());
+const channelChoice = new ChannelChoice((channel) => {
+  selected.channel = channel;
+  queue.retry(selected);
+});
 const keyDialog = new KeyDialog(retryRefused);
 let model = null; // what the service says of its net
 let watch = null;
@@ -62,8 +69,8 @@ function introduce(described) {
   byId("model").textContent = `${name} (${sha256.slice(0, 12)}), ${engine} on ${device}, ${precision}`;
   byId("purpose").textContent = purposeOf(name, labels);
   const rule = { objects, min_area };
-  const shown = (page) => stage.showPage(selected.file, page);
-  scene = new Scene(viewer, { threshold: isOneClass ? threshold : null, rule, onPage: shown, onObjects: showObjects });
+  const calls = { onPage: (page) => stage.showPage(selected.file, page), onObjects: showObjects };
+  scene = new Scene(viewer, { threshold: isOneClass ? threshold : null, rule, contrast: () => contrast.value, ...calls });
   objectView = new ObjectView(viewer, isOneClass ? null : labels);
   byId("threshold-field").hidden = !isOneClass;
   byId("legend").hidden = isOneClass;
@@ -141,7 +148,8 @@ function select(entry) {
 /** Shows the image without its mask, until the mask has come. */
 async function preview(entry) {
   clear();
-  const image = await loadPicture(`${entry.id}-image`, entry.file, 0).catch(() => null);
+  const picture = await loadPicture(`${entry.id}-image`, entry.file, 0, contrast.value).catch(() => null);
+  const image = picture?.canvas;
   if (image && entry === selected && entry.state !== "done") viewer.show({ image }, image);
 }
 
@@ -176,7 +184,9 @@ function showSelected() {
   showSections();
   stage.showEntry(selected);
   showDownloadProblem(null);
-  if (selected.state === "done") showPage(0);
+  if (selected.state !== "done") return;
+  channelChoice.show(selected.result.channels, selected.channel);
+  showPage(0);
 }
 
 async function showPage(index) {

@@ -7,16 +7,25 @@ import { stepFor } from "./raster.js";
 
 // A canvas of this size works in every browser; what is larger is shown with fewer pixels, and computed with all.
 const LIMITS = { most: 2 ** 24, side: 8192 };
+const PLAIN = { isAuto: true, gamma: 1 };
 const THUMBNAIL = { most: 200 ** 2, side: 400 };
 
-/** A page as a canvas, no larger than the limits. `key` names the file for the worker. Throws if it cannot be shown. */
-export async function loadPicture(key, file, index) {
-  return load(key, file, index, LIMITS);
+/**
+ * A page as a canvas, no larger than the limits. Throws if it cannot be shown.
+ *
+ * @param {string} key names the file for the worker
+ * @param {File} file
+ * @param {number} index of the page
+ * @param {import("./contrast.js").Contrast} contrast
+ * @returns {Promise<{ canvas: HTMLCanvasElement, isStretched: boolean }>} `isStretched`: other contrasts differ
+ */
+export async function loadPicture(key, file, index, contrast) {
+  return load(key, file, index, { ...LIMITS, contrast, isKept: true });
 }
 
 /** Likewise, small. */
 export async function loadThumbnail(key, file) {
-  return load(key, file, 0, THUMBNAIL);
+  return (await load(key, file, 0, { ...THUMBNAIL, contrast: PLAIN, isKept: false })).canvas;
 }
 
 /** The objects of a page and their measurements, as `worker.js` gives them, with ids no larger than the limits. */
@@ -29,18 +38,18 @@ export function loadValues(key, blob, index) {
   return ask("values", { key, blob, index, ...LIMITS });
 }
 
-async function load(key, file, index, limits) {
-  if (await isForWorker(file)) {
-    const { width, height, data } = await ask("picture", { key, blob: file, index, ...limits });
-    return toCanvas(new ImageData(data, width, height));
+async function load(key, file, index, options) {
+  if (options.contrast.gamma !== 1 || (await isForWorker(file))) {
+    const { width, height, data, isStretched } = await ask("picture", { key, blob: file, index, ...options });
+    return { canvas: toCanvas(new ImageData(data, width, height)), isStretched };
   }
   // as stored, like the mask: a rotation written into the file is not applied
   const bitmap = await createImageBitmap(file, { imageOrientation: "none" });
-  const step = stepFor(bitmap.width, bitmap.height, limits.most, limits.side);
+  const step = stepFor(bitmap.width, bitmap.height, options.most, options.side);
   const canvas = emptyCanvas(Math.ceil(bitmap.width / step), Math.ceil(bitmap.height / step));
   canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   bitmap.close();
-  return canvas;
+  return { canvas, isStretched: false };
 }
 
 /** TIFF, and 16-bit PNG, of which a browser would show the upper 8 bits alone: black, for many cameras. */

@@ -16,6 +16,7 @@ class Entry {
   state = "waiting";
   sent = 0; // share of the file
   problem = null;
+  channel = null; // value of the parameter; null for the one that the service chooses
   parameters = null; // of the request
   result = null; // see `Result` in api.js
   results = 0; // number of results so far: the decoder keeps what it has decoded of each
@@ -78,7 +79,8 @@ export class Queue {
   async #send(entry) {
     const fault = await findFault(entry.file);
     if (fault) throw new Problem(400, fault);
-    const parameters = (entry.parameters = await this.parameters());
+    const channel = entry.channel === null ? {} : { channel: entry.channel };
+    const parameters = (entry.parameters = { ...(await this.parameters()), ...channel });
     const onUpload = (sent) => this.#set(entry, { state: sent < 1 ? "uploading" : "computing", sent });
     for (let tries = 1; ; tries++) {
       try {

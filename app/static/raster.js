@@ -2,6 +2,11 @@
 // Pixels in memory: `{ width, height, channels, data }`, `data` an array of numbers, as stored, row by row. If the numbers
 // are not those of the file, there is also `isConverted`.
 
+const CUT = 0.0035; // share of the pixels that may be black, and white, by contrast "auto": that of ImageJ
+const MOST_SAMPLES = 2 ** 20;
+const FINE = 16; // steps of brightness for one of 255, so that gamma loses none of the dark ones
+const TONES = 255 * FINE + 1;
+
 /** Of how many rows and columns one is shown, so that no more than `most` pixels and `side` pixels a side are. */
 export function stepFor(width, height, most, side) {
   return Math.ceil(Math.max(1, Math.sqrt((width * height) / most), width / side, height / side));
@@ -22,27 +27,53 @@ export function shrink(raster, step) {
   return { width, height, channels, data: kept };
 }
 
-/** RGBA, 8 bits, opaque. Other than 8 bits are stretched from the lowest to the highest value: few files use them all. */
-export function toRgba({ width, height, channels, data }) {
-  const [low, scale] = data instanceof Uint8Array ? [0, 1] : rangeOf(data, channels);
+/**
+ * RGBA, 8 bits, opaque. Other than 8 bits are stretched, because few files use all their values.
+ *
+ * @param {any} raster
+ * @param {import("./contrast.js").Contrast} contrast
+ */
+export function toRgba({ width, height, channels, data }, { isAuto, gamma }) {
+  const [low, high] = isStretched({ data }) ? rangeOf(data, channels, isAuto) : [0, 255];
+  const scale = 255 / (high - low);
+  const tones = Uint8ClampedArray.from({ length: TONES }, (_, tone) => 255 * (tone / (TONES - 1)) ** gamma);
+  const bright = (value) => tones[Math.min(TONES - 1, Math.max(0, Math.round((value - low) * scale * FINE)))] ?? 0;
   const rgba = new Uint8ClampedArray(width * height * 4);
   const [green, blue] = channels >= 3 ? [1, 2] : [0, 0];
   for (let from = 0, to = 0; to < rgba.length; from += channels, to += 4) {
-    rgba[to] = (data[from] - low) * scale;
-    rgba[to + 1] = (data[from + green] - low) * scale;
-    rgba[to + 2] = (data[from + blue] - low) * scale;
+    rgba[to] = bright(data[from]);
+    rgba[to + 1] = bright(data[from + green]);
+    rgba[to + 2] = bright(data[from + blue]);
     rgba[to + 3] = 255;
   }
   return rgba;
 }
 
-function rangeOf(data, channels) {
-  const colours = channels >= 3 ? 3 : 1; // without the opacity
-  let [low, high] = [Infinity, -Infinity];
-  for (let i = 0; i < data.length; i++) {
-    if (i % channels >= colours || !Number.isFinite(data[i])) continue;
-    if (data[i] < low) low = data[i];
-    if (data[i] > high) high = data[i];
+/** Whether the values are stretched to be seen. */
+export function isStretched({ data }) {
+  return !(data instanceof Uint8Array);
+}
+
+/** The values that are black and white. */
+function rangeOf(data, channels, isAuto) {
+  const values = valuesOf(data, channels, isAuto ? Math.ceil(data.length / MOST_SAMPLES) : 1);
+  if (isAuto) {
+    const sorted = values.sort();
+    const [low, high] = [CUT, 1 - CUT].map((share) => sorted[Math.round(share * (sorted.length - 1))]);
+    if (low < high) return [low, high];
   }
-  return high > low ? [low, 255 / (high - low)] : [low, 1];
+  const low = values.reduce((least, value) => Math.min(least, value), Infinity);
+  const high = values.reduce((most, value) => Math.max(most, value), -Infinity);
+  return high > low ? [low, high] : [low, low + 1];
+}
+
+/** The finite values of every `step`th pixel, without the opacity. */
+function valuesOf(data, channels, step) {
+  const colours = channels >= 3 ? 3 : 1;
+  const values = new Float64Array(Math.ceil(data.length / channels / step) * colours);
+  let count = 0;
+  for (let i = 0; i < data.length; i += channels * step) {
+    for (let at = i; at < i + colours; at++) if (Number.isFinite(data[at])) values[count++] = data[at];
+  }
+  return values.subarray(0, count);
 }

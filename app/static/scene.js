@@ -12,17 +12,19 @@ const REST_MS = 150; // after the slider's last move, before objects are looked 
 export class Scene {
   #shown = null; // `{ entry, index, pageInFile, values, mask }`
   #loads = 0; // the last one's number, to drop what comes too late of others
+  #pictures = 0;
   #counts = 0;
   #timer = 0;
   #threshold;
   #minArea = null;
 
   /**
-   * `threshold`: null for a net of several classes. `rule`: how a mask becomes objects, see objects.js. `onPage` and
-   * `onObjects` are called with what is there.
+   * `threshold`: null for a net of several classes. `rule`: how a mask becomes objects, see objects.js. `contrast()`
+   * gives that of the picture, see contrast.js. `onPage` and `onObjects` are called with what is there.
    */
-  constructor(viewer, { threshold, rule, onPage, onObjects }) {
+  constructor(viewer, { threshold, rule, contrast, onPage, onObjects }) {
     this.viewer = viewer;
+    this.contrast = contrast;
     this.rule = rule;
     this.onPage = onPage;
     this.onObjects = onObjects;
@@ -38,18 +40,31 @@ export class Scene {
     const [{ pages }, values, picture] = await Promise.all([
       ask("pages", { key: resultKey(entry), blob: entry.result.blob }),
       loadValues(resultKey(entry), entry.result.blob, index),
-      pageInFile === null ? null : loadPicture(`${entry.id}-image`, entry.file, pageInFile).catch(() => null),
+      pageInFile === null ? null : this.#picture(entry, pageInFile).catch(() => null),
     ]);
     if (load !== this.#loads) return;
-    const fits = picture !== null && picture.width === values.width && picture.height === values.height;
-    const image = fits ? picture : null; // of a file that the browser reads otherwise than the service
+    const image = picture && fits(picture.canvas, values) ? picture.canvas : null; // of a file that the browser reads otherwise than the service
     const mask = new Mask(values.width, values.height);
     this.#shown = { entry, index, pageInFile, values, mask };
     mask.paint(values.data, this.level);
     this.viewer.show({ image, ...mask.layers }, values.size);
     const isShrunk = values.width < values.size.width;
-    this.onPage({ pages, index, size: values.size, isShrunk, hasPicture: image !== null, notice });
+    const isStretched = image !== null && picture.isStretched;
+    this.onPage({ pages, index, size: values.size, isShrunk, hasPicture: image !== null, isStretched, notice });
     this.#count();
+  }
+
+  /** Shows the picture again, with another contrast. */
+  async renewPicture() {
+    if (!this.#shown || this.#shown.pageInFile === null) return;
+    const [load, renewal, { entry, pageInFile, values, mask }] = [this.#loads, ++this.#pictures, this.#shown];
+    const picture = await this.#picture(entry, pageInFile).catch(() => null);
+    if (load !== this.#loads || renewal !== this.#pictures || !picture || !fits(picture.canvas, values)) return;
+    this.viewer.show({ image: picture.canvas, ...mask.layers }, values.size);
+  }
+
+  #picture(entry, page) {
+    return loadPicture(`${entry.id}-image`, entry.file, page, this.contrast());
   }
 
   clear() {
@@ -107,7 +122,7 @@ export class Scene {
 
   /** Ids that the service finds, for rules that this page does not know; null if it finds none that it can send. */
   async #instances(entry, index) {
-    const chosen = { threshold: this.#threshold, min_area: this.#minArea };
+    const chosen = { threshold: this.#threshold, min_area: this.#minArea, channel: entry.channel };
     const parameters = Object.fromEntries(Object.entries(chosen).filter(([, value]) => value !== null));
     const found = await segment(entry.file, { output: "instances", ...parameters }).catch(() => null);
     return found && { key: `${entry.id}-instances-${entry.results}-${JSON.stringify(parameters)}`, blob: found.blob, index };
@@ -116,4 +131,8 @@ export class Scene {
 
 function resultKey(entry) {
   return `${entry.id}-result-${entry.results}`;
+}
+
+function fits(canvas, values) {
+  return canvas.width === values.width && canvas.height === values.height;
 }

@@ -28,6 +28,7 @@ export class Stage {
     byId("modes").disabled = !isDone;
     this.#caption.textContent = file.name;
     this.#pages.hidden = true;
+    byId("channel-field").hidden = true;
     this.showNotes([]);
     this.#message.hidden = isDone;
     this.#message.dataset.state = state;
@@ -42,13 +43,14 @@ export class Stage {
   }
 
   /** Shows what is known of the page on the canvas. */
-  showPage(file, { pages, index, size, isShrunk, hasPicture, notice }) {
+  showPage(file, { pages, index, size, isShrunk, hasPicture, isStretched, notice }) {
     const of = pages > 1 ? `, ${pages} pages` : "";
     this.#caption.textContent = `${file.name} · ${number(size.width)} × ${number(size.height)}${of}`;
     this.#pages.hidden = pages === 1;
     this.#page.max = pages;
     this.#page.value = index + 1;
     byId("page-number").textContent = `${index + 1} of ${pages}`;
+    byId("range-field").hidden = !isStretched;
     const notes = notice ? [notice] : [];
     if (isShrunk) notes.push("Shown with fewer pixels than it has; objects and downloads are those of all pixels.");
     if (!hasPicture) notes.push("This browser cannot show the image itself; its mask is right all the same.");

@@ -6,7 +6,7 @@ import { classesOf, measureIntensities, measureShapes } from "./measurements.js"
 import { findObjects } from "./objects.js";
 import { PALETTE } from "./paint.js";
 import { decodePng, readHeader } from "./png.js";
-import { shrink, stepFor, toRgba } from "./raster.js";
+import { isStretched, shrink, stepFor, toRgba } from "./raster.js";
 import { dropSmall, findRegions } from "./regions.js";
 
 const KEPT = 3; // an image, its result, and its instances
@@ -18,11 +18,14 @@ const calls = {
     return { pages: (await open(key, blob)).pages };
   },
 
-  /** A page to look at, as RGBA; `size` is its true one, `width` and `height` are what is shown of it. */
-  async picture({ key, blob, index, most, side }) {
-    const raster = await (await open(key, blob)).raster(index);
+  /**
+   * A page to look at, as RGBA; `size` is its true one, `width` and `height` are what is shown of it. `isKept`: it will
+   * be asked for again.
+   */
+  async picture({ key, blob, index, most, side, contrast, isKept }) {
+    const raster = await (isKept ? rasterOf({ key, blob, index }) : (await open(key, blob)).raster(index));
     const shown = shrink(raster, stepFor(raster.width, raster.height, most, side));
-    return { ...sizes(raster, shown), data: toRgba(shown) };
+    return { ...sizes(raster, shown), data: toRgba(shown, contrast), isStretched: isStretched(raster) };
   },
 
   /** Likewise a result's values, as stored. */

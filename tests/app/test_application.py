@@ -165,7 +165,7 @@ def test_pages_of_allowed_origins_may_call_and_read_headers(serve: Callable[...,
     answer = client.post("/segment", files={"file": png}, headers=sent)
     assert answer.headers["access-control-allow-origin"] == "https://lab.example"
     exposed = set(answer.headers["access-control-expose-headers"].split(", "))
-    names = {"X-Model", "X-Notice", "X-Pages", "X-Pixel-Size", "X-Request-ID"}
+    names = {"X-Model", "X-Notice", "X-Pages", "X-Pixel-Size", "X-Request-ID", "X-Channels"}
     names |= {"Server-Timing", "Retry-After", "Content-Disposition"}
     assert exposed == names
     refused = client.post("/segment", files={"file": png}, headers={"Origin": "https://lab.example"})

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from starlette.testclient import TestClient
 
-from app.pipeline import _ranges
+from app.pipeline import _channel_names, _ranges
 from model.images.calibration import PixelSize
 from model.images.decoding import ImageFile, decode_image, decode_pages
 from tests.support.image_files import EXACT, GREY, GREY16, RGB, WITHOUT_RANGE, metamorph, pillow, tiff
@@ -52,6 +52,21 @@ def test_a_file_of_several_channels_is_answered_with_a_notice(client: TestClient
         "The image has 2 channels: 0 (DAPI), 1 (?-GFP). Channel 0 was used; choose another by its number or name."
     )
     assert np.array_equal(decode_image(response.content), mask(client, pillow(GREY, "PNG")))
+
+
+@pytest.mark.parametrize("query", ["", "?channel=1"])
+def test_the_channels_to_choose_from_are_in_a_header(client: TestClient, query: str):
+    response = client.post(f"/segment{query}", files={"file": TWO})
+    assert response.headers["x-channels"] == "DAPI,%C2%B5-GFP"
+
+
+def test_an_image_of_one_channel_offers_no_choice(client: TestClient):
+    for data in (tiff(GREY), pillow(RGB, "PNG")):
+        assert "x-channels" not in client.post("/segment", files={"file": data}).headers
+
+
+def test_long_names_of_channels_become_numbers():
+    assert _channel_names(["\u00b5" * 200, "a" * 1000]) == "0,1"
 
 
 def test_the_size_of_a_pixel_is_in_a_header(client: TestClient):

@@ -38,7 +38,16 @@ def test_the_document_describes_the_contract(schema: dict[str, Any]):
     responses = segment["responses"]
     assert responses.keys() == {"200", *("400", "401", "406", "408", "413", "415", "422", "503", "504")}
     assert responses["200"]["headers"].keys() == {
-        *("X-Model", "X-Request-ID", "X-Notice", "X-Pages", "X-Pixel-Size", "Server-Timing", "Content-Disposition")
+        *(
+            "X-Model",
+            "X-Request-ID",
+            "X-Notice",
+            "X-Pages",
+            "X-Channels",
+            "X-Pixel-Size",
+            "Server-Timing",
+            "Content-Disposition",
+        )
     }
     assert "Retry-After" in responses["503"]["headers"]
 

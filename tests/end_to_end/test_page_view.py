@@ -39,6 +39,7 @@ def test_sixteen_bits_are_stretched_to_be_seen(server: Any, open_page: OpenPage,
     for name in ("dark.png", "dark.tif", "light.png"):
         page.get_by_role("button", name=f"{name} Done").click()
         expect(page.locator("#caption")).to_contain_text(f"{name} · 70 × 150")
+        _show_full_range(page)
         seen.append(read_canvas(page).astype(int))
     assert seen[0].max() == 255
     assert np.abs(seen[0] - seen[1]).max() == 0
@@ -58,10 +59,66 @@ def test_pixels_without_a_range_are_stretched_to_be_seen(server: Any, open_page:
     for name in (*kinds, "light.png"):
         page.get_by_role("button", name=f"{name} Done").click()
         expect(page.locator("#caption")).to_contain_text(f"{name} · 70 × 150")
+        _show_full_range(page)
         seen.append(read_canvas(page).astype(int))
     assert seen[2].max() > 200
     assert np.abs(seen[0] - seen[2]).max() <= 1
     assert np.abs(seen[1] - seen[2]).max() <= 1
+
+
+def _show_full_range(page: Page) -> None:
+    """Images of 8 bits are shown as they are."""
+    if page.locator("#range").is_visible():
+        page.select_option("#range", "full")
+
+
+def test_a_hot_pixel_does_not_blacken_the_image(
+    server: Any, open_page: OpenPage, pixels: Pixels, wait_until: Callable[[Callable[[], object]], None]
+):
+    hot = pixels.astype(np.uint16)
+    hot[75, 35] = 65535
+    page = open_page(server.url)
+    give(page, ("hot.png", to_png(hot)))
+    expect_objects(page)
+    page.uncheck("#outlines")
+    slide(page, "opacity", 0)
+    inside = read_canvas(page)[..., :3].mean()
+    assert inside > 40
+    page.select_option("#range", "full")
+    wait_until(lambda: read_canvas(page)[..., :3].mean() < inside / 10)
+    page.select_option("#range", "auto")
+    wait_until(lambda: read_canvas(page)[..., :3].mean() == inside)
+    slide(page, "gamma", 0.5)
+    expect(page.locator("#gamma-number")).to_have_text("0.50")
+    wait_until(lambda: read_canvas(page)[..., :3].mean() > 1.1 * inside)
+
+
+def test_another_channel_is_chosen_on_the_page(
+    server: Any, open_page: OpenPage, pixels: Pixels, wait_until: Callable[[Callable[[], object]], None]
+):
+    cells = tiff(
+        np.stack([pixels, 255 - pixels]),
+        ome=True,
+        metadata={"axes": "CYX", "Channel": {"Name": ["DAPI", "\u00b5-GFP"]}},
+    )
+    page = open_page(server.url)
+    give(page, ("cells.ome.tif", cells), ("second.png", to_png(~pixels)))
+    expect_figures(page, read_mask(ask(server.url, cells)))
+    expect(page.locator("#channel option")).to_have_text(["0: DAPI", "1: \u00b5-GFP"])
+    page.select_option("#channel", label="1: \u00b5-GFP")
+    second = ask(server.url, to_png(~pixels))
+    expect_figures(page, read_mask(second))
+    expect(page.locator("#channel")).to_have_value("1: \u00b5-GFP")
+    with page.expect_download() as started:
+        page.click("[data-output=instances]")
+    assert started.value.path().read_bytes() == ask(server.url, cells, output="instances", channel=1).content
+    page.uncheck("#outlines")
+    slide(page, "opacity", 0)
+    shown = read_canvas(page).astype(int)
+    page.get_by_role("button", name="second.png Done").click()
+    expect(page.locator("#caption")).to_contain_text("second.png · 70 × 150")
+    expect(page.locator("#channel")).to_be_hidden()
+    wait_until(lambda: np.abs(read_canvas(page) - shown).max() <= 1)
 
 
 def test_of_several_channels_the_note_names_them_and_its_own_page_is_seen(

@@ -1,0 +1,14 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { channelParameter } from "../../app/static/channels.js";
+
+test("a channel is chosen by its name, because a number may be the name of another", () => {
+  assert.equal(channelParameter(["1", "2"], 0), "1");
+  assert.equal(channelParameter(["DAPI", "GFP"], 1), "GFP");
+});
+
+test("a channel is chosen by its number if its name is not unique or too long", () => {
+  assert.equal(channelParameter(["GFP", "gfp"], 1), "1");
+  assert.equal(channelParameter(["a".repeat(101), "b"], 0), "0");
+});
