@@ -3,8 +3,13 @@
 
 const KEY = "segment-key"; // in sessionStorage: gone with the tab
 
-/** What went wrong, in words for the person; `status` is 0 if no answer came, `retryAfter` is in seconds. */
+/**
+ * What went wrong, in words for the person; `status` is 0 if no answer came, `retryAfter` is in seconds, `hadKey`: the
+ * request had a key.
+ */
 export class Problem extends Error {
+  hadKey = false;
+
   constructor(status, detail, retryAfter = 0) {
     super(detail);
     this.status = status;
@@ -76,7 +81,7 @@ export function segment(file, parameters, { onUpload = (_share) => {}, signal = 
     request.addEventListener("error", async () => reject(await problemOf(0, "")));
     request.addEventListener("load", async () => {
       if (request.status === 200) resolve(resultOf(request, file));
-      else reject(await problemOf(request.status, await request.response.text(), request));
+      else reject(Object.assign(await problemOf(request.status, await request.response.text(), request), { hadKey: Boolean(key) }));
     });
     const form = new FormData();
     form.append("file", file, file.name);

@@ -15,16 +15,32 @@ const KINDS = [
   { name: "BMP", start: "BM" },
 ];
 
+/**
+ * Whether a file begins as an image does.
+ *
+ * @param {File} file
+ */
+export async function isImage(file) {
+  return Boolean(await kindOf(file)) || isDicom(file);
+}
+
 /** Why a file is not worth sending, in words for the person, or null. */
 export async function findFault(file) {
   if (!file.size) return "The file is empty.";
-  const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 8).arrayBuffer()));
-  const kind = KINDS.find((each) => start.startsWith(each.start));
-  const isDicom = (await file.slice(128, 132).text()) === "DICM"; // whether it is read depends on the service
-  if (isDicom) return null;
+  if (await isDicom(file)) return null; // whether it is read depends on the service
+  const kind = await kindOf(file);
   if (!kind) return `The file is not an image of a kind that is read here: ${ACCEPTED}.`;
   if (!kind.isWhole || kind.isWhole(new DataView(await file.arrayBuffer()))) return null;
   return `The ${kind.name} file is broken or truncated.`;
+}
+
+async function kindOf(file) {
+  const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 8).arrayBuffer()));
+  return KINDS.find((each) => start.startsWith(each.start));
+}
+
+async function isDicom(file) {
+  return (await file.slice(128, 132).text()) === "DICM";
 }
 
 function pngIsWhole(view) {

@@ -44,6 +44,7 @@ export class Filmstrip {
     const [button, state, progress] = ["button", ".state", "progress"].map((found) => item.querySelector(found));
     const remove = item.querySelector(".remove");
     item.querySelector(".name").textContent = entry.file.name;
+    button.setAttribute("title", entry.file.name); // a long name is cut off
     remove.setAttribute("aria-label", `Remove ${entry.file.name}`);
     button.addEventListener("click", () => this.onSelect(entry));
     remove.addEventListener("click", () => {

@@ -20,7 +20,10 @@ export class KeyDialog {
     });
   }
 
-  open() {
+  /** @param {boolean} isWrong whether the request had a key */
+  open(isWrong) {
+    byId("key-problem").hidden = !isWrong;
+    byId("key").ariaInvalid = String(isWrong);
     if (!this.#dialog.open) this.#dialog.showModal();
   }
 }

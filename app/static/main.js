@@ -8,8 +8,9 @@ import { byId, makeButton } from "./dom.js";
 import { makeDownloads } from "./downloads.js";
 import { Filmstrip } from "./filmstrip.js";
 import { followGestures } from "./gestures.js";
-import { collectFiles } from "./intake.js";
+import { collectFiles, describeSkipped } from "./intake.js";
 import { KeyDialog } from "./key_dialog.js";
+import { followKeys, HelpDialog } from "./keys.js";
 import { NetWatch } from "./net_watch.js";
 import { ObjectView } from "./object_view.js";
 import { MinAreaControl } from "./min_area_control.js";
@@ -39,8 +40,28 @@ let objectView = null;
 let introduction = new AbortController(); // ends what was made for the net before
 let selected = null; // the entry of the queue that is shown
 
-connectViewControls(viewer, followGestures(viewer));
-collectFiles({ picker: byId("files"), target: document, onFiles: (files) => files.forEach((file) => queue.add(file)) });
+const zoom = followGestures(viewer);
+const helpDialog = new HelpDialog();
+const views = connectViewControls(viewer, zoom);
+followKeys({
+  ArrowLeft: () => step(-1),
+  "[": () => step(-1),
+  ArrowRight: () => step(1),
+  "]": () => step(1),
+  "+": zoom.zoomIn,
+  "=": zoom.zoomIn,
+  "-": zoom.zoomOut,
+  0: zoom.fit,
+  o: views.next,
+  "?": () => helpDialog.open(),
+});
+collectFiles({
+  picker: byId("files"),
+  target: document,
+  onFiles: (files) => files.forEach((file) => queue.add(file)),
+  onSkipped: showSkipped,
+});
+byId("skipped-close").addEventListener("click", () => showSkipped([]));
 for (const id of ["choose", "add"]) byId(id).addEventListener("click", () => byId("files").click());
 byId("example").addEventListener("click", async () => {
   const response = await fetch("static/example.png");
@@ -135,7 +156,18 @@ function onChange(entry) {
   if (entry === selected && entry.state === "outdated") preview(entry);
   if (entry.state === "done") say(`${entry.file.name} is done.`);
   if (entry.state === "failed") say(`${entry.file.name}: ${entry.problem.message}`);
-  if (entry.state === "failed" && entry.problem.status === 401) keyDialog.open();
+  if (entry.state === "failed" && entry.problem.status === 401) keyDialog.open(entry.problem.hadKey);
+}
+
+/** Selects the next image, or the one before. */
+function step(by) {
+  const entry = queue.entries[queue.entries.indexOf(selected) + by];
+  if (selected && entry) select(entry);
+}
+
+function showSkipped(files) {
+  byId("skipped").hidden = !files.length;
+  byId("skipped-files").textContent = files.length ? describeSkipped(files) : "";
 }
 
 function select(entry) {
@@ -207,7 +239,7 @@ function showObjects(found, size) {
 function showDownloadProblem(problem) {
   byId("download-problem").hidden = !problem;
   byId("download-problem").textContent = problem?.message ?? "";
-  if (problem?.status === 401) keyDialog.open();
+  if (problem?.status === 401) keyDialog.open(problem.hadKey);
 }
 
 /** Sends everything again that was refused for want of a key. */

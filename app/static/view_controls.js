@@ -4,7 +4,10 @@
 import { byId } from "./dom.js";
 import { colourOf } from "./paint.js";
 
-/** Makes the controls of index.html change the viewer. `zoom`: the functions of gestures.js. */
+/**
+ * Makes the controls of index.html change the viewer. `zoom`: the functions of gestures.js. Returns `next`, which chooses
+ * the next view.
+ */
 export function connectViewControls(viewer, zoom) {
   for (const [id, act] of Object.entries({ "zoom-in": zoom.zoomIn, "zoom-out": zoom.zoomOut, fit: zoom.fit })) {
     byId(id).addEventListener("click", act);
@@ -20,6 +23,11 @@ export function connectViewControls(viewer, zoom) {
   opacity.addEventListener("input", show);
   outlines.addEventListener("change", show);
   show();
+  const next = () => {
+    const modes = /** @type {HTMLInputElement[]} */ ([...byId("modes").querySelectorAll("input")]);
+    if (!byId("modes").disabled) modes[(modes.findIndex(({ checked }) => checked) + 1) % modes.length].click();
+  };
+  return { next };
 }
 
 /** Lists the classes with their colours. `labels`: meaning of each value of a mask. */
