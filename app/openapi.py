@@ -57,6 +57,13 @@ class ServedWeights(BaseModel):
     refused: RefusedFile | None = Field(description="the newest weights file, if it cannot be served, and the reason")
 
 
+class RequestLimits(BaseModel):
+    """Limits on requests of `POST /segment`."""
+
+    max_body_bytes: int = Field(description="largest request body, bytes")
+    max_pixels: int = Field(description="largest image, pixels of all pages together")
+
+
 class ServedModel(BaseModel):
     """The weights that are served, and the engine that runs them."""
 
@@ -74,6 +81,7 @@ class ServedModel(BaseModel):
     device: str
     precision: str
     tta: int = Field(description="views of each image whose results are averaged")
+    limits: RequestLimits
     weights: ServedWeights = Field(description="the weights file, and what became of newer files")
     saves_labels: bool = Field(description="true if POST /labels saves pairs")
     provenance: dict[str, JsonValue] = Field(description="data, recipe, command and scores of the training")

@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app import pipeline
 from app.accept import best_media_type
-from app.openapi import SEGMENT_REQUEST, SEGMENT_RESPONSES, ServedModel, ServedWeights, Status, problems
+from app.openapi import SEGMENT_REQUEST, SEGMENT_RESPONSES, RequestLimits, ServedModel, ServedWeights, Status, problems
 from app.parameters import SegmentParameters, read_parameters
 from app.problems import Problem, not_ready_problem
 from app.served_net import ServedNet
@@ -106,6 +106,7 @@ async def get_model(request: Request) -> ServedModel:
         device=engine.device,
         precision=engine.precision,
         tta=service.settings.tta,
+        limits=RequestLimits(max_body_bytes=service.settings.max_body_bytes, max_pixels=service.settings.max_pixels),
         weights=ServedWeights(file=net.file, loaded_at=net.loaded_at, former=net.former, refused=service.refused),
         saves_labels=service.label_store is not None,
         provenance=description.provenance,

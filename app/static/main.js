@@ -13,6 +13,7 @@ import { KeyDialog } from "./key_dialog.js";
 import { followKeys, HelpDialog } from "./keys.js";
 import { NetWatch } from "./net_watch.js";
 import { ObjectView } from "./object_view.js";
+import { describeLimits } from "./limits.js";
 import { MinAreaControl } from "./min_area_control.js";
 import { loadPicture } from "./picture.js";
 import { Queue } from "./queue.js";
@@ -24,7 +25,8 @@ import { Viewer } from "./viewer.js";
 
 const viewer = new Viewer(byId("canvas"));
 const known = describeModel();
-const queue = new Queue(() => known.then(() => parametersOf(model)), onChange);
+const limits = known.then((described) => described.limits);
+const queue = new Queue(() => known.then(() => parametersOf(model)), limits, onChange);
 const filmstrip = new Filmstrip(byId("images"), { onSelect: select, onRemove: remove });
 const stage = new Stage(showPage, (entry) => queue.retry(entry));
 const contrast = new ContrastControl(() => scene?.renewPicture());
@@ -67,6 +69,7 @@ byId("example").addEventListener("click", async () => {
   const response = await fetch("static/example.png");
   queue.add(new File([await response.blob()], "example.png", { type: "image/png" }));
 });
+limits.then((found) => (byId("limits").textContent = describeLimits(found)), () => null); // told below
 known.then(begin, ({ message }) => (byId("model").textContent = `${message} Load the page again to try again.`));
 
 function begin(described) {

@@ -3,6 +3,7 @@
 
 import { pause, Problem, segment } from "./api.js";
 import { findFault } from "./check.js";
+import { findExcess } from "./limits.js";
 
 const AT_ONCE = 2; // one is sent while another is computed
 const LONGEST_WAIT = 30; // seconds, between tries while the service is overloaded
@@ -30,10 +31,14 @@ class Entry {
 export class Queue {
   #running = 0;
 
-  /** `parameters()` gives those of a request, as a promise; `onChange` is called with the entry that changed. */
-  constructor(parameters, onChange) {
+  /**
+   * `parameters()` gives those of a request, as a promise; `limits`: of the service, see limits.js, may be a promise.
+   * `onChange` is called with the entry that changed.
+   */
+  constructor(parameters, limits, onChange) {
     this.entries = [];
     this.parameters = parameters;
+    this.limits = limits;
     this.onChange = onChange;
   }
 
@@ -77,7 +82,7 @@ export class Queue {
   }
 
   async #send(entry) {
-    const fault = await findFault(entry.file);
+    const fault = (await findFault(entry.file)) ?? (await findExcess(entry.file, await this.limits));
     if (fault) throw new Problem(400, fault);
     const channel = entry.channel === null ? {} : { channel: entry.channel };
     const parameters = (entry.parameters = { ...(await this.parameters()), ...channel });

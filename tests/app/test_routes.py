@@ -416,6 +416,11 @@ def test_errors_carry_the_request_id_too(client: TestClient, check_problem: Chec
     assert check_problem(client.get("/nowhere", headers={"X-Request-ID": "mine"}), 404)["request_id"] == "mine"
 
 
+def test_the_model_has_the_limits_of_requests(serve: Callable[..., TestClient]):
+    limits = {"max_body_bytes": 2048, "max_pixels": 5000}
+    assert serve(**limits).get("/model").json()["limits"] == limits
+
+
 def test_the_answer_names_model_and_stages(client: TestClient, png: bytes):
     response = client.post("/segment", files={"file": png})
     model = client.get("/model").json()

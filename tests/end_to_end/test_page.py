@@ -79,7 +79,7 @@ def test_the_page_explains_refused_files_in_plain_words(server: Any, open_page: 
     states = page.locator("#images .state")
     expect(states.nth(0)).to_contain_text("not an image")
     expect(states.nth(1)).to_have_text("The PNG file is broken or truncated.")
-    expect(states.nth(2)).to_have_text("The image has 1200 x 1000 pixels, more than 1000000 in all.")
+    expect(states.nth(2)).to_have_text("The image has 1200 × 1000 pixels; this server accepts 1 megapixel.")
     expect(states.nth(3)).to_have_text("Done")
     expect(page.locator("#message")).to_contain_text("not an image")  # the first one is chosen
     expect(page.locator("#panel")).to_be_hidden()

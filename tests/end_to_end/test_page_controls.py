@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from model.images.encoding import encode_tiff
 from model.preprocessing import Pixels
 from tests.end_to_end.browser import expect_objects, give, read_canvas, to_png
 
@@ -93,6 +94,20 @@ def test_a_wrong_key_is_said_to_be_wrong(serve: Callable[..., Any], open_page: O
         if key == "wrong":
             expect(page.get_by_role("alert").get_by_text("The key is wrong.")).to_be_visible()
     expect_objects(page)
+
+
+def test_limits_are_shown_and_checked_before_the_upload(server: Any, open_page: OpenPage):
+    page = open_page(server.url)
+    expect(page.locator("#limits")).to_have_text("Files up to 0.2 MB, images up to 1 megapixel.")
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    heavy = to_png(np.random.default_rng(0).integers(0, 256, (500, 500), np.uint8))
+    large = encode_tiff([np.zeros((1000, 1200), np.uint8)])
+    give(page, ("heavy.png", heavy), ("large.tif", large))
+    expect(page.locator("#images .state").first).to_have_text("The file has 0.251 MB; this server accepts 0.2 MB.")
+    wide = "The image has 1200 × 1000 pixels; this server accepts 1 megapixel."
+    expect(page.locator("#images .state").nth(1)).to_have_text(wide)
+    assert not [url for url in requests if "/segment" in url]
 
 
 # A folder cannot be made by a script, so its entries are made up.
