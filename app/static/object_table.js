@@ -49,6 +49,12 @@ export class ObjectTable {
     this.#arrange();
   }
 
+  /** Drops the rows; the head and the sorting stay. */
+  clear() {
+    this.#rows = [];
+    this.#draw();
+  }
+
   /** @param {(object: number) => boolean} isIncluded chooses the objects that have a row */
   filter(isIncluded) {
     this.#isIncluded = isIncluded;

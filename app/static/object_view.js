@@ -56,8 +56,10 @@ export class ObjectView {
   clear() {
     this.#found = this.#instances = null;
     this.viewer.instances = null;
-    this.viewer.outlineSelected = this.viewer.outlineHovered = null;
+    this.select(-1);
     this.#hover(-1, null);
+    this.table.clear();
+    byId("row-count").textContent = "";
   }
 
   /** @param {number} object its index; -1 for none */

@@ -15,6 +15,7 @@ export class Scene {
   #pictures = 0;
   #counts = 0;
   #timer = 0;
+  #counting = Promise.resolve(); // one count at a time: those that are out of date by then are left out
   #threshold;
   #minArea = null;
 
@@ -35,6 +36,7 @@ export class Scene {
   /** Shows a page of an entry that is done. What comes too late, since another one was chosen, is dropped. */
   async show(entry, index) {
     const load = ++this.#loads;
+    this.#counts++; // a count of what was shown before comes too late
     const { filePages, notice } = entry.result;
     const pageInFile = filePages ? filePages[index] : index;
     const [{ pages }, values, picture] = await Promise.all([
@@ -92,12 +94,18 @@ export class Scene {
     const { values, mask } = this.#shown;
     mask.paint(values.data, this.level);
     this.viewer.draw();
+    this.#counts++;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#count(), REST_MS);
   }
 
-  async #count() {
+  #count() {
     const count = ++this.#counts;
+    const before = this.#counting.catch(() => null);
+    this.#counting = before.then(() => (count === this.#counts ? this.#findObjects(count) : null));
+  }
+
+  async #findObjects(count) {
     const { entry, index, pageInFile, values, mask } = this.#shown;
     const isAsked = !isCountedHere(this.rule, this.level !== null);
     const instances = isAsked ? await this.#instances(entry, index) : null;

@@ -12,87 +12,79 @@ const AGES = 2 ** 40; // more than the pixels that wait at any time; a key is a 
  * @param {number} width
  */
 export function growObjects(ids, relief, width) {
-  const heap = new Heap(ids.length + 1);
-  for (let pixel = 0; pixel < ids.length; pixel++) if (ids[pixel]) heap.push(relief[pixel] * AGES, pixel, 0);
+  const queue = new Heap(ids.length + 1);
+  for (let pixel = 0; pixel < ids.length; pixel++) if (ids[pixel]) queue.push(relief[pixel] * AGES, pixel, 0);
   let age = 0;
-  let [id, level, meets] = [0, 0, false]; // of the pixel whose neighbours are visited
-  const meet = (pixel) => (meets ||= ids[pixel] > 0 && ids[pixel] !== id);
-  const reach = (pixel) => {
-    if (!ids[pixel]) heap.push(Math.max(level, relief[pixel]) * AGES + ++age, pixel, id);
-  };
-  while (heap.size) {
-    heap.pop();
-    const { pixel, key, source } = heap;
+  while (queue.size) {
+    const [key, pixel, source] = [queue.keys[0], queue.pixels[0], queue.sources[0]];
+    queue.removeFirst();
     if (source && ids[pixel] > 0) continue; // another object was here first
-    [id, level, meets] = [source || ids[pixel], Math.floor(key / AGES), false];
-    if (!ids[pixel]) {
-      forNeighbours(pixel, width, ids.length, meet);
-      ids[pixel] = meets ? LINE : id;
-    }
-    forNeighbours(pixel, width, ids.length, reach);
+    const [id, level] = [source || ids[pixel], Math.floor(key / AGES)];
+    const column = pixel % width;
+    const above = pixel - width; // below 0, as the others, if there is none
+    const left = column > 0 ? pixel - 1 : -1;
+    const right = column + 1 < width ? pixel + 1 : -1;
+    const below = pixel + width < ids.length ? pixel + width : -1;
+    const isOther = (neighbour) => neighbour >= 0 && ids[neighbour] > 0 && ids[neighbour] !== id;
+    const reach = (neighbour) => {
+      if (neighbour < 0 || ids[neighbour]) return;
+      queue.push(Math.max(level, relief[neighbour]) * AGES + ++age, neighbour, id);
+    };
+    if (!ids[pixel]) ids[pixel] = isOther(above) || isOther(left) || isOther(right) || isOther(below) ? LINE : id;
+    reach(above);
+    reach(left);
+    reach(right);
+    reach(below);
   }
   for (let pixel = 0; pixel < ids.length; pixel++) if (ids[pixel] === LINE) ids[pixel] = 0;
 }
 
 /**
  * A binary heap, lowest key first. Of equal keys, one is as first as the other, so the order depends on the steps of
- * this very algorithm: scikit-image's.
+ * this very algorithm: scikit-image's. `sources` are the ids of objects that reach the pixels; 0 for pixels of objects.
  */
 class Heap {
   size = 0;
-  key = 0; // of the item that was taken out last, as the next two
-  pixel = 0;
-  source = 0;
-  #keys;
-  #pixels;
-  #sources;
 
   /** @param {number} space number of items that fit at first */
   constructor(space) {
-    [this.#keys, this.#pixels, this.#sources] = [new Float64Array(space), new Int32Array(space), new Int32Array(space)];
+    this.keys = new Float64Array(space);
+    this.pixels = new Int32Array(space);
+    this.sources = new Int32Array(space);
   }
 
-  /**
-   * @param {number} key
-   * @param {number} pixel
-   * @param {number} source id of the object that reaches the pixel; 0 for a pixel of an object
-   */
   push(key, pixel, source) {
-    if (this.size === this.#keys.length) this.#grow();
+    if (this.size === this.keys.length) this.#grow();
+    const { keys, pixels, sources } = this;
     let at = this.size++;
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      if (key >= this.#keys[parent]) break;
-      this.#move(parent, at);
+    for (let parent = (at - 1) >> 1; at > 0 && key < keys[parent]; parent = (at - 1) >> 1) {
+      keys[at] = keys[parent];
+      pixels[at] = pixels[parent];
+      sources[at] = sources[parent];
       at = parent;
     }
-    this.#put(at, key, pixel, source);
+    keys[at] = key;
+    pixels[at] = pixel;
+    sources[at] = source;
   }
 
-  /** Takes the first item out, into `key`, `pixel` and `source`. */
-  pop() {
-    const [keys, last] = [this.#keys, --this.size];
-    [this.key, this.pixel, this.source] = [keys[0], this.#pixels[0], this.#sources[0]];
+  removeFirst() {
+    const { keys, pixels, sources } = this;
+    const last = --this.size;
     const key = keys[last];
     let at = 0;
     for (let left = 1; left < last; left = 2 * at + 1) {
       let next = keys[left] < key ? left : at;
       if (left + 1 < last && keys[left + 1] < (next === at ? key : keys[left])) next = left + 1;
       if (next === at) break;
-      this.#move(next, at);
+      keys[at] = keys[next];
+      pixels[at] = pixels[next];
+      sources[at] = sources[next];
       at = next;
     }
-    this.#put(at, key, this.#pixels[last], this.#sources[last]);
-  }
-
-  #move(from, to) {
-    this.#put(to, this.#keys[from], this.#pixels[from], this.#sources[from]);
-  }
-
-  #put(at, key, pixel, source) {
-    this.#keys[at] = key;
-    this.#pixels[at] = pixel;
-    this.#sources[at] = source;
+    keys[at] = key;
+    pixels[at] = pixels[last];
+    sources[at] = sources[last];
   }
 
   #grow() {
@@ -101,14 +93,6 @@ class Heap {
       copy.set(array);
       return copy;
     };
-    [this.#keys, this.#pixels, this.#sources] = [this.#keys, this.#pixels, this.#sources].map(larger);
+    [this.keys, this.pixels, this.sources] = [this.keys, this.pixels, this.sources].map(larger);
   }
-}
-
-function forNeighbours(pixel, width, length, visit) {
-  const column = pixel % width;
-  if (pixel >= width) visit(pixel - width);
-  if (column > 0) visit(pixel - 1);
-  if (column + 1 < width) visit(pixel + 1);
-  if (pixel + width < length) visit(pixel + width);
 }

@@ -17,12 +17,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from app import __main__ as service_process
-from model.preprocessing import Pixels
+from model.preprocessing import Pixels, Preprocessing
 from model.segmenter import Segmenter
+from model.unet import UNet, UNetConfig
+from model.weights_file import Description, save_weights
 from tests.end_to_end.browser import NO_BROWSER, find_browser
 from tests.end_to_end.http import HTTP
 from tests.support.servers import free_port
@@ -204,6 +207,20 @@ def png(pixels: Pixels) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+@pytest.fixture
+def classes_path(tmp_path: Path) -> Path:
+    """A net of three classes, all of which it finds in noise."""
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(1)
+        net = UNet(UNetConfig(width=4, depth=2, classes=3)).eval()
+        net.outc.conv.bias -= net(torch.randn(1, 1, 64, 64)).mean((0, 2, 3))
+    labels = {0: "background", 1: "nucleus", 2: "membrane"}
+    description = Description(name="three", architecture=net.config, preprocessing=Preprocessing(), labels=labels)
+    path = tmp_path / "three.safetensors"
+    save_weights(path, net.state_dict(), description)
+    return path
 
 
 @pytest.fixture

@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-import torch
 from playwright.sync_api import Page, expect
 
 from model.images.encoding import encode_png, encode_tiff
-from model.preprocessing import Pixels, Preprocessing
-from model.unet import UNet, UNetConfig
-from model.weights_file import Description, load_weights, save_weights
+from model.preprocessing import Pixels
+from model.weights_file import load_weights
 from tests.end_to_end.browser import (
     EXAMPLE,
     ask,
@@ -130,19 +127,6 @@ def test_the_key_is_asked_for_where_one_is_needed(serve: Callable[..., Any], ope
         page.keyboard.press("Enter")
     expect(page.locator("#images .state")).to_have_text("Done")
     expect_objects(page)
-
-
-@pytest.fixture
-def classes_path(tmp_path: Path) -> Path:
-    """A net of three classes."""
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(1)
-        net = UNet(UNetConfig(width=4, depth=2, classes=3)).eval()
-    labels = {0: "background", 1: "nucleus", 2: "membrane"}
-    description = Description(name="three", architecture=net.config, preprocessing=Preprocessing(), labels=labels)
-    path = tmp_path / "three.safetensors"
-    save_weights(path, net.state_dict(), description)
-    return path
 
 
 def test_several_classes_have_colours_and_a_legend_and_no_threshold(

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from model.outputs.colours import colour
@@ -43,7 +44,7 @@ COLUMNS = {
 
 def _rows(page: Page) -> list[dict[str, str]]:
     """All rows of the table: in a frame without a limit, all of them are seen."""
-    page.evaluate("document.getElementById('table-frame').style.maxHeight = 'none'")
+    page.evaluate("document.getElementById('table-frame').style.height = 'auto'")
     length = int(page.locator("#object-table").get_attribute("aria-rowcount") or 0) - 1
     expect(page.locator("#object-table tbody tr[id]")).to_have_count(length)
     read = "(table) => [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent))"
@@ -84,6 +85,7 @@ def test_table_of_the_page_equals_that_of_the_service(server: Any, open_page: Op
         "grey.png": to_png(pixels),
         "deep.png": to_png(pixels.astype(np.uint16) * 200),
         "colours.png": to_png(cast(Pixels, np.dstack([pixels, pixels // 2, ~pixels]))),
+        "photo.jpg": _jpeg(pixels),
         "micro.tif": _tiff(pixels.astype(np.float32) / 7 - 3),
     }
     page = open_page(server.url)
@@ -92,6 +94,12 @@ def test_table_of_the_page_equals_that_of_the_service(server: Any, open_page: Op
         page.get_by_role("button", name=f"{name} Done").click()
         expect(page.locator("#canvas")).to_have_attribute("aria-label", _starts(name))
         _expect_table_of_service(page, ask(server.url, data, output="table"))
+
+
+def _jpeg(pixels: Pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.dstack([pixels, pixels[::-1], ~pixels])).save(file, "JPEG", quality=90)
+    return file.getvalue()
 
 
 def _tiff(values: Any) -> bytes:
@@ -119,6 +127,20 @@ def test_table_follows_the_rule_of_the_weights(
         page.fill("#threshold-number", str(threshold))
         page.press("#threshold-number", "Enter")
         _expect_table_of_service(page, ask(url, data, output="table", threshold=threshold))
+
+
+def test_objects_of_several_classes_have_their_class(
+    serve: Serve, open_page: OpenPage, classes_path: Path, pixels: Pixels
+):
+    url = serve(weights=classes_path).url
+    page = open_page(url)
+    data = to_png(pixels)
+    give(page, ("x.png", data))
+    answer = ask(url, data, output="table")
+    _expect_table_of_service(page, answer)
+    classes = [row["class"] for row in csv.DictReader(io.StringIO(answer.text))]
+    assert len(set(classes)) > 1
+    assert [row["Class"] for row in _rows(page)] == classes
 
 
 def test_rows_are_sorted_by_the_buttons_of_the_head(server: Any, open_page: OpenPage):
