@@ -30,9 +30,13 @@ export class AreaRange {
     return !this.#least.value && !this.#most.value;
   }
 
-  /** @param {number} area pixels */
-  has(area) {
-    return area >= this.#ends.least && area <= this.#ends.most;
+  /**
+   * @param {Uint32Array} areas pixels
+   * @returns {Uint8Array<ArrayBuffer>} 1 for each area in the range
+   */
+  choose(areas) {
+    const { least, most } = this.#ends;
+    return Uint8Array.from(areas, (area) => (area >= least && area <= most ? 1 : 0));
   }
 
   /**

@@ -8,7 +8,7 @@ const VEIL = 0xc0808080; // grey, three quarters opaque
 
 export class Instances {
   #found;
-  #isIncluded = null;
+  #chosen = null;
   #layers = null; // painted when they are first drawn: not every view shows them
   #veil = null;
 
@@ -17,9 +17,9 @@ export class Instances {
     this.#found = found;
   }
 
-  /** @param {((object: number) => boolean) | null} isIncluded chooses objects by their index; null: all of them */
-  set isIncluded(isIncluded) {
-    this.#isIncluded = isIncluded;
+  /** @param {Uint8Array | null} chosen 1 for each object that is chosen, by its index; null: all of them */
+  set chosen(chosen) {
+    this.#chosen = chosen;
     this.#layers = this.#veil = null;
   }
 
@@ -31,22 +31,22 @@ export class Instances {
 
   /** A canvas; null if all objects are chosen. */
   get veil() {
-    if (this.#isIncluded) this.#veil ??= this.#paintVeil();
+    if (this.#chosen) this.#veil ??= this.#paintVeil();
     return this.#veil;
   }
 
   #paint() {
     const { ids, width, colours } = this.#found;
-    const paintOf = (id) => (this.#isIncluded?.(id - 1) === false ? 0 : pixelOf(colours[id]));
+    const chosen = this.#chosen;
+    const paintOf = (id) => (chosen && !chosen[id - 1] ? 0 : pixelOf(colours[id]));
     const painted = paintRegions(ids, width, paintOf);
     return { fill: this.#toCanvas(painted.fill), outline: this.#toCanvas(painted.outline) };
   }
 
   #paintVeil() {
-    const pixels = new Uint32Array(this.#found.ids.length);
-    this.#found.ids.forEach((id, pixel) => {
-      if (id && !this.#isIncluded(id - 1)) pixels[pixel] = VEIL;
-    });
+    const { ids } = this.#found;
+    const [chosen, pixels] = [this.#chosen, new Uint32Array(ids.length)];
+    for (let pixel = 0; pixel < ids.length; pixel++) if (ids[pixel] && !chosen[ids[pixel] - 1]) pixels[pixel] = VEIL;
     return this.#toCanvas(pixels);
   }
 

@@ -15,6 +15,7 @@ export class ObjectView {
   #found = null; // as worker.js finds them
   #instances = null;
   #size = { width: 1, height: 1 };
+  #chosen = new Uint8Array(); // 1 for each object whose area is in the range
   #selected = -1; // index of an object
   #hint = byId("object-hint");
 
@@ -78,24 +79,23 @@ export class ObjectView {
 
   #filter() {
     if (!this.#found) return;
-    const { area } = this.#found.shapes;
-    const isIncluded = (object) => this.range.has(area[object]);
-    this.#instances.isIncluded = this.range.isWhole ? null : isIncluded;
-    this.table.filter(isIncluded);
+    const chosen = (this.#chosen = this.range.choose(this.#found.shapes.area));
+    this.#instances.chosen = this.range.isWhole ? null : chosen;
+    this.table.filter((object) => chosen[object] === 1);
     this.viewer.instances = this.#instances;
-    if (this.#selected >= 0 && !isIncluded(this.#selected)) this.select(-1);
+    if (this.#selected >= 0 && !chosen[this.#selected]) this.select(-1);
     byId("row-count").textContent = this.range.isWhole
       ? ""
-      : `${number(this.table.length)} of ${number(area.length)} objects`;
+      : `${number(this.table.length)} of ${number(chosen.length)} objects`;
   }
 
   /** The index of the object at a point of the image; -1 if there is none, or it is not chosen. */
   #objectAt(point) {
     if (!this.#found || !point) return -1;
-    const { ids, width, shapes } = this.#found;
+    const { ids, width } = this.#found;
     const step = this.#size.width / width;
     const object = ids[Math.floor(point.y / step) * width + Math.floor(point.x / step)] - 1;
-    return object >= 0 && this.range.has(shapes.area[object]) ? object : -1;
+    return this.#chosen[object] ? object : -1;
   }
 
   #hover(object, place) {

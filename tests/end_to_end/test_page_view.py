@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
@@ -139,6 +140,19 @@ def test_of_several_channels_the_note_names_them_and_its_own_page_is_seen(
     slide(page, "page", 2)
     expect(page.locator("#page-number")).to_have_text("2 of 2")
     wait_until(lambda: np.abs(read_canvas(page) - expected).max() <= 1)
+
+
+@pytest.mark.parametrize("kind", ["turned", "planar"])
+def test_a_tiff_that_would_be_shown_wrongly_is_not_shown(server: Any, open_page: OpenPage, pixels: Pixels, kind: str):
+    options: dict[str, Any] = {"extratags": [(274, 3, 1, 3, True)]}  # by 180 degrees
+    if kind == "planar":
+        options = {"photometric": "rgb", "planarconfig": "separate"}
+    data = tiff(pixels if kind == "turned" else np.stack([pixels, pixels // 2, ~pixels]), **options)
+    page = open_page(server.url)
+    give(page, ("odd.tif", data))
+    expect_figures(page, read_mask(ask(server.url, data)))
+    expect(page.locator("#note")).to_contain_text("cannot show the image itself")
+    expect(page.get_by_role("columnheader", name="Mean")).to_have_count(0)
 
 
 def test_a_very_wide_image_is_shown_scaled_and_measured_in_full(server: Any, open_page: OpenPage):
