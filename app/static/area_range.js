@@ -41,7 +41,7 @@ export class AreaRange {
 
   /**
    * @param {ArrayLike<number>} areas pixels
-   * @param {string} text what a screen reader says of the histogram
+   * @param {string} text description of the histogram for screen readers
    */
   show(areas, text) {
     [this.#areas, this.#text] = [Uint32Array.from(areas), text];

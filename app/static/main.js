@@ -37,7 +37,7 @@ const channelChoice = new ChannelChoice((channel) => {
 const keyDialog = new KeyDialog(retryRefused);
 let model = null; // what the service says of its net
 let watch = null;
-let scene = null; // until the model is known, as is the next one
+let scene = null; // both are null until the model is known
 let objectView = null;
 let introduction = new AbortController(); // ends what was made for the net before
 let selected = null; // the entry of the queue that is shown
@@ -69,7 +69,7 @@ byId("example").addEventListener("click", async () => {
   const response = await fetch("static/example.png");
   queue.add(new File([await response.blob()], "example.png", { type: "image/png" }));
 });
-limits.then((found) => (byId("limits").textContent = describeLimits(found)), () => null); // told below
+limits.then((found) => (byId("limits").textContent = describeLimits(found)), () => null); // the footer shows the error
 known.then(begin, ({ message }) => (byId("model").textContent = `${message} Load the page again to try again.`));
 
 function begin(described) {

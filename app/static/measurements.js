@@ -9,7 +9,7 @@ const COLOURS = ["red", "green", "blue"];
  * @typedef {object} Shapes
  * @property {Uint32Array} area pixels
  * @property {Float64Array} x of the centroid, pixels from the image's left edge; the centre of the first pixel is at 0.5
- * @property {Float64Array} y likewise, from the top edge
+ * @property {Float64Array} y of the centroid, pixels from the image's top edge
  * @property {Int32Array} left of the bounding box, pixels
  * @property {Int32Array} top
  * @property {Int32Array} boxWidth

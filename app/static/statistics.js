@@ -48,7 +48,7 @@ export function areasOfBins(first, last) {
  *
  * @param {SVGElement} svg
  * @param {Uint32Array} areas pixels
- * @param {string} text what a screen reader says of the histogram
+ * @param {string} text description of the histogram for screen readers
  * @param {{ least: number, most: number } | null} [chosen] a range of areas; columns outside of it are paler
  */
 export function drawHistogram(svg, areas, text, chosen = null) {

@@ -61,7 +61,7 @@ export class Viewer {
     this.draw();
   }
 
-  /** Likewise, of the object under the pointer. */
+  /** The outline of the object under the pointer, a Path2D; null for none. */
   set outlineHovered(path) {
     if (path === this.#outlines.hovered) return;
     this.#outlines.hovered = path;
