@@ -95,14 +95,15 @@ function introduce(described) {
   const rule = { objects, min_area };
   const calls = { onPage: (page) => stage.showPage(selected.file, page), onObjects: showObjects };
   scene = new Scene(viewer, { threshold: isOneClass ? threshold : null, rule, contrast: () => contrast.value, ...calls });
-  objectView = new ObjectView(viewer, isOneClass ? null : labels);
+  objectView ??= new ObjectView(viewer);
+  objectView.labels = isOneClass ? null : labels;
   byId("threshold-field").hidden = !isOneClass;
   byId("legend").hidden = isOneClass;
   const control = isOneClass
     ? new ThresholdControl(threshold, labels[255] ?? "foreground", (value) => (scene.threshold = value), introduction.signal)
     : null;
   if (!isOneClass) showLegend(labels);
-  const minArea = new MinAreaControl(min_area, () => (scene.minArea = minArea.chosen));
+  const minArea = new MinAreaControl(min_area, () => (scene.minArea = minArea.chosen), introduction.signal);
   const current = () => ({ entry: selected, threshold: control?.chosen ?? null, min_area: minArea.chosen });
   makeDownloads(byId("downloads"), { labels, classes: architecture.classes, current, onProblem: showDownloadProblem });
 }

@@ -9,17 +9,19 @@ export class MinAreaControl {
   /**
    * @param {number} stored of the weights, pixels
    * @param {() => void} onChange called when another number was chosen
+   * @param {AbortSignal} signal ends the control, before there is another one
    */
-  constructor(stored, onChange) {
+  constructor(stored, onChange, signal) {
     this.stored = stored;
     this.value = stored;
     this.#field.value = stored;
-    this.#field.addEventListener("change", () => {
+    const accept = () => {
       const { value, valueAsNumber } = this.#field;
       this.value = value === "" ? stored : Math.max(0, Math.round(valueAsNumber));
       this.#field.value = this.value;
       onChange();
-    });
+    };
+    this.#field.addEventListener("change", accept, { signal });
   }
 
   /** The number to send; null for the stored one, which needs no parameter. */

@@ -19,13 +19,12 @@ export class ObjectView {
   #selected = -1; // index of an object
   #hint = byId("object-hint");
 
-  /**
-   * @param {import("./viewer.js").Viewer} viewer
-   * @param {Record<number, string> | null} labels the meaning of the classes, if there are several
-   */
-  constructor(viewer, labels) {
+  /** @type {Record<number, string> | null} the meaning of the classes, if there are several */
+  labels = null;
+
+  /** @param {import("./viewer.js").Viewer} viewer */
+  constructor(viewer) {
     this.viewer = viewer;
-    this.labels = labels;
     this.table = new ObjectTable((object) => this.select(object), (object) => this.#open(object));
     this.range = new AreaRange(() => this.#filter());
     followPointer(viewer, {
