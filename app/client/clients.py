@@ -152,8 +152,8 @@ class Client(_Connection):
         Returns:
             "mask" is H x W uint8 (0 and 255, or class indices). "probability" is H x W float32, 0..1. "instances" is
             H x W uint16, 0 is background. "overlay" is H x W x 3 uint8 RGB. A TIFF of several pages gives a list of
-            arrays, which may differ in size. "geojson" and "coco" are the parsed JSON. "table" is an array for each
-            column, which `pandas.DataFrame` takes as it is. "rois" is a ZIP file.
+            arrays, which may differ in size. The outputs "geojson" and "coco" are the parsed JSON. A "table" has an
+            array for each column, which `pandas.DataFrame` takes as it is. The output "rois" is a ZIP file.
 
         Raises:
             ServiceError: The service refused the request.

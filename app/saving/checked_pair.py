@@ -144,7 +144,7 @@ def _measure_label(data: bytes, max_pixels: int) -> ImageFile:
 
 
 def _kind_of(values: LabelValues, classes: int) -> LabelKind:
-    """Returns what the values mean. Raises Problem, 422, for a value that is no class of the net."""
+    """Returns what the values mean. Raises Problem, 422: a value is no class of the net."""
     present = np.flatnonzero(np.bincount(values.ravel())).tolist()
     if classes > 1:
         if present[-1] >= classes:

@@ -27,7 +27,7 @@ class ImageReader:
     Attributes:
         channel: Number or name of the channel to read; "" for the first one, or for all colours.
         together: Number of channels that the net takes together; a file with just as many gives H x W x C.
-        unread: Number of files of which only the first channel was read, by the names of all their channels.
+        unread: Number of files whose first channel alone was read, by the names of all their channels.
     """
 
     channel: str = ""

@@ -65,7 +65,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def schemes_of_saved(sources: Sequence[Source], found: LabelScheme) -> list[LabelScheme]:
-    """How the labels of each source are read, if the labels of the ordinary sources have the scheme `found`.
+    """Returns the scheme of each source, if the labels of the ordinary sources have the scheme `found`.
 
     Labels that the service saved have values of their own: foreground is above 0, whatever the values of the other
     labels are.

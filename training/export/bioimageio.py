@@ -39,7 +39,7 @@ MOST_TEXT = 1024  # characters, of the format's description
 class Card:
     """The parts of a package's description that weights lack. `description`: "" to compose one.
 
-    `channel` chooses one of a sample with several; "" for the one that the weights were trained on, or the first.
+    `channel` chooses one of a sample with several; "" for the channel of the training, or the first.
     """
 
     authors: tuple[str, ...] = ("unet-segmentation-service",)

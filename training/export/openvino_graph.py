@@ -37,7 +37,7 @@ def write(weights: Weights, path: Path) -> list[str]:
 def write_int8(weights: Weights, folder: Path, path: Path, channel: str = "") -> list[str]:
     """Quantises by NNCF's post-training quantisation, on images of a folder.
 
-    `channel` chooses one of images with several; "" for the one that the weights were trained on, or the first.
+    `channel` chooses one of images with several; "" for the channel of the training, or the first.
 
     A net's own resampling stays in floating point: rounding the logits to 8 bits before they are interpolated would
     cost accuracy and save no time.

@@ -24,7 +24,7 @@ def parse(argv: list[str] | None) -> TrainingOptions:
     """Parses the command line.
 
     `--resume` with no option but `--out` stands for the options that the training began with. If they are not known,
-    the command ends, because a training with the defaults would not be the one that was meant.
+    the command ends, because the defaults would make another training.
     """
     parser, given = _parser(), sys.argv[1:] if argv is None else argv
     arguments = parser.parse_args(given)

@@ -23,7 +23,7 @@ class Measurements(Generic[Found]):
             merge: Merges the measurements of a section's parts, in any order.
         """
         self.known = known
-        """The measurements of whole sections, for a JSON file."""
+        """The measurements of whole sections, as a JSON file keeps them."""
         self._boxes, self._merge = boxes, merge
         self._parts: dict[Place, list[Found]] = {}
         self._boxes_of_a_section = sum((box.time, box.sections[0]) == (0, 0) for box in boxes)

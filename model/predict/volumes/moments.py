@@ -1,8 +1,8 @@
 """Mean and standard deviation of sections that are never in memory as a whole.
 
-Sums of whole numbers are exact in any order and in any number of parts, so many machines can compute them. The result
-equals OpenCV's for the whole section, up to the last float32 digit in use. The sums of parts in float32, whose values
-are 0..1, are added up without rounding, so that their order does not matter either.
+Sums of whole numbers are exact in any order and in any number of parts. The result equals OpenCV's for the whole
+section, up to the last float32 digit in use. The sums of parts in float32, whose values are 0..1, are added up without
+rounding, so that their order does not matter either.
 """
 
 import math

@@ -21,7 +21,7 @@ BLOCK = 2**20
 
 
 class PlaneRange(NamedTuple):
-    """What is known of the values of one plane, or of a part of one; JSON keeps it as a list.
+    """The range of values of a plane or a part of it. JSON keeps it as a list.
 
     Attributes:
         low: The lowest finite value; infinite if there is none.
@@ -92,8 +92,8 @@ class Stretch:
     """Maps the values of a section to 0..1, as `to_values` maps those of an image.
 
     Attributes:
-        bounds: Lowest and highest finite value of the whole volume, for each plane.
-        fills: The results for NaN in this section, for each plane.
+        bounds: Of each plane, the lowest and the highest finite value of the whole volume.
+        fills: Of each plane, the result for NaN in this section.
         colours: True if all channels are one plane.
     """
 
