@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -62,7 +63,7 @@ def _tiff(pixels: NDArray[Any], **options: Any) -> bytes:
 def _file(kind: str, make_image: MakeImage, to_file: Callable[..., bytes]) -> bytes:
     match kind:
         case "grey":
-            return to_file(make_image(60, 80))
+            return to_file(make_image(40, 50))
         case "colour":
             return to_file(make_image(50, 40, channels=3))
         case "stack":
@@ -72,7 +73,8 @@ def _file(kind: str, make_image: MakeImage, to_file: Callable[..., bytes]) -> by
             pages = [make_image(40, 50, dtype=np.uint16, seed=seed) for seed in range(4)]
             return _tiff(np.stack(pages).reshape(2, 2, 40, 50), ome=True, metadata=metadata)
         case _:
-            return _tiff(make_image(300, 200).astype(np.float32))  # several tiles
+            smooth = cv2.GaussianBlur(make_image(170, 90).astype(np.float32), (0, 0), 3)  # a few objects
+            return _tiff(smooth)  # in several tiles
 
 
 def _ask(service: TestClient, data: bytes, output: str, **parameters: Any) -> Any:

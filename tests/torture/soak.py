@@ -7,6 +7,7 @@ import numpy as np
 import psutil
 
 from model.images.encoding import encode_png
+from model.outputs.output import OUTPUTS
 from tests.support.measuring import Client, form
 from tests.support.servers import Server, service
 from tests.torture.verdict import Verdict
@@ -15,7 +16,6 @@ LONG, SHORT = 10_000, 150  # requests
 
 CLIENTS = 4
 LONGEST_SIDE = 400  # pixels; tiles and batches are of as many shapes as there are sizes
-OUTPUTS = ("mask", "probability", "instances", "overlay", "geojson", "coco")
 GROWTH = 1.05
 # Measured from here on; of a short run from its half, and with more leave, since it is still filling its pools.
 SETTLED, SHORT_GROWTH = 1000, 1.25
