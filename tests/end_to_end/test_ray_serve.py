@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.outputs.output import OUTPUTS
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig
@@ -55,7 +56,7 @@ def stack() -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("output", ["mask", "probability", "instances", "overlay", "geojson", "coco"])
+@pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("image", ["png", "large"])
 def test_answers_are_those_of_the_single_process(
     ray: Cluster, server: Server, output: str, image: str, request: pytest.FixtureRequest
