@@ -154,6 +154,17 @@ def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     return described
 
 
+_OF_UPLOADS = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
+
 SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The output, as large as the image.",
@@ -179,34 +190,12 @@ SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
             "Content-Disposition": _header("a name for the file", 'inline; filename="image_mask.png"'),
         },
     },
-    **problems(
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.NOT_ACCEPTABLE,
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    ),
+    **problems(*_OF_UPLOADS, HTTPStatus.NOT_ACCEPTABLE),
 }
 
 LABELS_RESPONSES: dict[int | str, dict[str, Any]] = {
     201: {"description": "The pair is saved.", "headers": {**_REQUEST_ID, **_MODEL}},
-    **problems(
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.FORBIDDEN,
-        HTTPStatus.NOT_FOUND,
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-        HTTPStatus.INSUFFICIENT_STORAGE,
-    ),
+    **problems(*_OF_UPLOADS, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.INSUFFICIENT_STORAGE),
 }
 
 

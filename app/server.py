@@ -57,7 +57,7 @@ class DrainingServer(uvicorn.Server):
         return stop and (self.force_exit or not self.server_state.tasks or time.monotonic() > self._drained_by)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Ends open connections; those in use may go on until the time to drain is over.
+        """Ends idle connections at once, and others when the time to drain is over.
 
         After a second Ctrl-C, it ends the process, because threads that still compute would abort the usual end.
         """

@@ -18,6 +18,7 @@ from app.decode import image_problems, measure
 from app.problems import Problem
 from model.images.decoding import ImageFile
 from model.images.encoding import encode_png
+from model.preprocessing import Values
 
 LabelKind: TypeAlias = Literal["mask", "instances", "classes"]
 LabelValues: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
@@ -108,12 +109,22 @@ def check_pair(pair: MeasuredPair, classes: int) -> CheckedPair:
     if values.shape != (height, width):
         sizes = f"{values.shape[1]} x {values.shape[0]} pixels, the image {width} x {height}"
         raise _refused(f"The label has {sizes}; both must have the same size.")
-    kind = _kind_of(values, classes)
-    form = pair.image.header.format
-    digest = hashlib.sha256(f"{form} {pixels.shape} {pixels.dtype.str} ".encode())
+    kind, file_format = _kind_of(values, classes), pair.image.header.format
+    return CheckedPair(
+        _id_of(file_format, pixels),
+        pair.image.data,
+        _SUFFIXES[file_format],
+        encode_png(values),
+        kind,
+        classes,
+        (height, width),
+    )
+
+
+def _id_of(file_format: str, pixels: Values) -> str:
+    digest = hashlib.sha256(f"{file_format} {pixels.shape} {pixels.dtype.str} ".encode())
     digest.update(np.ascontiguousarray(pixels).data)
-    found = digest.hexdigest()[:_ID_DIGITS]
-    return CheckedPair(found, pair.image.data, _SUFFIXES[form], encode_png(values), kind, classes, (height, width))
+    return digest.hexdigest()[:_ID_DIGITS]
 
 
 def _measure_image(data: bytes, max_pixels: int) -> ImageFile:

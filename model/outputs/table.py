@@ -53,18 +53,12 @@ def measure_objects(
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
-def to_csv(table: Table, extra: Mapping[str, str] | None = None) -> bytes:
-    """Returns a CSV file (RFC 4180, UTF-8) with the names of the columns in its first line.
-
-    Args:
-        table: The columns.
-        extra: Columns that come first and have the same value in each row.
-    """
-    written, first = StringIO(), dict(extra or {})
+def to_csv(table: Table) -> bytes:
+    """Returns a CSV file (RFC 4180, UTF-8) with the names of the columns in its first line."""
+    written = StringIO()
     writer = csv.writer(written)
-    writer.writerow([*first, *table])
-    for row in zip(*(_texts(column) for column in table.values()), strict=True):
-        writer.writerow([*first.values(), *row])
+    writer.writerow(table)
+    writer.writerows(zip(*(_texts(column) for column in table.values()), strict=True))
     return written.getvalue().encode()
 
 
@@ -91,7 +85,7 @@ def _measure_page(page: int, ids: Ids, mask: NDArray[np.uint8], labels: Mapping[
         "class": np.array([labels.get(int(value), str(value)) for value in values], np.str_),
     }
     sizes = _sizes_in_pixels(found)
-    table |= {f"{name}_{unit}": column for (name, unit), column in sizes.items()}
+    table |= {f"{name}_px": column for name, column in sizes.items()}
     table |= {
         # skimage counts from the downward axis, ImageJ and this table from the axis to the right
         "orientation_deg": (90 + np.degrees(found["orientation"])) % 180,
@@ -103,31 +97,31 @@ def _measure_page(page: int, ids: Ids, mask: NDArray[np.uint8], labels: Mapping[
     return table | (_calibrated(ids, sizes, given.pixel_size) if given.pixel_size else {})
 
 
-def _sizes_in_pixels(found: Table) -> dict[tuple[str, str], Column]:
-    """Returns the columns that have a length or an area, by name and unit."""
+def _sizes_in_pixels(found: Table) -> Table:
+    """Returns the columns that have a length or an area, without the unit in their names."""
     top, left, bottom, right = (found[f"bbox-{side}"] for side in range(4))
     return {
-        ("area", "px"): found["area"].astype(np.int64),
-        ("centroid_x", "px"): found["centroid-1"] + 0.5,
-        ("centroid_y", "px"): found["centroid-0"] + 0.5,
-        ("bbox_x", "px"): left,
-        ("bbox_y", "px"): top,
-        ("bbox_width", "px"): right - left,
-        ("bbox_height", "px"): bottom - top,
-        ("perimeter", "px"): found["perimeter"],
-        ("equivalent_diameter", "px"): found["equivalent_diameter_area"],
-        ("major_axis", "px"): found["axis_major_length"],
-        ("minor_axis", "px"): found["axis_minor_length"],
+        "area": found["area"].astype(np.int64),
+        "centroid_x": found["centroid-1"] + 0.5,
+        "centroid_y": found["centroid-0"] + 0.5,
+        "bbox_x": left,
+        "bbox_y": top,
+        "bbox_width": right - left,
+        "bbox_height": bottom - top,
+        "perimeter": found["perimeter"],
+        "equivalent_diameter": found["equivalent_diameter_area"],
+        "major_axis": found["axis_major_length"],
+        "minor_axis": found["axis_minor_length"],
     }
 
 
-def _calibrated(ids: Ids, sizes: Mapping[tuple[str, str], Column], pixel: PixelSize) -> Table:
+def _calibrated(ids: Ids, sizes: Table, pixel: PixelSize) -> Table:
     """Returns areas and lengths in micrometres."""
     from skimage.measure import regionprops_table
 
     table: Table = {}
     square = pixel.x == pixel.y
-    for (name, _), column in sizes.items():
+    for name, column in sizes.items():
         if name == "area":
             table["area_um2"] = column * (pixel.x * pixel.y)
         else:
@@ -160,11 +154,11 @@ def _channels(file: ImageFile | None) -> Iterator[tuple[str, list[NDArray[Any]]]
             yield _printable(name if unique else str(index)), file.stored_pages(index)
         return
     pages = file.stored_pages()
-    if pages[0].ndim == 2:
+    if all(page.ndim == 2 for page in pages):
         yield "", pages
         return
-    for index, name in enumerate(COLOURS):  # transparency is not measured
-        yield name, [page[..., index] for page in pages]
+    for index, name in enumerate(COLOURS):  # transparency is not measured; all colours of a grey page are its grey
+        yield name, [page if page.ndim == 2 else page[..., index] for page in pages]
 
 
 def _check_channels(file: ImageFile) -> None:

@@ -153,6 +153,16 @@ def test_colours_are_measured_one_by_one():
     assert [table[f"mean_intensity_{name}"].tolist() for name in ("red", "green", "blue")] == [[10], [0], [30]]
 
 
+def test_grey_pages_beside_colours_have_their_grey_in_each_colour():
+    file = BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(np.full((20, 30), 7, np.uint8), photometric="minisblack")
+        writer.write(np.full((20, 30, 3), (1, 2, 3), np.uint8), photometric="rgb")
+    page: tuple[Ids, NDArray[np.uint8]] = (find_regions(rectangle()), rectangle())
+    table = measure_objects([page, page], LABELS, NetInput([], file=ImageFile.read(file.getvalue())))
+    assert [table[f"mean_intensity_{name}"].tolist() for name in ("red", "green", "blue")] == [[7, 1], [7, 2], [7, 3]]
+
+
 def test_values_that_are_not_finite_do_not_count():
     mask = rectangle()
     mask[12, 12] = 255
