@@ -1,4 +1,4 @@
-"""Folders of corrected labels that the service saved (`SEGMENT_LABELS`), or the page in a ZIP.
+"""Folders of corrected labels that the service saved (`SEGMENT_LABELS`).
 
 Beside `image/` and `label/`, they have `provenance/` with a JSON file for each label that was saved. The files say what
 the values of the labels mean, so that nothing needs to be guessed.
@@ -17,7 +17,7 @@ _KINDS = ("mask", "instances", "classes")
 
 
 def is_saved(folder: Path) -> bool:
-    """True if the service or the page saved this folder."""
+    """True if the service saved this folder."""
     return (folder / PROVENANCE).is_dir()
 
 
