@@ -31,6 +31,31 @@ export function findObjects(probabilities, width, level, rule) {
 }
 
 /**
+ * A mask that a person corrected.
+ *
+ * @typedef {object} Corrected
+ * @property {"mask" | "classes" | "instances"} kind what the values mean: 1 is foreground, class indices, or object ids
+ * @property {Uint8Array | Uint16Array} values one a pixel, row by row; 0 is background
+ */
+
+/**
+ * Finds the objects of a corrected mask: connected pixels of equal value, without a smallest area. They grow only if the
+ * rule of a net of one class says so.
+ *
+ * @param {Corrected} corrected
+ * @param {Uint16Array} probabilities as for `findObjects`; not read unless objects grow
+ * @param {number} width
+ * @param {Rule} rule
+ * @returns {import("./regions.js").Labels & { mask: Uint8Array | Uint16Array }} `mask` is that of the corrected values
+ */
+export function findCorrectedObjects({ kind, values }, probabilities, width, rule) {
+  const found = findRegions(values, width);
+  const grows = kind === "mask" && rule.objects === "interiors" && found.count > 0;
+  if (grows) growObjects(found.ids, reliefOf(probabilities), width);
+  return { ...found, mask: kind === "instances" ? values.map((id) => (id ? 1 : 0)) : values };
+}
+
+/**
  * Whether the page finds the objects itself. The service finds those that are split at their necks, which depends on how
  * OpenCV blurs, and those that grow in a net of several classes, whose probabilities the page does not have.
  *

@@ -3,7 +3,7 @@
 
 import { chooseColours } from "./map_colouring.js";
 import { classesOf, measureIntensities, measureShapes } from "./measurements.js";
-import { findObjects } from "./objects.js";
+import { findCorrectedObjects, findObjects } from "./objects.js";
 import { PALETTE } from "./paint.js";
 import { decodePng, readHeader } from "./png.js";
 import { isStretched, shrink, stepFor, toRgba } from "./raster.js";
@@ -38,20 +38,20 @@ const calls = {
   /**
    * Objects and their measurements, from all pixels of a page. `result`, `instances` and `image` are each
    * `{ key, blob, index }`. The result of a net of one class has a `level`, from which a pixel is foreground; otherwise
-   * its values are classes. `instances`: null if the page finds the objects. `image`: null if the intensities are unknown.
+   * its values are classes. `instances`: null if the page finds the objects. `corrected`: null unless a person corrected
+   * the mask. `image`: null if the intensities are unknown.
    * `ids` are for no more pixels than the limits, as in `values`, and so is `mask`: the mask without the objects that the
    * rule drops.
    */
-  async objects({ result, instances, image, level, rule, most, side }) {
-    const { width, height, data } = await rasterOf(result);
-    const labels = instances ? labelsIn(await rasterOf(instances)) : labelsOf(data, width, level, rule);
+  async objects({ result, instances, image, level, rule, corrected = null, most, side }) {
+    const { width, height, labels } = await labelsOfPage({ result, instances, level, rule, corrected });
     const step = stepFor(width, height, most, side);
     const shown = shrink({ width, height, channels: 1, data: labels.ids }, step);
     return {
       count: labels.count,
       pixels: width * height,
       shapes: measureShapes(labels, width),
-      classes: level === null ? classesOf(labels, data) : null,
+      classes: level === null ? classesOf(labels, labels.mask) : null,
       intensities: await intensitiesOf(labels, image, width),
       colours: chooseColours({ ids: shown.data, count: labels.count }, shown.width, PALETTE.length),
       width: shown.width,
@@ -60,6 +60,15 @@ const calls = {
     };
   },
 };
+
+/** Size and objects of a page; parameters as for `objects`. `labels.mask` has the values of the mask in the objects. */
+async function labelsOfPage({ result, instances, level, rule, corrected }) {
+  const { width, height, data } = await rasterOf(result);
+  if (corrected) return { width, height, labels: findCorrectedObjects(corrected, data, width, rule) };
+  if (!instances) return { width, height, labels: labelsOf(data, width, level, rule) };
+  const labels = labelsIn(await rasterOf(instances));
+  return { width, height, labels: level === null ? { ...labels, mask: data.slice() } : labels }; // a copy: answers are transferred
+}
 
 function labelsOf(data, width, level, rule) {
   if (level !== null) return findObjects(data, width, level, rule);
