@@ -1,6 +1,7 @@
 // @ts-check
 // PNG files in all of their bits: what a canvas gives has 8.
 
+const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 const CHANNELS = { 0: 1, 2: 3, 4: 2, 6: 4 }; // by colour type; 3, a palette, is left to the browser
 
 /** What a PNG file's first bytes say, or null: `{ width, height, depth, channels, interlaced }`. */
@@ -31,6 +32,62 @@ export async function decodePng(bytes) {
   const raw = unfilter(packed, height, stride, pixel);
   return { width, height, channels, data: depth === 16 ? fromBigEndian(raw) : raw };
 }
+
+const COLOUR_TYPES = { 1: 0, 2: 4, 3: 2, 4: 6 }; // by the number of channels
+
+/**
+ * A PNG file of 8 or 16 bits.
+ *
+ * @param {{ width: number, height: number, channels: number, data: Uint8Array | Uint8ClampedArray | Uint16Array }} raster
+ * @returns {Promise<Uint8Array<ArrayBuffer>>}
+ */
+export async function encodePng({ width, height, channels, data }) {
+  const size = data.BYTES_PER_ELEMENT;
+  const rows = new Uint8Array(height * (1 + width * channels * size)); // each begins with its filter: 0 for none
+  for (let y = 0, to = 0, from = 0; y < height; y++) {
+    to++;
+    for (let i = 0; i < width * channels; i++, from++) {
+      if (size === 2) rows[to++] = data[from] >> 8;
+      rows[to++] = data[from];
+    }
+  }
+  const header = new DataView(new ArrayBuffer(13));
+  header.setUint32(0, width);
+  header.setUint32(4, height);
+  header.setUint8(8, 8 * size);
+  header.setUint8(9, COLOUR_TYPES[channels]);
+  const parts = [chunk("IHDR", new Uint8Array(header.buffer)), chunk("IDAT", await deflate(rows)), chunk("IEND", new Uint8Array())];
+  return new Uint8Array(await new Blob([new Uint8Array(SIGNATURE), ...parts]).arrayBuffer());
+}
+
+async function deflate(bytes) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** A chunk of a PNG file: length, name, data and checksum. */
+function chunk(name, data) {
+  const bytes = new Uint8Array(12 + data.length);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, data.length);
+  bytes.set([...name].map((sign) => sign.charCodeAt(0)), 4);
+  bytes.set(data, 8);
+  view.setUint32(8 + data.length, checksum(bytes.subarray(4, 8 + data.length)));
+  return bytes;
+}
+
+/** CRC-32 of the PNG specification, annex D. */
+function checksum(bytes) {
+  let crc = 0xffffffff;
+  for (const byte of bytes) crc = CRCS[(crc ^ byte) & 255] ^ (crc >>> 8);
+  return ~crc >>> 0;
+}
+
+const CRCS = Int32Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte;
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? 0xedb88320 ^ (crc >>> 1) : crc >>> 1;
+  return crc;
+});
 
 function startsWith(bytes, start) {
   return start.every((byte, index) => bytes[index] === byte);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { deflateSync } from "node:zlib";
 
-import { decodePng, readHeader } from "../../app/static/png.js";
+import { decodePng, encodePng, readHeader } from "../../app/static/png.js";
 
 const GREY = 0;
 const RGB = 2;
@@ -73,4 +73,15 @@ test("palettes and truncated files are errors", async () => {
 test("other files have no header", () => {
   assert.equal(readHeader(new Uint8Array(100)), null);
   assert.equal(readHeader(new Uint8Array(3)), null);
+});
+
+test("files that are written are read again", async () => {
+  const random = (length, limit) => Array.from({ length }, (_, index) => (index * 7919 + 13) % limit);
+  for (const [type, limit] of [[Uint8Array, 256], [Uint16Array, 65536]]) {
+    for (const channels of [1, 2, 3, 4]) {
+      const data = type.from(random(5 * 3 * channels, limit));
+      const file = await encodePng({ width: 5, height: 3, channels, data });
+      assert.deepEqual(await decodePng(file), { width: 5, height: 3, channels, data });
+    }
+  }
 });
