@@ -89,6 +89,27 @@ export function segment(file, parameters, { onUpload = (_share) => {}, signal = 
   });
 }
 
+/**
+ * Saves an image and its label as training data. Throws Problem.
+ *
+ * @param {File} image
+ * @param {Blob} label a PNG file
+ * @param {Record<string, string | number | null>} about see `POST /labels`; null is left out
+ * @returns {Promise<{ id: string, replaced: boolean, pairs: number }>} what the service answers
+ */
+export async function saveLabel(image, label, about) {
+  const form = new FormData();
+  form.append("image", image, image.name);
+  form.append("label", label, "label.png");
+  for (const [name, value] of Object.entries(about)) if (value !== null) form.append(name, String(value));
+  const key = sessionStorage.getItem(KEY);
+  const headers = key ? { "X-API-Key": headerValue(key) } : undefined;
+  const response = await fetch("labels", { method: "POST", body: form, headers }).catch(() => null);
+  if (response?.ok) return response.json();
+  const problem = await problemOf(response?.status ?? 0, response ? await response.text() : "");
+  throw Object.assign(problem, { hadKey: Boolean(key) });
+}
+
 /** @returns {Result} */
 function resultOf(request, file) {
   const pages = request.getResponseHeader("X-Pages");

@@ -2,6 +2,7 @@
 // A button for each output of the service.
 
 import { queryOf, segment } from "./api.js";
+import { saveFile } from "./save_file.js";
 
 const OUTPUTS = [
   ["mask", "Mask", "PNG"],
@@ -48,7 +49,8 @@ export function makeDownloads(frame, { labels, classes, current, onProblem }) {
       onProblem(null);
       try {
         const { channel } = entry;
-        save(await fileOf(entry, { ...parameters, channel, ...(parameters.output === "probability" ? {} : chosen) }));
+        const { blob, name } = await fileOf(entry, { ...parameters, channel, ...(parameters.output === "probability" ? {} : chosen) });
+        saveFile(blob, name);
       } catch (problem) {
         onProblem(problem);
       }
@@ -68,12 +70,4 @@ function small(text) {
   const element = document.createElement("small");
   element.textContent = text;
   return element;
-}
-
-function save({ blob, name }) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser reads it after the click
 }

@@ -1,6 +1,7 @@
 // @ts-check
 // The list of images: a thumbnail and the state of each.
 
+import { hasUnsaved } from "./correcting/corrected_page.js";
 import { loadThumbnail } from "./picture.js";
 
 const STATES = {
@@ -8,7 +9,7 @@ const STATES = {
   uploading: ({ sent }) => `Uploading ${Math.round(100 * sent)}%`,
   computing: () => "Computing",
   busy: () => "The server is busy; trying again soon",
-  done: () => "Done",
+  done: ({ corrections }) => (corrections.size ? (hasUnsaved(corrections) ? "Corrected, not saved" : "Corrected, saved") : "Done"),
   outdated: () => "The net has changed",
   failed: ({ problem }) => problem.message,
 };
@@ -38,6 +39,12 @@ export class Filmstrip {
     this.#items.get(entry)?.item.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
+  /** Drops the item of an entry. */
+  remove(entry) {
+    this.#items.get(entry).item.remove();
+    this.#items.delete(entry);
+  }
+
   #make(entry) {
     const template = /** @type {HTMLTemplateElement} */ (document.getElementById("image-item"));
     const item = /** @type {HTMLElement} */ (template.content.firstElementChild.cloneNode(true));
@@ -47,11 +54,7 @@ export class Filmstrip {
     button.setAttribute("title", entry.file.name); // a long name is cut off
     remove.setAttribute("aria-label", `Remove ${entry.file.name}`);
     button.addEventListener("click", () => this.onSelect(entry));
-    remove.addEventListener("click", () => {
-      this.#items.delete(entry);
-      item.remove();
-      this.onRemove(entry);
-    });
+    remove.addEventListener("click", () => this.onRemove(entry));
     this.list.append(item);
     showThumbnail(item.querySelector(".thumbnail"), entry);
     return { item, button, state, progress };

@@ -4,6 +4,9 @@
 import { describeModel, labelOf } from "./api.js";
 import { ChannelChoice } from "./channels.js";
 import { ContrastControl } from "./contrast.js";
+import { hasUnsaved } from "./correcting/corrected_page.js";
+import { CorrectionMode } from "./correcting/correction_mode.js";
+import { TrainingData } from "./correcting/training_data.js";
 import { byId, makeButton } from "./dom.js";
 import { makeDownloads } from "./downloads.js";
 import { Filmstrip } from "./filmstrip.js";
@@ -28,21 +31,35 @@ const known = describeModel();
 const limits = known.then((described) => described.limits);
 const queue = new Queue(() => known.then(() => parametersOf(model)), limits, onChange);
 const filmstrip = new Filmstrip(byId("images"), { onSelect: select, onRemove: remove });
-const stage = new Stage(showPage, (entry) => queue.retry(entry));
+const stage = new Stage(showPage, retry);
 const contrast = new ContrastControl(() => scene?.renewPicture());
 const channelChoice = new ChannelChoice((channel) => {
-  selected.channel = channel;
-  queue.retry(selected);
+  const isWanted = mayLose([selected], "Another channel has another mask.");
+  if (isWanted) selected.channel = channel;
+  if (isWanted) queue.retry(selected);
+  else channelChoice.show(selected.result.channels, selected.channel);
 });
 const keyDialog = new KeyDialog(retryRefused);
 let model = null; // what the service says of its net
 let watch = null;
 let scene = null; // both are null until the model is known
-let objectView = null;
+let control = null; // of the threshold; null for a net of several classes
 let introduction = new AbortController(); // ends what was made for the net before
 let selected = null; // the entry of the queue that is shown
 
-const zoom = followGestures(viewer);
+const objectView = new ObjectView(viewer);
+const correcting = new CorrectionMode(viewer, objectView, () => filmstrip.update(selected));
+const trainingData = new TrainingData({
+  makePair: () => scene.pair(),
+  about: ({ result }) => ({
+    threshold: control?.value ?? null,
+    weights: result.model || labelOf(model),
+    classes: model.architecture.classes,
+  }),
+  onSaved: followSaved,
+  onRefused: ({ hadKey }) => keyDialog.open(hadKey),
+});
+const zoom = followGestures(viewer, correcting.strokes);
 const helpDialog = new HelpDialog();
 const views = connectViewControls(viewer, zoom);
 followKeys({
@@ -55,6 +72,7 @@ followKeys({
   "-": zoom.zoomOut,
   0: zoom.fit,
   o: views.next,
+  c: () => byId("correct").disabled || correcting.toggle(),
   "?": () => helpDialog.open(),
 });
 collectFiles({
@@ -70,6 +88,9 @@ byId("example").addEventListener("click", async () => {
   queue.add(new File([await response.blob()], "example.png", { type: "image/png" }));
 });
 limits.then((found) => (byId("limits").textContent = describeLimits(found)), () => null); // the footer shows the error
+window.addEventListener("beforeunload", (event) => {
+  if (queue.entries.some(({ corrections }) => hasUnsaved(corrections))) event.preventDefault(); // the browser asks
+});
 known.then(begin, ({ message }) => (byId("model").textContent = `${message} Load the page again to try again.`));
 
 function begin(described) {
@@ -94,18 +115,27 @@ function introduce(described) {
   byId("purpose").textContent = purposeOf(name, labels);
   const rule = { objects, min_area };
   const calls = { onPage: (page) => stage.showPage(selected.file, page), onObjects: showObjects };
-  scene = new Scene(viewer, { threshold: isOneClass ? threshold : null, rule, contrast: () => contrast.value, ...calls });
-  objectView ??= new ObjectView(viewer);
+  const options = { threshold: isOneClass ? threshold : null, rule, kind: kindOf(model), contrast: () => contrast.value };
+  scene = new Scene(viewer, { ...options, ...calls });
   objectView.labels = isOneClass ? null : labels;
+  correcting.scene = scene;
+  correcting.classes = isOneClass ? null : labels;
+  trainingData.savesLabels = model.saves_labels;
   byId("threshold-field").hidden = !isOneClass;
   byId("legend").hidden = isOneClass;
-  const control = isOneClass
+  control = isOneClass
     ? new ThresholdControl(threshold, labels[255] ?? "foreground", (value) => (scene.threshold = value), introduction.signal)
     : null;
   if (!isOneClass) showLegend(labels);
   const minArea = new MinAreaControl(min_area, () => (scene.minArea = minArea.chosen), introduction.signal);
   const current = () => ({ entry: selected, threshold: control?.chosen ?? null, min_area: minArea.chosen });
   makeDownloads(byId("downloads"), { labels, classes: architecture.classes, current, onProblem: showDownloadProblem });
+}
+
+/** The kind of labels that the net learns from, see `Corrected` in objects.js. */
+function kindOf({ architecture, objects, provenance }) {
+  if (architecture.classes > 1) return "classes";
+  return objects === "seeds" || provenance.label_format === "instances" ? "instances" : "mask";
 }
 
 /** One sentence on what the net is for. */
@@ -121,7 +151,8 @@ function changeNet(described) {
   const close = () => (notice.hidden = true);
   const computeAgain = () => {
     close();
-    queue.entries.filter(({ state }) => state === "outdated").forEach((entry) => queue.retry(entry));
+    const outdated = queue.entries.filter(({ state }) => state === "outdated");
+    if (mayLose(outdated, "Masks are computed again.")) outdated.forEach((entry) => queue.retry(entry));
   };
   const hasResults = queue.entries.some(({ result }) => result);
   const buttons = [...(hasResults ? [makeButton("Compute all again", computeAgain)] : []), makeButton("Close", close)];
@@ -133,8 +164,31 @@ function changeNet(described) {
 /** Shows the selected result, and marks those of other nets. */
 function showResults() {
   const done = queue.entries.filter(({ state }) => state === "done");
-  done.filter((entry) => !isOfNet(entry)).forEach((entry) => queue.outdate(entry));
+  done.filter((entry) => !isOfNet(entry) && !isHeld(entry)).forEach((entry) => queue.outdate(entry));
   if (selected?.state === "done") showSelected();
+}
+
+/** Whether a result of another net stays, because its corrections are not saved. */
+function isHeld({ corrections, parameters }) {
+  return hasUnsaved(corrections) && parameters.output === parametersOf(model).output;
+}
+
+/** Sends an image again. */
+function retry(entry) {
+  if (mayLose([entry], "The mask is computed again.")) queue.retry(entry);
+}
+
+/** Asks the person if corrections that are not saved would be lost. */
+function mayLose(entries, reason) {
+  const count = entries.filter(({ corrections }) => hasUnsaved(corrections)).length;
+  const images = count === 1 ? "an image" : `${count} images`;
+  return !count || window.confirm(`${reason} Corrections of ${images} are not saved, and will be lost. Go on?`);
+}
+
+/** Follows the saving of a page: the list says so, and a mask of another net is marked. */
+function followSaved(entry) {
+  filmstrip.update(entry);
+  if (entry.state === "done" && !isOfNet(entry) && !isHeld(entry)) queue.outdate(entry);
 }
 
 /** Whether a result is of the net that the page knows, and of the kind that the page shows of such nets. */
@@ -190,6 +244,8 @@ async function preview(entry) {
 }
 
 function remove(entry) {
+  if (!mayLose([entry], "The image is removed.")) return;
+  filmstrip.remove(entry);
   queue.remove(entry);
   if (entry !== selected) return;
   selected = null;
@@ -204,7 +260,7 @@ function remove(entry) {
 
 function clear() {
   scene?.clear();
-  objectView?.clear();
+  objectView.clear();
   viewer.clear();
 }
 
@@ -232,12 +288,14 @@ async function showPage(index) {
   } catch {
     stage.showNotes(["The answer came, but this browser could not read it. The downloads work."]);
   }
+  correcting.show();
 }
 
 function showObjects(found, size) {
   const text = objectView.show(found, size, selected.result.pixelSize);
   byId("canvas").setAttribute("aria-label", `${selected.file.name} with its mask. ${text}`);
   say(text);
+  correcting.prepare();
 }
 
 function showDownloadProblem(problem) {

@@ -19,6 +19,9 @@ export class ObjectView {
   #selected = -1; // index of an object
   #hint = byId("object-hint");
 
+  /** Whether a click in the picture selects an object. */
+  picks = true;
+
   /** @type {Record<number, string> | null} the meaning of the classes, if there are several */
   labels = null;
 
@@ -29,7 +32,7 @@ export class ObjectView {
     this.range = new AreaRange(() => this.#filter());
     followPointer(viewer, {
       onHover: (point, place) => this.#hover(this.#objectAt(point), place),
-      onPick: (point) => this.select(this.#objectAt(point)),
+      onPick: (point) => this.picks && this.select(this.#objectAt(point)),
     });
   }
 
@@ -60,6 +63,11 @@ export class ObjectView {
     this.#hover(-1, null);
     this.table.clear();
     byId("row-count").textContent = "";
+  }
+
+  /** A pixel of the mask in the selected object, its index; -1 if none is selected. */
+  get selectedSeed() {
+    return this.#found?.seeds[this.#selected] ?? -1;
   }
 
   /** @param {number} object its index; -1 for none */

@@ -35,7 +35,7 @@ export function findObjects(probabilities, width, level, rule) {
  *
  * @typedef {object} Corrected
  * @property {"mask" | "classes" | "instances"} kind what the values mean: 1 is foreground, class indices, or object ids
- * @property {Uint8Array | Uint16Array} values one a pixel, row by row; 0 is background
+ * @property {Uint8Array | Int32Array} values one a pixel, row by row; 0 is background
  */
 
 /**
@@ -46,13 +46,13 @@ export function findObjects(probabilities, width, level, rule) {
  * @param {Uint16Array} probabilities as for `findObjects`; not read unless objects grow
  * @param {number} width
  * @param {Rule} rule
- * @returns {import("./regions.js").Labels & { mask: Uint8Array | Uint16Array }} `mask` is that of the corrected values
+ * @returns {import("./regions.js").Labels & { mask: Uint8Array }} `mask` is that of the corrected values
  */
 export function findCorrectedObjects({ kind, values }, probabilities, width, rule) {
   const found = findRegions(values, width);
   const grows = kind === "mask" && rule.objects === "interiors" && found.count > 0;
   if (grows) growObjects(found.ids, reliefOf(probabilities), width);
-  return { ...found, mask: kind === "instances" ? values.map((id) => (id ? 1 : 0)) : values };
+  return { ...found, mask: kind === "instances" ? Uint8Array.from(values, (id) => (id ? 1 : 0)) : Uint8Array.from(values) };
 }
 
 /**

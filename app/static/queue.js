@@ -20,6 +20,7 @@ class Entry {
   channel = null; // value of the parameter; null for the one that the service chooses
   parameters = null; // of the request
   result = null; // see `Result` in api.js
+  corrections = new Map(); // CorrectedPage by the index of the page
   results = 0; // number of results so far: the decoder keeps what it has decoded of each
   leaving = new AbortController();
 
@@ -50,7 +51,9 @@ export class Queue {
     return entry;
   }
 
+  /** Sends an image again; its corrections are lost. */
   retry(entry) {
+    entry.corrections.clear();
     this.#set(entry, { state: "waiting", problem: null });
     this.#next();
   }

@@ -1,7 +1,8 @@
 // @ts-check
-// The chosen image: its pages, the mask at the threshold, and the objects in it.
+// The chosen image: its pages, the mask at the threshold or as corrected, and the objects in it.
 
 import { segment } from "./api.js";
+import { CorrectedPage } from "./correcting/corrected_page.js";
 import { ask } from "./decoder.js";
 import { levelOf, Mask } from "./mask.js";
 import { isCountedHere } from "./objects.js";
@@ -10,7 +11,7 @@ import { findObjects, loadPicture, loadValues } from "./picture.js";
 const REST_MS = 150; // after the slider's last move, before objects are looked for
 
 export class Scene {
-  #shown = null; // `{ entry, index, pageInFile, values, mask }`
+  #shown = null; // `{ entry, index, pageInFile, values, mask, corrected }`
   #loads = 0; // the last one's number, to drop what comes too late of others
   #pictures = 0;
   #counts = 0;
@@ -20,13 +21,15 @@ export class Scene {
   #minArea = null;
 
   /**
-   * `threshold`: null for a net of several classes. `rule`: how a mask becomes objects, see objects.js. `contrast()`
-   * gives that of the picture, see contrast.js. `onPage` and `onObjects` are called with what is there.
+   * `threshold`: null for a net of several classes. `rule`: how a mask becomes objects, see objects.js. `kind`: of labels,
+   * see `Corrected`. `contrast()` gives that of the picture, see contrast.js. `onPage` and `onObjects` are called with
+   * what is there.
    */
-  constructor(viewer, { threshold, rule, contrast, onPage, onObjects }) {
+  constructor(viewer, { threshold, rule, kind, contrast, onPage, onObjects }) {
     this.viewer = viewer;
     this.contrast = contrast;
     this.rule = rule;
+    this.kind = kind;
     this.onPage = onPage;
     this.onObjects = onObjects;
     this.#threshold = threshold;
@@ -47,9 +50,10 @@ export class Scene {
     if (load !== this.#loads) return;
     const image = picture && fits(picture.canvas, values) ? picture.canvas : null; // of a file that the browser reads otherwise than the service
     const mask = new Mask(values.width, values.height);
-    this.#shown = { entry, index, pageInFile, values, mask };
-    mask.paint(values.data, this.level);
-    this.viewer.show({ image, ...mask.layers }, values.size);
+    this.#shown = { entry, index, pageInFile, values, mask, corrected: entry.corrections.get(index) ?? null };
+    this.#paint();
+    mask.layers.image = image;
+    this.viewer.show(mask.layers, values.size);
     const isShrunk = values.width < values.size.width;
     const isStretched = image !== null && picture.isStretched;
     this.onPage({ pages, index, size: values.size, isShrunk, hasPicture: image !== null, isStretched, notice });
@@ -62,11 +66,12 @@ export class Scene {
     const [load, renewal, { entry, pageInFile, values, mask }] = [this.#loads, ++this.#pictures, this.#shown];
     const picture = await this.#picture(entry, pageInFile).catch(() => null);
     if (load !== this.#loads || renewal !== this.#pictures || !picture || !fits(picture.canvas, values)) return;
-    this.viewer.show({ image: picture.canvas, ...mask.layers }, values.size);
+    mask.layers.image = picture.canvas;
+    this.viewer.show(mask.layers, values.size);
   }
 
   #picture(entry, page) {
-    return loadPicture(`${entry.id}-image`, entry.file, page, this.contrast());
+    return loadPicture(imageKey(entry), entry.file, page, this.contrast());
   }
 
   clear() {
@@ -91,12 +96,79 @@ export class Scene {
   /** Paints the mask again, and counts its objects a moment later. */
   #renew() {
     if (!this.#shown) return;
-    const { values, mask } = this.#shown;
-    mask.paint(values.data, this.level);
+    if (!this.#shown.corrected?.isCorrected) this.#shown.corrected = null; // it has the mask of the threshold before
+    this.#paint();
     this.viewer.draw();
+    this.#countSoon();
+  }
+
+  #countSoon() {
     this.#counts++;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#count(), REST_MS);
+  }
+
+  #paint() {
+    const { values, mask, corrected } = this.#shown;
+    if (!corrected) return mask.paint(values.data, this.level);
+    mask.paintCorrected(corrected, { left: 0, top: 0, right: corrected.width, bottom: corrected.height });
+  }
+
+  /** The shown page to correct; null until `prepare` has made it. */
+  get corrected() {
+    return this.#shown?.corrected ?? null;
+  }
+
+  /** Makes `corrected`, unless it is there. Throws if the mask cannot be read. */
+  async prepare() {
+    if (!this.#shown || this.#shown.corrected) return;
+    const [shown, count] = [this.#shown, this.#counts];
+    const mask = await ask("correctable", { ...(await this.#labels()), kind: this.kind });
+    if (shown === this.#shown && count === this.#counts) shown.corrected ??= new CorrectedPage(mask);
+  }
+
+  /** Shows what an edit has changed so far. */
+  showEdit() {
+    if (!this.#shown?.corrected) return;
+    const { mask, corrected } = this.#shown;
+    const touched = corrected.takeTouched();
+    if (touched) mask.paintCorrected(corrected, touched);
+    this.viewer.draw();
+  }
+
+  /** Follows an edit that has ended, or was undone: the entry keeps the corrected page, and the objects are counted. */
+  finishEdit() {
+    this.showEdit();
+    const { entry, index, corrected } = this.#shown;
+    if (!corrected) return;
+    if (corrected.isCorrected) entry.corrections.set(index, corrected);
+    else entry.corrections.delete(index);
+    this.#countSoon();
+  }
+
+  /** The shown page as a pair to train on, see worker.js. Throws if it cannot be made. */
+  async pair() {
+    const { entry, index, pageInFile, corrected } = this.#shown;
+    if (pageInFile === null) throw new Error("This page is not one of the file's pages, so there is no image to save.");
+    const image = { key: imageKey(entry), blob: entry.file, index: pageInFile };
+    const isOneOfChannels = entry.result.channels.length > 1;
+    const pair = await ask("pair", { ...(await this.#labels()), image, kind: this.kind, isOneOfChannels });
+    return { ...pair, entry, index, kind: this.kind, corrected, edit: corrected?.lastEdit ?? null };
+  }
+
+  /** What the worker makes the labels of the shown page of. */
+  async #labels() {
+    const { entry, index, corrected } = this.#shown;
+    const isAsked = !corrected?.isCorrected && !isCountedHere(this.rule, this.level !== null);
+    const instances = isAsked ? await this.#instances(entry, index) : null;
+    if (isAsked && !instances) throw new Error("The service gave no objects for this page.");
+    return {
+      result: { key: resultKey(entry), blob: entry.result.blob, index },
+      instances,
+      level: this.level,
+      rule: this.#rule,
+      corrected: corrected?.isCorrected ? { kind: corrected.kind, values: corrected.values } : null,
+    };
   }
 
   #count() {
@@ -106,15 +178,14 @@ export class Scene {
   }
 
   async #findObjects(count) {
-    const { entry, index, pageInFile, values, mask } = this.#shown;
-    const isAsked = !isCountedHere(this.rule, this.level !== null);
-    const instances = isAsked ? await this.#instances(entry, index) : null;
-    if ((isAsked && !instances) || count !== this.#counts) return;
-    const result = { key: resultKey(entry), blob: entry.result.blob, index };
-    const image = pageInFile === null ? null : { key: `${entry.id}-image`, blob: entry.file, index: pageInFile };
-    const found = await findObjects({ result, instances, image, level: this.level, rule: this.#rule });
+    const { entry, pageInFile, values, mask } = this.#shown;
+    const labels = await this.#labels().catch(() => null);
+    if (!labels || count !== this.#counts) return;
+    const image = pageInFile === null ? null : { key: imageKey(entry), blob: entry.file, index: pageInFile };
+    const found = await findObjects({ ...labels, image });
     if (count !== this.#counts) return;
-    if (this.#minArea !== null && !(isAsked && this.level === null)) this.#paintKept(mask, found.mask);
+    const isKept = this.#minArea !== null && !labels.corrected && !(labels.instances && this.level === null);
+    if (isKept) this.#paintKept(mask, found.mask);
     this.onObjects(found, values.size);
   }
 
@@ -139,6 +210,10 @@ export class Scene {
 
 function resultKey(entry) {
   return `${entry.id}-result-${entry.results}`;
+}
+
+function imageKey(entry) {
+  return `${entry.id}-image`;
 }
 
 function fits(canvas, values) {

@@ -25,7 +25,7 @@ export class Stage {
     const { state, problem, file } = entry;
     const isDone = state === "done";
     byId("canvas").hidden = state === "failed";
-    byId("modes").disabled = !isDone;
+    byId("modes").disabled = byId("correct").disabled = byId("tools").disabled = !isDone;
     this.#caption.textContent = file.name;
     this.#pages.hidden = true;
     byId("channel-field").hidden = true;

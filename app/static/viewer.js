@@ -19,6 +19,7 @@ export class Viewer {
   #hidden = false; // the mask, for a moment
   #instances = null;
   #outlines = { selected: null, hovered: null };
+  #brush = null;
   #timer = 0;
   #planned = false;
 
@@ -26,10 +27,11 @@ export class Viewer {
     this.canvas = canvas;
     this.opacity = 0.3;
     this.outlines = true;
+    this.changes = true; // whether the layer of changes is drawn
     new ResizeObserver(() => this.draw()).observe(canvas);
   }
 
-  /** `layers`: canvases `image`, `fill` and `outline`, as far as there are; `size`: the image's. One of the same size as
+  /** `layers`: canvases `image`, `fill`, `outline` and `changes`, as far as there are; `size`: the image's. One of the same size as
    * before is shown at the same place. */
   show(layers, size) {
     const same = this.#layers && size.width === this.#size.width && size.height === this.#size.height;
@@ -68,6 +70,12 @@ export class Viewer {
     this.draw();
   }
 
+  /** The circle that a tool would paint, `{ x, y, radius }` in pixels of the image; null for none. */
+  set brush(brush) {
+    this.#brush = brush;
+    this.draw();
+  }
+
   /** overlay, side (by side), blink or objects. */
   set mode(mode) {
     this.#mode = mode;
@@ -95,13 +103,18 @@ export class Viewer {
 
   /** The point of the image at a place of the canvas; null outside of the image. */
   pointAt(x, y) {
+    const point = this.placeAt(x, y);
+    const { width, height } = this.#size;
+    return point.x >= 0 && point.y >= 0 && point.x < width && point.y < height ? point : null;
+  }
+
+  /** Likewise, with points outside of the image. */
+  placeAt(x, y) {
     const pane = this.#paneAt(x, y);
-    const point = {
+    return {
       x: this.#centre.x + (x - pane.x - pane.width / 2) / this.#scale,
       y: this.#centre.y + (y - pane.y - pane.height / 2) / this.#scale,
     };
-    const { width, height } = this.#size;
-    return point.x >= 0 && point.y >= 0 && point.x < width && point.y < height ? point : null;
   }
 
   /** Moves to a box of the image if a part of it is outside of the canvas; zooms out if it does not fit. */
@@ -208,7 +221,7 @@ export class Viewer {
   }
 
   #drawLayers(context, withMask) {
-    const { image } = this.#layers;
+    const { image, changes } = this.#layers;
     const { fill, outline } = (this.#mode === "objects" && this.#instances?.layers) || this.#layers;
     const put = (layer, opacity) => {
       if (!layer || !opacity) return;
@@ -219,10 +232,12 @@ export class Viewer {
     if (!withMask || (this.#mode === "side" && this.#hidden)) return;
     put(fill, this.opacity);
     if (this.outlines) put(outline, 1);
+    if (this.changes) put(changes, 1);
     put(this.#instances?.veil, 1);
     context.globalAlpha = 1;
     this.#drawOutline(context, this.#outlines.selected, 3);
     this.#drawOutline(context, this.#outlines.hovered, 1.5);
+    this.#drawOutline(context, this.#brush && circle(this.#brush), 1);
   }
 
   /** Strokes a path, `width` in pixels of the screen. */
@@ -235,6 +250,12 @@ export class Viewer {
       context.stroke(path);
     }
   }
+}
+
+function circle({ x, y, radius }) {
+  const path = new Path2D();
+  path.arc(x, y, radius, 0, 2 * Math.PI);
+  return path;
 }
 
 /** The middle of what is seen, `seen` long, so that it does not leave the image, `length` long. */

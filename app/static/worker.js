@@ -5,7 +5,7 @@ import { chooseColours } from "./map_colouring.js";
 import { classesOf, measureIntensities, measureShapes } from "./measurements.js";
 import { findCorrectedObjects, findObjects } from "./objects.js";
 import { PALETTE } from "./paint.js";
-import { decodePng, readHeader } from "./png.js";
+import { decodePng, encodePng, readHeader } from "./png.js";
 import { isStretched, shrink, stepFor, toRgba } from "./raster.js";
 import { dropSmall, findRegions } from "./regions.js";
 
@@ -54,12 +54,54 @@ const calls = {
       classes: level === null ? classesOf(labels, labels.mask) : null,
       intensities: await intensitiesOf(labels, image, width),
       colours: chooseColours({ ids: shown.data, count: labels.count }, shown.width, PALETTE.length),
+      seeds: seedsOf(labels),
       width: shown.width,
       ids: shown.data,
       mask: shrink({ width, height, channels: 1, data: labels.mask }, step).data,
     };
   },
+
+  /** The mask of a page before it is corrected, in all pixels. Parameters as for `objects`; `kind`: see `Corrected`. */
+  async correctable({ result, instances, level, rule, kind }) {
+    const { width, labels } = await labelsOfPage({ result, instances, level, rule, corrected: null });
+    return { kind, values: kind === "instances" ? labels.ids : labels.mask, width };
+  },
+
+  /**
+   * A page as a pair to train on: PNG files of its label and of its image. Parameters as for `objects`; `kind`: see
+   * `Corrected`; `isOneOfChannels`: the net got one channel of the file. `image` is null if the file is to be saved as it is.
+   */
+  async pair({ result, instances, image, level, rule, corrected, kind, isOneOfChannels }) {
+    const { width, height, labels } = await labelsOfPage({ result, instances, level, rule, corrected });
+    const label = await encodePng({ width, height, channels: 1, data: labelValues(labels, kind) });
+    const pages = await open(image.key, image.blob).then((opened) => opened.pages, () => 1);
+    const isWhole = pages === 1 && !isOneOfChannels;
+    return { label, width, height, image: isWhole ? null : await encodePage(await rasterOf(image)) };
+  },
 };
+
+/** The values of a label by its kind: see `Corrected`. */
+function labelValues({ ids, count, mask }, kind) {
+  if (kind === "classes") return mask;
+  if (kind === "mask") return mask.map((value) => (value ? 255 : 0));
+  if (count > 65535) throw new Error("The label has more than 65,535 objects; PNG files number no more.");
+  return count > 255 ? Uint16Array.from(ids) : Uint8Array.from(ids);
+}
+
+/** A page as a PNG file. */
+async function encodePage(raster) {
+  if (![Uint8Array, Uint8ClampedArray, Uint16Array].some((type) => raster.data instanceof type)) {
+    throw new Error("The values of this page are not of 8 or 16 bits. Save the page as a file of its own.");
+  }
+  return encodePng(raster);
+}
+
+/** The first pixel of the mask in each object. */
+function seedsOf({ ids, count, mask }) {
+  const seeds = new Int32Array(count).fill(-1);
+  for (let i = 0; i < ids.length; i++) if (ids[i] && mask[i] && seeds[ids[i] - 1] < 0) seeds[ids[i] - 1] = i;
+  return seeds;
+}
 
 /** Size and objects of a page; parameters as for `objects`. `labels.mask` has the values of the mask in the objects. */
 async function labelsOfPage({ result, instances, level, rule, corrected }) {
@@ -70,6 +112,7 @@ async function labelsOfPage({ result, instances, level, rule, corrected }) {
   return { width, height, labels: level === null ? { ...labels, mask: data.slice() } : labels }; // a copy: answers are transferred
 }
 
+/** Labels without corrections. */
 function labelsOf(data, width, level, rule) {
   if (level !== null) return findObjects(data, width, level, rule);
   const labels = dropSmall(findRegions(data, width), rule.min_area);
