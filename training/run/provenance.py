@@ -56,6 +56,7 @@ def describe(
         "images": images,
         "recipe": recipe.model_dump(mode="json"),
         "seed": options.seed,
+        "label_format": options.scheme.format,
         **({RECORDED: options.channel} if options.channel else {}),
     }
     known = init.description.labels if init and not options.labels else None
