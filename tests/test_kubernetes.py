@@ -38,6 +38,7 @@ VERSIONS = ("1.30", "1.34", kubernetes_validate.latest_version())
 BROUGHT = ("RayService", "PodMonitor")
 README = (KUBERNETES / "README.md").read_text()
 OVERLAYS = ["overlays/cpu", "overlays/gpu"]
+PARTS = {"overlay": "overlays/cpu", "weights": "components/weights", "labels": "components/labels"}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -177,6 +178,24 @@ def test_claims_are_those_of_volumes():
     volumes = [volume for _, template in every_template() for volume in template["spec"].get("volumes", [])]
     used = {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}
     assert used <= there
+
+
+def test_components_give_the_service_their_volumes(tmp_path: Path):
+    """Volumes that exist, mounted at the folders that the settings name."""
+    there = {each["metadata"]["name"] for each in render(KUBERNETES / "volumes")}
+    parts = {key: os.path.relpath(KUBERNETES / path, tmp_path) for key, path in PARTS.items()}
+    own = {"resources": [parts["overlay"]], "components": [parts["weights"], parts["labels"]]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(own))
+    (deployment,) = of_kind("Deployment", render(tmp_path))
+    pod = deployment["spec"]["template"]["spec"]
+    claims = [volume["persistentVolumeClaim"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume]
+    assert {claim["claimName"] for claim in claims} == {"weights", "labels"} <= there
+    given = environment(pod["containers"][0])
+    mounts = {mount["name"]: mount for mount in pod["containers"][0]["volumeMounts"]}
+    for name in ("weights", "labels"):
+        assert given[f"{PREFIX}{name.upper()}"]["value"] == mounts[name]["mountPath"]
+    assert mounts["weights"]["readOnly"]
+    assert not mounts["labels"].get("readOnly")
 
 
 @pytest.mark.parametrize("applied", ["training/cpu", "training/gpu", "training/nodes"])
