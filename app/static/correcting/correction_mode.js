@@ -76,6 +76,7 @@ export class CorrectionMode {
     const isCorrected = page?.isCorrected ?? false;
     byId("undo").disabled = byId("discard").disabled = !isCorrected;
     byId("redo").disabled = !page?.canRedo;
+    byId("tools").setAttribute("aria-busy", String(this.isOn && !page));
     byId("corrected-hint").hidden = !isCorrected;
     for (const id of ["threshold", "threshold-number", "reset", "min-area"]) byId(id).disabled = isCorrected;
   }

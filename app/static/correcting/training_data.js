@@ -14,6 +14,7 @@ import { zip } from "../zip.js";
  * @property {File} image
  * @property {Blob} label a PNG file
  * @property {Record<string, string | number | null>} provenance
+ * @property {any} entry of the queue
  * @property {() => void} markSaved notes that the corrections in it are saved
  */
 
@@ -92,7 +93,7 @@ export class TrainingData {
       ...this.calls.about(entry),
     };
     const blob = new Blob([label], { type: "image/png" });
-    return { name, image: file, label: blob, provenance, markSaved: () => corrected?.markSaved(edit) };
+    return { name, image: file, label: blob, provenance, entry, markSaved: () => corrected?.markSaved(edit) };
   }
 
   /** A name of files that no other pair has, and that any system takes. */
@@ -112,7 +113,10 @@ export class TrainingData {
     const pairs = [...this.#pairs.values()];
     const files = await Promise.all(pairs.flatMap((pair) => filesOf(pair)));
     saveFile(zip(files), "labels.zip");
-    pairs.forEach(({ markSaved }) => markSaved());
+    for (const { entry, markSaved } of pairs) {
+      markSaved();
+      this.calls.onSaved(entry);
+    }
     byId("training-state").textContent = "Downloaded. The training reads the ZIP file as it is.";
   }
 }
