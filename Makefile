@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 IMAGE := unet-segmentation-service
 
 .DEFAULT_GOAL := help
-.PHONY: help serve cluster train test tests torture lint types imports page format screenshots pictures lock sbom audit image clean
+.PHONY: help serve cluster train test tests torture lint types imports page format screenshots pictures loop lock sbom audit image clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ screenshots: $(VENV)/.dev ## pictures of the page into docs/screenshots (needs c
 
 pictures: $(VENV)/.dev ## pictures of a training and of the outputs into docs/pictures (needs chromium, takes minutes)
 	@$(BIN)/python -m tests.end_to_end.pictures
+
+loop: $(VENV)/.dev ## correct masks by hand, retrain for two minutes, and see the open page change (needs chromium)
+	@$(BIN)/python -m tests.end_to_end.correction_loop
 
 image: ## build the container image, see the head of the Dockerfile
 	docker build --tag $(IMAGE) $(ARGS) .

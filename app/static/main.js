@@ -182,7 +182,7 @@ function retry(entry) {
 function mayLose(entries, reason) {
   const count = entries.filter(({ corrections }) => hasUnsaved(corrections)).length;
   const images = count === 1 ? "an image" : `${count} images`;
-  return !count || window.confirm(`${reason} Corrections of ${images} are not saved, and will be lost. Go on?`);
+  return !count || window.confirm(`${reason} Corrections of ${images} are not saved, and will be lost. Continue?`);
 }
 
 /** Follows the saving of a page: the list says so, and a mask of another net is marked. */

@@ -9,7 +9,7 @@ class Hand:
     """Draws with the tools of the page; places are the middles of pixels (x, y) of the whole image.
 
     Args:
-        page: A page with an image of which all is shown.
+        page: A page that shows all of an image.
         size: The image's height and width in pixels.
     """
 
