@@ -19,7 +19,7 @@ export class ObjectView {
   #selected = -1; // index of an object
   #hint = byId("object-hint");
 
-  /** Whether a click in the picture selects an object. */
+  /** Whether the pointer chooses objects in the picture. */
   picks = true;
 
   /** @type {Record<number, string> | null} the meaning of the classes, if there are several */
@@ -31,7 +31,7 @@ export class ObjectView {
     this.table = new ObjectTable((object) => this.select(object), (object) => this.#open(object));
     this.range = new AreaRange(() => this.#filter());
     followPointer(viewer, {
-      onHover: (point, place) => this.#hover(this.#objectAt(point), place),
+      onHover: (point, place) => this.#hover(this.picks ? this.#objectAt(point) : -1, place),
       onPick: (point) => this.picks && this.select(this.#objectAt(point)),
     });
   }

@@ -11,30 +11,29 @@
  * @returns {number[][]} segments `[x0, y0, x1, y1]`
  */
 export function outlineOf(ids, width, id, box) {
-  const height = ids.length / width;
-  const has = (x, y) => x >= 0 && y >= 0 && x < width && y < height && ids[y * width + x] === id;
-  const right = box.left + box.width;
-  const bottom = box.top + box.height;
+  const right = Math.min(width, box.left + box.width);
+  const bottom = Math.min(ids.length / width, box.top + box.height);
   const segments = [];
+  const tops = new Int32Array(right + 1).fill(-1); // where a run of edges in a column began; -1: none is open
   for (let y = box.top; y <= bottom; y++) {
-    const isEdge = (x) => has(x, y) !== has(x, y - 1);
-    for (const [start, end] of runs(box.left, right, isEdge)) segments.push([start, y, end, y]);
-  }
-  for (let x = box.left; x <= right; x++) {
-    const isEdge = (y) => has(x, y) !== has(x - 1, y);
-    for (const [start, end] of runs(box.top, bottom, isEdge)) segments.push([x, start, x, end]);
+    let left = -1; // where a run of edges in this row began
+    let wasInside = false;
+    for (let x = box.left, at = y * width + x; x <= right; x++, at++) {
+      const isInside = x < right && y < bottom && ids[at] === id;
+      const isEdge = isInside !== (x < right && y > box.top && ids[at - width] === id);
+      if (isEdge && left < 0) left = x;
+      if (!isEdge && left >= 0) {
+        segments.push([left, y, x, y]);
+        left = -1;
+      }
+      const isSide = isInside !== wasInside;
+      if (isSide && tops[x] < 0) tops[x] = y;
+      if (!isSide && tops[x] >= 0) {
+        segments.push([x, tops[x], x, y]);
+        tops[x] = -1;
+      }
+      wasInside = isInside;
+    }
   }
   return segments;
-}
-
-/** The runs `[start, end]` of whole numbers, `end` being past the last one, that have the property. */
-function runs(first, end, hasProperty) {
-  const found = [];
-  for (let at = first; at < end; at++) {
-    if (!hasProperty(at)) continue;
-    const start = at;
-    while (at < end && hasProperty(at)) at++;
-    found.push([start, at]);
-  }
-  return found;
 }
