@@ -21,17 +21,20 @@ from app.service import Service
 # Seconds for which a client whose request was refused may continue to send the body.
 LINGER_S, LINGER_UNREAD_S = 2.0, 0.5
 
-# The routes of the calls that take images. The router's own compiler makes their patterns: with other patterns, a
-# path that both read differently (one that ends with a line feed) would bypass admission.
+PROGRESS_ROUTE = "/progress/{request_id}"
+
+# The routes of the calls that take images, and those that clients poll. The router's own compiler makes their patterns:
+# with other patterns, a path that both read differently (one that ends with a line feed) would bypass admission.
 _COSTLY = ("/segment", "/labels", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
 GUARDED = {route: compile_path(route)[0] for route in _COSTLY}
-METRICS = compile_path("/metrics")[0]
+POLLED = {route: compile_path(route)[0] for route in (PROGRESS_ROUTE, "/metrics")}
 
 
 class Admission:
     """Accepts a guarded call if its key is valid, the service is ready, the queue has capacity and the body fits.
 
-    For /metrics, admission checks only the key, and only if the metrics are not public.
+    For the progress of a request and for /metrics, admission checks only the key; for /metrics only if the metrics are
+    not public.
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
@@ -44,7 +47,7 @@ class Admission:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = path_of(scope) if scope["type"] == "http" else ""
         costly = guarded_route(path) is not None
-        if not costly and (self.service.settings.public_metrics or not METRICS.match(path)):
+        if not costly and not self._needs_key(path):
             await self.app(scope, receive, send)
             return
         send = _lingering(receive, send)
@@ -57,6 +60,10 @@ class Admission:
             return
         with self._bounded(receive) as receive_bounded:
             await self.app(scope, receive_bounded, send)
+
+    def _needs_key(self, path: str) -> bool:
+        polled = polled_route(path)
+        return polled == PROGRESS_ROUTE or (polled == "/metrics" and not self.service.settings.public_metrics)
 
     def _check_key(self, headers: Headers) -> None:
         if self.keys and not is_known(given_key(headers), self.keys):
@@ -118,6 +125,11 @@ class Admission:
 def guarded_route(path: str) -> str | None:
     """Returns the guarded route that a path leads to, or None."""
     return next((route for route, pattern in GUARDED.items() if pattern.match(path)), None)
+
+
+def polled_route(path: str) -> str | None:
+    """Returns the route that clients poll and that a path leads to, or None."""
+    return next((route for route, pattern in POLLED.items() if pattern.match(path)), None)
 
 
 def _lingering(receive: Receive, send: Send) -> Send:

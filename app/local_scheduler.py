@@ -1,10 +1,11 @@
 """The scheduler of a net of this process: its share of the queue of tiles."""
 
 import asyncio
+from collections.abc import Callable
 
 from app.capacity import QueueCapacity
 from app.metrics import Metrics
-from app.scheduler import TileJob
+from app.scheduler import TileJob, ignore_job
 from app.tile_queue import TileQueue
 from model.engines.engine import Engine
 from model.segmenter import Segmenter, Task
@@ -25,12 +26,13 @@ class LocalScheduler:
         """Returns a scheduler for another net, before which requests wait in the same queue."""
         return LocalScheduler(segmenter, self.capacity, self._metrics, self._queue)
 
-    async def compute(self, *tasks: Task) -> TileJob:
+    async def compute(self, *tasks: Task, on_queued: Callable[[TileJob], None] = ignore_job) -> TileJob:
         """Computes all tiles of a request's tasks; cancelling the call drops the remaining tiles.
 
-        Raises QueueFull, EngineFailed.
+        `on_queued` gets the job when its tiles are queued. Raises QueueFull, EngineFailed.
         """
         job = self._queue.submit(self.segmenter, tasks)
+        on_queued(job)
         await asyncio.wrap_future(job.done)
         return job
 

@@ -10,8 +10,9 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.admission import GUARDED
+from app.admission import GUARDED, PROGRESS_ROUTE
 from app.parameters import parameter_schemas
+from app.request_progress import Stage
 from app.saving.label_form import LabelParameters
 from app.served_net import NetName, RefusedFile
 from model.outputs.objects import Objects
@@ -85,6 +86,15 @@ class ServedModel(BaseModel):
     weights: ServedWeights = Field(description="the weights file, and what became of newer files")
     saves_labels: bool = Field(description="true if POST /labels saves pairs")
     provenance: dict[str, JsonValue] = Field(description="data, recipe, command and scores of the training")
+
+
+class ProgressReport(BaseModel):
+    """The progress of a request that is being answered."""
+
+    stage: Stage = Field(description="what happens to the request; encoding lasts until the answer is sent")
+    stage_s: float = Field(description="seconds since the stage began")
+    tiles_done: int = Field(description="number of tiles that are computed")
+    tiles: int = Field(description="number of tiles of all pages, 0 until the image is decoded")
 
 
 class SavedLabel(BaseModel):
@@ -215,10 +225,11 @@ def document(app: FastAPI, *, needs_key: bool) -> Callable[[], dict[str, Any]]:
             components = schema.setdefault("components", {})
             components.setdefault("schemas", {})["Problem"] = ProblemDetails.model_json_schema()
             components["securitySchemes"] = _SECURITY
-            for path in GUARDED.keys() & schema["paths"].keys():
+            calls = [schema["paths"][path]["post"] for path in GUARDED.keys() & schema["paths"].keys()]
+            for call in [*calls, schema["paths"][PROGRESS_ROUTE]["get"]]:
                 # an empty requirement: the call also works without a key
                 keys = [{name: list[str]()} for name in _SECURITY]
-                schema["paths"][path]["post"]["security"] = keys if needs_key else [*keys, {}]
+                call["security"] = keys if needs_key else [*keys, {}]
             app.openapi_schema = schema
         return app.openapi_schema
 

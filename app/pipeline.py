@@ -6,18 +6,19 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 from urllib.parse import quote
 
-from fastapi import Request
+from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
 from app.capacity import QueueFull
 from app.decode import decode, image_problems, measure
 from app.problems import Problem, engine_problem, overload_problem
+from app.request_progress import RequestProgress
 from app.scheduler import EngineFailed
 from app.served_net import ServedNet
-from app.service import Service
+from app.service import Service, service_of
 from app.upload import Upload
 from model.net_input import NetInput
 from model.outputs.limits import OutputError
@@ -38,6 +39,15 @@ class Result(Generic[T]):
     answer: T
     stages: dict[str, float]
     given: NetInput | None = None
+
+
+async def _list_progress(request: Request) -> AsyncIterator[RequestProgress]:
+    with service_of(request).progress.listed(request.state.request_id) as progress:
+        yield progress
+
+
+ListedProgress: TypeAlias = Annotated[RequestProgress, Depends(_list_progress)]
+"""The progress of a request, which the service lists until the answer is sent."""
 
 
 @asynccontextmanager
@@ -97,9 +107,15 @@ def _ranges(numbers: Sequence[int | None]) -> Iterator[str]:
 
 
 async def segment(
-    request: Request, service: Service, net: ServedNet, upload: Upload, output_spec: OutputSpec, channel: str
+    request: Request,
+    progress: RequestProgress,
+    net: ServedNet,
+    upload: Upload,
+    output_spec: OutputSpec,
+    channel: str,
 ) -> Result[File]:
     """Makes the requested output of a channel and frees the upload's bytes. Raises Problem, ClientDisconnect."""
+    service = service_of(request)
     read: list[NetInput] = []
 
     def prepare() -> tuple[NetInput, Sequence[ImageTask]]:
@@ -110,12 +126,12 @@ async def segment(
     def encode(given: NetInput, tasks: Sequence[ImageTask]) -> File:
         return _encode(net, output_spec, given, tasks, upload.name)
 
-    return replace(await answer(request, service, net, prepare, encode), given=read[0])
+    return replace(await answer(request, progress, net, prepare, encode), given=read[0])
 
 
 async def answer(
     request: Request,
-    service: Service,
+    progress: RequestProgress,
     net: ServedNet,
     prepare: Callable[[], tuple[Kept, Sequence[ImageTask]]],
     encode: Callable[[Kept, Sequence[ImageTask]], T],
@@ -125,25 +141,28 @@ async def answer(
     Both run off the event loop; what `prepare` gives besides the tasks is kept for `encode`. Raises what they raise,
     Problem and ClientDisconnect.
     """
-    return await _unless_gone(request, _compute(service, net, prepare, encode))
+    return await _unless_gone(request, _compute(service_of(request), progress, net, prepare, encode))
 
 
 async def _compute(
     service: Service,
+    progress: RequestProgress,
     net: ServedNet,
     prepare: Callable[[], tuple[Kept, Sequence[ImageTask]]],
     encode: Callable[[Kept, Sequence[ImageTask]], T],
 ) -> Result[T]:
     reserved = time.perf_counter()
+    progress.begin("decoding")
     try:
         kept, tasks = await service.run_in_pool(prepare)
-        job = await net.scheduler.compute(*tasks)
+        job = await net.scheduler.compute(*tasks, on_queued=progress.follow)
     except QueueFull as error:
         service.metrics.rejected.labels("overload").inc()
         raise overload_problem(error.retry_after_s) from error
     except EngineFailed as error:
         raise engine_problem() from error
     inferred = time.perf_counter()
+    progress.begin("encoding")
     answer = await service.run_in_pool(_finish, service, encode, kept, tasks)
     started = job.started or inferred
     stages = {

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.admission import METRICS, guarded_route
+from app.admission import guarded_route, polled_route
 from app.metrics import Metrics
 from app.problems import Problem, path_of, problem_response
 
@@ -22,8 +22,8 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # Status in the log for a client that disconnected before it had sent the whole body. No client receives this status.
 CLIENT_CLOSED = 499
 
-# Probes poll these paths every few seconds, so they are logged at debug level.
-PROBES = ("/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready")
+# Probes ask these paths every few seconds. So they are logged at debug level, as the routes of `polled_route` are.
+PROBES = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 
 
 class RequestLog:
@@ -62,8 +62,8 @@ class RequestLog:
         finally:
             path = path_of(scope)
             # A refused request has no route. The path is no label: clients can make up any number of paths.
-            refused = "/metrics" if METRICS.match(path) else "other"
-            route = guarded_route(path) or getattr(scope.get("route"), "path", refused)
+            polled = polled_route(path)
+            route = guarded_route(path) or getattr(scope.get("route"), "path", polled or "other")
             self.metrics.requests.labels(scope["method"], route, status).inc()
             fields = {
                 "request_id": request_id,
@@ -72,4 +72,4 @@ class RequestLog:
                 "status": status,
                 "ms": round(1000 * (time.perf_counter() - started), 1),
             }
-            log.log(logging.DEBUG if path in PROBES else logging.INFO, "request", extra={"fields": fields})
+            log.log(logging.DEBUG if polled or path in PROBES else logging.INFO, "request", extra={"fields": fields})

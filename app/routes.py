@@ -1,16 +1,28 @@
 """The HTTP calls."""
 
 from http import HTTPStatus
+from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app import pipeline
 from app.accept import best_media_type
-from app.openapi import SEGMENT_REQUEST, SEGMENT_RESPONSES, RequestLimits, ServedModel, ServedWeights, Status, problems
+from app.admission import PROGRESS_ROUTE
+from app.openapi import (
+    SEGMENT_REQUEST,
+    SEGMENT_RESPONSES,
+    ProgressReport,
+    RequestLimits,
+    ServedModel,
+    ServedWeights,
+    Status,
+    problems,
+)
 from app.parameters import SegmentParameters, read_parameters
 from app.problems import Problem, not_ready_problem
+from app.request_log import REQUEST_ID
 from app.served_net import ServedNet
 from app.service import service_of
 from app.upload import read_upload
@@ -38,7 +50,7 @@ _UNAVAILABLE = problems(HTTPStatus.SERVICE_UNAVAILABLE)
     responses=SEGMENT_RESPONSES,
     tags=["segmentation"],
 )
-async def segment(request: Request) -> Response:
+async def segment(request: Request, progress: pipeline.ListedProgress) -> Response:
     """An image in, its mask out: a PNG as large as the image; for a TIFF of several pages, a TIFF of as many.
 
     Parameters are in the query or fields of the form.
@@ -52,7 +64,7 @@ async def segment(request: Request) -> Response:
         upload = await read_upload(request, service)
         parameters = read_parameters([*query, *upload.fields])
         output_spec = _output_spec(net, parameters, accepted)
-        result = await pipeline.segment(request, service, net, upload, output_spec, parameters.channel)
+        result = await pipeline.segment(request, progress, net, upload, output_spec, parameters.channel)
     file = result.answer
     headers = {
         **pipeline.headers(net, result),
@@ -81,6 +93,26 @@ def _content_disposition(name: str) -> str:
     """Returns the header value that names a file; RFC 6266 has the second form for names that are not ASCII."""
     simple = "".join(sign if sign.isascii() else "_" for sign in name)
     return f'inline; filename="{simple}"' + ("" if name.isascii() else f"; filename*=UTF-8''{quote(name, safe='')}")
+
+
+@router.get(
+    PROGRESS_ROUTE,
+    responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+    tags=["segmentation"],
+)
+async def get_progress(
+    request: Request, request_id: Annotated[str, Path(pattern=f"^{REQUEST_ID.pattern}$")]
+) -> ProgressReport:
+    """Returns the stage of a request that is being answered, and the number of its tiles that are computed."""
+    progress = service_of(request).progress.find(request_id)
+    if progress is None:
+        raise Problem(HTTPStatus.NOT_FOUND, "This process is answering no request with this X-Request-ID.")
+    return ProgressReport(
+        stage=progress.stage,
+        stage_s=round(progress.stage_s, 2),
+        tiles_done=progress.tiles_done,
+        tiles=progress.tiles,
+    )
 
 
 @router.get("/model", responses=_UNAVAILABLE, tags=["service"])

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -26,14 +26,22 @@ class TileJob:
         self.tasks = tasks
         self.waiting = deque((task, tile) for task in tasks for tile in task.tiles)
         self.reservation: Reservation = capacity.reserve(self.waiting_pixels)
-        self.missing = len(self.waiting)
+        self.tiles = self.missing = len(self.waiting)
         self.done: Future[None] = Future()
         self.submitted = time.perf_counter()
         self.started: float | None = None
 
     @property
+    def tiles_done(self) -> int:
+        return self.tiles - self.missing
+
+    @property
     def waiting_pixels(self) -> int:
         return sum(tile.pixels for _, tile in self.waiting)
+
+
+def ignore_job(_job: TileJob) -> None:
+    """Does nothing: for callers that do not follow a job."""
 
 
 class TileScheduler(Protocol):
@@ -46,10 +54,10 @@ class TileScheduler(Protocol):
     @property
     def alive(self) -> bool: ...
 
-    async def compute(self, *tasks: Task) -> TileJob:
+    async def compute(self, *tasks: Task, on_queued: Callable[[TileJob], None] = ignore_job) -> TileJob:
         """Computes all tiles of a request's tasks; cancelling the call drops the remaining tiles.
 
-        Raises QueueFull, EngineFailed.
+        `on_queued` gets the job when its tiles are queued. Raises QueueFull, EngineFailed.
         """
         ...
 

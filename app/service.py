@@ -12,6 +12,7 @@ from fastapi import Request
 from app.capacity import QueueCapacity
 from app.malloc import Trimmer
 from app.metrics import Metrics
+from app.request_progress import ProgressBoard
 from app.saving.label_store import open_store
 from app.served_net import RefusedFile, ServedNet
 from app.settings import Settings
@@ -37,6 +38,7 @@ class Service:
         """Opens the folder of SEGMENT_LABELS, if there is one. Raises SettingsError if it cannot be written to."""
         self.settings = settings
         self.metrics = Metrics()
+        self.progress = ProgressBoard()
         self.label_store = open_store(settings, self.metrics)
         self.trimmer = Trimmer()
         self.failure: Exception | None = None

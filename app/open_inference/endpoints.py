@@ -130,7 +130,7 @@ async def model_ready(net: _Net) -> dict[str, Any]:
     openapi_extra=_INFER_BODY,
     responses=_UNKNOWN_OR_NOT_READY | _REFUSED,
 )
-async def infer(request: Request, net: _Net) -> Response:
+async def infer(request: Request, progress: pipeline.ListedProgress, net: _Net) -> Response:
     """Images or pixel values in; mask, probability and mask_png out, as JSON or binary tensors."""
     service = service_of(request)
 
@@ -142,7 +142,7 @@ async def infer(request: Request, net: _Net) -> Response:
 
     async with pipeline.deadline(service):
         upload = Upload(b"".join([chunk async for chunk in request.stream()]), "image")
-        result = await pipeline.answer(request, service, net, prepare, encode)
+        result = await pipeline.answer(request, progress, net, prepare, encode)
     answer = result.answer
     headers = {**pipeline.headers(net, result), **answer.headers}
     return Response(answer.data, media_type=answer.media_type, headers=headers)

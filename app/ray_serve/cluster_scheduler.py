@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from app.capacity import QueueCapacity
 from app.metrics import Metrics
 from app.ray_serve.in_flight import InFlightLimit
 from app.ray_serve.messages import Finished, Reference, Running, Served
-from app.scheduler import EngineFailed, TileJob
+from app.scheduler import EngineFailed, TileJob, ignore_job
 from app.served_net import NetName, ServedNet
 from app.startup import Startup
 from model.preprocessing import Values
@@ -99,8 +100,9 @@ class ClusterScheduler:
             replace(self._engines, served=served), self.capacity, self._metrics, self._cluster_metrics
         )
 
-    async def compute(self, *tasks: Task) -> TileJob:
+    async def compute(self, *tasks: Task, on_queued: Callable[[TileJob], None] = ignore_job) -> TileJob:
         job = TileJob(tasks, self.capacity)
+        on_queued(job)
         try:
             await self._send(job)
         except BaseExceptionGroup as failures:  # one tells enough
@@ -139,6 +141,7 @@ class ClusterScheduler:
         job.started = job.started or started
         finished = await self._attempts(task.cut(tile))
         task.paste(tile, finished.core)
+        job.missing -= 1
         self._cluster_metrics.computed.labels(finished.replica).inc()
         self._metrics.tiles.inc()
         # Little's law: what is on its way, by the time it takes, is what gets done

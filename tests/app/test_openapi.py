@@ -24,7 +24,7 @@ def _operations(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def test_the_document_describes_the_contract(schema: dict[str, Any]):
     assert schema["info"]["version"] == __version__
     assert {path for path in schema["paths"] if not path.startswith("/v2")} == {
-        *("/segment", "/labels", "/model", "/healthz", "/readyz", "/metrics")
+        *("/segment", "/progress/{request_id}", "/labels", "/model", "/healthz", "/readyz", "/metrics")
     }
     assert "/v2/models/{name}/infer" in schema["paths"]
     segment = schema["paths"]["/segment"]["post"]
@@ -110,4 +110,5 @@ def test_calls_that_need_a_key_say_so(serve: Callable[..., TestClient], schema: 
     for path in ("/segment", "/labels", "/v2/models/{name}/infer"):
         assert locked["paths"][path]["post"]["security"] == keys
         assert schema["paths"][path]["post"]["security"] == [*keys, {}]  # without keys the call is open
+    assert locked["paths"]["/progress/{request_id}"]["get"]["security"] == keys
     assert "security" not in locked["paths"]["/model"]["get"]

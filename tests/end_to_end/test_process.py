@@ -265,13 +265,21 @@ def _metric(server: Any, name: str) -> float:
     return next(s.value for f in text_string_to_metric_families(text) for s in f.samples if s.name == name)
 
 
-def test_tiles_of_a_client_that_has_gone_are_never_computed(serve: Callable[..., Any], wait_until: WaitUntil):
+def test_tiles_of_a_client_that_has_gone_are_never_computed(
+    serve: Callable[..., Any], wait_until: WaitUntil, png: bytes
+):
     server = serve()
     blank = io.BytesIO()
     Image.new("L", (4000, 4000)).save(blank, "PNG")
     with server.connect() as client:
-        head = b"POST /segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
-        client.sendall(head % blank.tell() + blank.getvalue())
+        head = b"POST /segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nX-Request-ID: leaving\r\n"
+        client.sendall(head + b"Content-Length: %d\r\n\r\n" % blank.tell() + blank.getvalue())
         wait_until(lambda: _metric(server, "segment_tiles_total") > 0)
+        progress = HTTP.get(f"{server.url}/progress/leaving").json()
     wait_until(lambda: _metric(server, "segment_dropped_tiles_total") > 0)
     wait_until(lambda: _metric(server, "segment_queue_pixels") == 0)
+    dropped, computed = (_metric(server, f"segment_{name}_total") for name in ("dropped_tiles", "tiles"))
+    assert dropped + computed == progress["tiles"]
+    assert HTTP.get(f"{server.url}/progress/leaving").status_code == 404
+    assert HTTP.post(f"{server.url}/segment", files={"file": png}).status_code == 200
+    assert _metric(server, "segment_tiles_total") < computed + 10

@@ -94,10 +94,11 @@ def test_images_are_whole_however_many_tiles_are_on_their_way(
     images = [make_image(300, 250, seed=1), make_image(40, 30, seed=2), make_image(400, 130, seed=3)]
     tasks = [segmenter.task(image) for image in images]
 
-    async def body() -> None:
-        await asyncio.gather(scheduler.compute(tasks[0], tasks[1]), scheduler.compute(tasks[2]))
+    async def body() -> tuple[TileJob, TileJob]:
+        return await asyncio.gather(scheduler.compute(tasks[0], tasks[1]), scheduler.compute(tasks[2]))
 
-    asyncio.run(body())
+    jobs = asyncio.run(body())
+    assert all(job.tiles_done == job.tiles for job in jobs)
     for image, task in zip(images, tasks, strict=True):
         assert np.allclose(task.result, segmenter.probabilities(image), atol=1e-5)
     assert _count(scheduler, "tiles_total") == sum(len(task.tiles) for task in tasks)
