@@ -42,8 +42,12 @@ export function labelOf({ name, sha256 }) {
   return `${name}@${sha256.slice(0, 12)}`;
 }
 
-export function pause(seconds) {
-  return new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+/** Waits; an abort of `signal` ends the wait early. */
+export function pause(seconds, signal = null) {
+  return new Promise((resolve) => {
+    setTimeout(resolve, 1000 * seconds);
+    signal?.addEventListener("abort", resolve);
+  });
 }
 
 /**
@@ -59,23 +63,46 @@ export function pause(seconds) {
  */
 
 /**
+ * @typedef {object} Progress of a request after its upload
+ * @property {string} stage a stage of `GET /progress`, or downloading
+ * @property {number} [stage_s] seconds since the stage began
+ * @property {number} [tiles_done] number of tiles that are computed
+ * @property {number} [tiles] number of tiles, 0 until the image is decoded
+ * @property {number} [share] of the download, 0..1
+ */
+
+/**
  * Sends an image with these parameters. Throws Problem.
  *
  * @param {File} file
  * @param {Record<string, string | number>} parameters
- * @param {{ onUpload?: (share: number) => void, signal?: AbortSignal | null }} [options] `onUpload` gets the share of the
- *   upload that is sent, 0..1; `signal` cancels the request.
+ * @param {object} [options]
+ * @param {(share: number) => void} [options.onUpload] called with the share of the upload that is sent, 0..1
+ * @param {((progress: Progress) => void) | null} [options.onProgress] called about once a second after the upload
+ * @param {AbortSignal | null} [options.signal] cancels the request
  * @returns {Promise<Result>} the result
  */
-export function segment(file, parameters, { onUpload = (_share) => {}, signal = null } = {}) {
+export function segment(file, parameters, { onUpload = (_share) => {}, onProgress = null, signal = null } = {}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest(); // fetch tells nothing of an upload's progress
+    const requestId = makeId();
+    const answered = new AbortController();
     request.open("POST", `segment?${queryOf(parameters)}`);
     request.responseType = "blob";
+    request.setRequestHeader("X-Request-ID", requestId);
     const key = sessionStorage.getItem(KEY);
     if (key) request.setRequestHeader("X-API-Key", headerValue(key));
     request.upload.addEventListener("progress", (event) => onUpload(event.loaded / event.total));
-    request.upload.addEventListener("load", () => onUpload(1));
+    request.upload.addEventListener("load", () => {
+      onUpload(1);
+      if (onProgress) followProgress(requestId, onProgress, answered.signal);
+    });
+    request.addEventListener("readystatechange", () => {
+      if (request.readyState >= XMLHttpRequest.HEADERS_RECEIVED) answered.abort();
+    });
+    request.addEventListener("progress", ({ loaded, total }) => {
+      if (total) onProgress?.({ stage: "downloading", share: loaded / total });
+    });
     signal?.addEventListener("abort", () => request.abort());
     request.addEventListener("abort", () => reject(new Problem(0, "Given up.")));
     request.addEventListener("error", async () => reject(await problemOf(0, "")));
@@ -85,7 +112,8 @@ export function segment(file, parameters, { onUpload = (_share) => {}, signal = 
     });
     const form = new FormData();
     form.append("file", file, file.name);
-    request.send(form);
+    if (signal?.aborted) reject(new Problem(0, "Given up."));
+    else request.send(form);
   });
 }
 
@@ -102,12 +130,28 @@ export async function saveLabel(image, label, about) {
   form.append("image", image, image.name);
   form.append("label", label, "label.png");
   for (const [name, value] of Object.entries(about)) if (value !== null) form.append(name, String(value));
-  const key = sessionStorage.getItem(KEY);
-  const headers = key ? { "X-API-Key": headerValue(key) } : undefined;
+  const headers = keyHeaders();
   const response = await fetch("labels", { method: "POST", body: form, headers }).catch(() => null);
   if (response?.ok) return response.json();
   const problem = await problemOf(response?.status ?? 0, response ? await response.text() : "");
-  throw Object.assign(problem, { hadKey: Boolean(key) });
+  throw Object.assign(problem, { hadKey: "X-API-Key" in headers });
+}
+
+/** Asks for the progress of a request once a second, until `signal` aborts or this server does not know the request. */
+async function followProgress(requestId, onProgress, signal) {
+  for (;;) {
+    await pause(1, signal);
+    if (signal.aborted) return;
+    const response = await fetch(`progress/${requestId}`, { headers: keyHeaders(), signal }).catch(() => null);
+    const progress = response?.ok ? await response.json().catch(() => null) : null;
+    if (!progress || signal.aborted) return; // without it, as where several processes serve, the bar moves on its own
+    onProgress(progress);
+  }
+}
+
+/** A random id; pages without TLS have no `crypto.randomUUID`. */
+function makeId() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** @returns {Result} */
@@ -148,6 +192,12 @@ export function channelsIn(header) {
 /** The parameters as a query string. */
 export function queryOf(parameters) {
   return String(new URLSearchParams(Object.entries(parameters).map(([name, value]) => [name, String(value)])));
+}
+
+/** The header of the key, if there is one. */
+function keyHeaders() {
+  const key = sessionStorage.getItem(KEY);
+  return key ? { "X-API-Key": headerValue(key) } : {};
 }
 
 /** A header holds Latin letters only; a key with others is none that the service knows. */

@@ -1,18 +1,8 @@
 // @ts-check
 // The list of images: a thumbnail and the state of each.
 
-import { hasUnsaved } from "./correcting/corrected_page.js";
 import { loadThumbnail } from "./picture.js";
-
-const STATES = {
-  waiting: () => "Waiting",
-  uploading: ({ sent }) => `Uploading ${Math.round(100 * sent)}%`,
-  computing: () => "Computing",
-  busy: () => "The server is busy; trying again soon",
-  done: ({ corrections }) => (corrections.size ? (hasUnsaved(corrections) ? "Corrected, not saved" : "Corrected, saved") : "Done"),
-  outdated: () => "The net has changed",
-  failed: ({ problem }) => problem.message,
-};
+import { describeState, shareOf } from "./progress.js";
 
 export class Filmstrip {
   #items = new Map(); // by entry
@@ -28,10 +18,11 @@ export class Filmstrip {
     if (!this.#items.has(entry)) this.#items.set(entry, this.#make(entry));
     const { item, state, progress } = this.#items.get(entry);
     item.dataset.state = entry.state;
-    state.textContent = STATES[entry.state](entry);
+    state.textContent = describeState(entry);
     progress.hidden = !["uploading", "computing"].includes(entry.state);
-    if (entry.state === "uploading") progress.value = entry.sent;
-    else progress.removeAttribute("value"); // the share is unknown: the bar moves
+    const share = shareOf(entry);
+    if (share === null) progress.removeAttribute("value"); // the bar moves
+    else progress.value = share;
   }
 
   select(entry) {

@@ -31,7 +31,11 @@ const known = describeModel();
 const limits = known.then((described) => described.limits);
 const queue = new Queue(() => known.then(() => parametersOf(model)), limits, onChange);
 const filmstrip = new Filmstrip(byId("images"), { onSelect: select, onRemove: remove });
-const stage = new Stage(showPage, retry);
+const stage = new Stage({
+  onPage: showPage,
+  onRetry: retry,
+  onCancel: (entry) => queue.cancel(entry),
+});
 const contrast = new ContrastControl(() => scene?.renewPicture());
 const channelChoice = new ChannelChoice((channel) => {
   const isWanted = mayLose([selected], "Another channel has another mask.");
@@ -213,6 +217,7 @@ function onChange(entry) {
   else if (entry === selected) showSelected();
   if (entry === selected && entry.state === "outdated") preview(entry);
   if (entry.state === "done") say(`${entry.file.name} is done.`);
+  if (entry.state === "cancelled") say(`${entry.file.name} is cancelled.`);
   if (entry.state === "failed") say(`${entry.file.name}: ${entry.problem.message}`);
   if (entry.state === "failed" && entry.problem.status === 401) keyDialog.open(entry.problem.hadKey);
 }

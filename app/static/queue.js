@@ -11,18 +11,19 @@ const TRIES = 20;
 
 let made = 0;
 
-/** An image on its way; `state` is waiting, uploading, computing, busy, done, outdated or failed. */
+/** An image on its way; `state` is waiting, uploading, computing, busy, done, outdated, cancelled or failed. */
 class Entry {
   id = ++made;
   state = "waiting";
   sent = 0; // share of the file
+  progress = null; // of the request after the upload, see `segment` in api.js; null if unknown
   problem = null;
   channel = null; // value of the parameter; null for the one that the service chooses
   parameters = null; // of the request
   result = null; // see `Result` in api.js
   corrections = new Map(); // CorrectedPage by the index of the page
   results = 0; // number of results so far: the decoder keeps what it has decoded of each
-  leaving = new AbortController();
+  leaving = new AbortController(); // cancels the request
 
   constructor(file) {
     this.file = file;
@@ -63,6 +64,12 @@ export class Queue {
     this.#set(entry, { state: "outdated" });
   }
 
+  /** Cancels the request of an entry, which stays in the list. */
+  cancel(entry) {
+    entry.leaving.abort();
+    this.#set(entry, { state: "cancelled" });
+  }
+
   /** Forgets an entry, and gives up its request. */
   remove(entry) {
     this.entries.splice(this.entries.indexOf(entry), 1);
@@ -73,30 +80,32 @@ export class Queue {
     const entry = this.entries.find(({ state }) => state === "waiting");
     if (!entry || this.#running >= AT_ONCE) return;
     this.#running++;
-    this.#set(entry, { state: "uploading", sent: 0 });
+    const { signal } = (entry.leaving = new AbortController());
+    this.#set(entry, { state: "uploading", sent: 0, progress: null });
     try {
-      const result = await this.#send(entry);
+      const result = await this.#send(entry, signal);
       this.#set(entry, { state: "done", result, results: entry.results + 1 });
     } catch (problem) {
-      this.#set(entry, { state: "failed", problem });
+      if (!signal.aborted) this.#set(entry, { state: "failed", problem });
     }
     this.#running--;
     this.#next();
   }
 
-  async #send(entry) {
+  async #send(entry, signal) {
     const fault = (await findFault(entry.file)) ?? (await findExcess(entry.file, await this.limits));
     if (fault) throw new Problem(400, fault);
     const channel = entry.channel === null ? {} : { channel: entry.channel };
     const parameters = (entry.parameters = { ...(await this.parameters()), ...channel });
     const onUpload = (sent) => this.#set(entry, { state: sent < 1 ? "uploading" : "computing", sent });
+    const onProgress = (progress) => this.#set(entry, { progress });
     for (let tries = 1; ; tries++) {
       try {
-        return await segment(entry.file, parameters, { onUpload, signal: entry.leaving.signal });
+        return await segment(entry.file, parameters, { onUpload, onProgress, signal });
       } catch (problem) {
-        if (problem.status !== 503 || tries === TRIES || entry.leaving.signal.aborted) throw problem;
-        this.#set(entry, { state: "busy" });
-        await pause(Math.min(Math.max(1, problem.retryAfter), LONGEST_WAIT));
+        if (problem.status !== 503 || tries === TRIES || signal.aborted) throw problem;
+        this.#set(entry, { state: "busy", progress: null });
+        await pause(Math.min(Math.max(1, problem.retryAfter), LONGEST_WAIT), signal);
       }
     }
   }

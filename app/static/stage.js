@@ -1,28 +1,37 @@
 // @ts-check
 // The stage around the canvas: caption, page slider, notes, and the message in place of a mask.
 
-import { byId, makeButton } from "./dom.js";
+import { byId } from "./dom.js";
+import { describeState, isOnItsWay } from "./progress.js";
 import { number } from "./statistics.js";
+
+const RETRIES = { outdated: "Compute again", cancelled: "Compute" }; // the button of a state
 
 export class Stage {
   #caption = byId("caption");
   #message = byId("message");
+  #action = byId("message-action");
+  #act = () => {};
   #note = byId("note");
   #pages = byId("pages");
   #page = byId("page");
 
   /**
-   * @param {(index: number) => void} onPage called with the index of the page that the slider chooses
-   * @param {(entry: any) => void} onRetry called with the entry that is sent again
+   * @param {object} calls
+   * @param {(index: number) => void} calls.onPage called with the index of the page that the slider chooses
+   * @param {(entry: any) => void} calls.onRetry called with the entry that is sent again
+   * @param {(entry: any) => void} calls.onCancel called with the entry whose request is cancelled
    */
-  constructor(onPage, onRetry) {
+  constructor({ onPage, onRetry, onCancel }) {
     this.onRetry = onRetry;
+    this.onCancel = onCancel;
     this.#page.addEventListener("input", () => onPage(this.#page.valueAsNumber - 1));
+    this.#action.addEventListener("click", () => this.#act());
   }
 
   /** Shows the state of an entry of the queue. */
   showEntry(entry) {
-    const { state, problem, file } = entry;
+    const { state, file } = entry;
     const isDone = state === "done";
     byId("canvas").hidden = state === "failed";
     byId("modes").disabled = byId("correct").disabled = byId("tools").disabled = !isDone;
@@ -30,16 +39,19 @@ export class Stage {
     this.#pages.hidden = true;
     byId("channel-field").hidden = true;
     this.showNotes([]);
+    if (isDone && document.activeElement === this.#action) byId("canvas").focus(); // the button disappears
     this.#message.hidden = isDone;
     this.#message.dataset.state = state;
-    if (isDone) return;
-    if (state === "outdated") return this.#offer(entry, "The net has changed. ", "Compute again");
-    if (problem && mayPass(problem)) return this.#offer(entry, problem.message, "Try again");
-    this.#message.replaceChildren(problem?.message ?? "The mask is on its way…");
+    byId("message-text").textContent = describeState(entry);
+    this.#offer(entry);
   }
 
-  #offer(entry, text, action) {
-    this.#message.replaceChildren(text, makeButton(action, () => this.onRetry(entry)));
+  /** Shows the button of a state. The element is always the same, so that it keeps the focus while the text changes. */
+  #offer(entry) {
+    const retry = RETRIES[entry.state] ?? (entry.state === "failed" && mayPass(entry.problem) ? "Try again" : null);
+    this.#action.hidden = !retry && !isOnItsWay(entry);
+    this.#action.textContent = retry ?? "Cancel";
+    this.#act = () => (retry ? this.onRetry(entry) : this.onCancel(entry));
   }
 
   /** Shows what is known of the page on the canvas. */

@@ -167,7 +167,7 @@ def test_the_page_follows_the_net_and_marks_masks_of_the_former_one(
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # as when its tab is chosen
     expect(page.locator("#net-notice")).to_contain_text(label)
     expect(page.locator("#model")).to_contain_text(label.partition("@")[2])
-    expect(page.locator("#message")).to_contain_text("The net has changed.")
+    expect(page.locator("#message")).to_contain_text("The net has changed")
     expect(page.locator("#panel")).to_be_hidden()
     page.get_by_role("button", name="Compute all again").click()
     expect_figures(page, read_mask(ask(server.url, png)))
