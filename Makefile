@@ -31,7 +31,7 @@ test: lint ## lint, types, import contracts, and every test
 	@$(MAKE) --no-print-directory --jobs 4 types imports page tests
 
 # A third process computes while those of the other two wait, for Ray above all.
-tests: $(VENV)/.dev
+tests: $(VENV)/.dev node_modules/.installed
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 torture: $(VENV)/.dev ## attack the service and the training job, for half an hour; one table at the end

@@ -19,6 +19,18 @@ EXAMPLE = (Path(__file__).parents[2] / "app/static/example.png").read_bytes()
 NO_BROWSER = "no Chromium or Chrome on the path (on Debian: apt install chromium)"
 TINT = (0, 158, 115)  # of the only class, as in overlays
 
+# A folder cannot be made by a script, so its entries are made up.
+DROP_FOLDER = """async () => {
+    const image = new File([await (await fetch("static/example.png")).blob()], "cells.png");
+    const files = [image, new File(["name,area"], "table.csv"), new File(["x"], "Thumbs.db")];
+    const entries = files.map((file) => ({ name: file.name, isDirectory: false, file: (done) => done(file) }));
+    const createReader = () => ({ readEntries: (done) => done(entries.splice(0)) });
+    DataTransferItem.prototype.webkitGetAsEntry = () => ({ name: "day 1", isDirectory: true, createReader });
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(image);
+    document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true }));
+}"""
+
 
 def find_browser() -> str | None:
     """The system's browser: Playwright's own would have to be downloaded."""

@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from model.images.encoding import encode_tiff
 from model.preprocessing import Pixels
-from tests.end_to_end.browser import expect_objects, give, read_canvas, to_png
+from tests.end_to_end.browser import DROP_FOLDER, expect_objects, give, read_canvas, to_png
 
 OpenPage = Callable[..., Page]
 
@@ -108,19 +108,6 @@ def test_limits_are_shown_and_checked_before_the_upload(server: Any, open_page: 
     wide = "The image has 1200 × 1000 pixels; this server accepts 1 megapixel."
     expect(page.locator("#images .state").nth(1)).to_have_text(wide)
     assert not [url for url in requests if "/segment" in url]
-
-
-# A folder cannot be made by a script, so its entries are made up.
-DROP_FOLDER = """async () => {
-    const image = new File([await (await fetch("static/example.png")).blob()], "cells.png");
-    const files = [image, new File(["name,area"], "table.csv"), new File(["x"], "Thumbs.db")];
-    const entries = files.map((file) => ({ name: file.name, isDirectory: false, file: (done) => done(file) }));
-    const createReader = () => ({ readEntries: (done) => done(entries.splice(0)) });
-    DataTransferItem.prototype.webkitGetAsEntry = () => ({ name: "day 1", isDirectory: true, createReader });
-    const dataTransfer = new DataTransfer();
-    dataTransfer.items.add(image);
-    document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true }));
-}"""
 
 
 def test_a_dropped_folder_gives_its_images_and_names_other_files(server: Any, open_page: OpenPage):
