@@ -17,6 +17,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # They start clusters, or look for one on this machine.
 RAY = {"test_ray_pipeline.py", "test_ray_serve.py"}
+# Its tests share servers.
+SERVERS = "end_to_end"
 # Those that take a minute and more; begun last, they would go on alone.
 LONG = RAY | {"test_torch_processes.py", "test_resume.py", "test_docs.py", "test_torture.py"}
 
@@ -43,11 +45,13 @@ def _graphs_of_equal_nets_are_made_once() -> Iterator[None]:
 
 
 class ByFile(LoadFileScheduling):  # type: ignore[misc]  # it has no types
-    """A file's tests share what they start, so one process has them all, and one has all that start Ray."""
+    """A file's tests share what they start, so one process has them all, as it has all that start Ray, or servers."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file: str = super()._split_scope(nodeid)
-        return "ray" if PurePath(file).name in RAY else file
+        path = PurePath(super()._split_scope(nodeid))
+        if path.name in RAY:
+            return "ray"
+        return SERVERS if path.parent.name == SERVERS else str(path)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -57,4 +61,4 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONG)
+    items.sort(key=lambda item: item.path.name not in LONG and item.path.parent.name != SERVERS)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ from app import __main__ as service_process
 from model.preprocessing import Pixels, Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig
-from model.weights_file import Description, save_weights
+from model.weights_file import Description, load_weights, save_weights
 from tests.end_to_end.browser import NO_BROWSER, find_browser
 from tests.end_to_end.http import HTTP
 from tests.support.servers import free_port
@@ -182,9 +183,9 @@ def start(weights_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 
 @pytest.fixture
 def serve(start: Callable[..., Server]) -> Iterator[Callable[..., Server]]:
-    """`serve(**settings)`: a server of the test's own."""
+    """`serve(**settings)`: a server of the test's own, with the engine that is built fastest."""
     with ExitStack() as stack:
-        yield lambda **settings: start(stack, **settings)
+        yield lambda **settings: start(stack, **({"engine": "torch"} | settings))
 
 
 @pytest.fixture(scope="session")
@@ -192,6 +193,31 @@ def server(start: Callable[..., Server], weights_path: Path) -> Iterator[Server]
     """One server for all tests that leave it as it was: open, small limits, its weights given as a folder."""
     with ExitStack() as stack:
         yield start(stack, weights=weights_path.parent, max_body_bytes=200_000, max_pixels=1_000_000)
+
+
+@pytest.fixture(scope="session")
+def locked_server(start: Callable[..., Server]) -> Iterator[Server]:
+    """One server with the keys `first` and `second`, for all tests that leave it as it was."""
+    with ExitStack() as stack:
+        yield start(stack, engine="torch", api_keys="first,second")
+
+
+@pytest.fixture(scope="session")
+def serve_weights(
+    start: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Path], Server]]:
+    """`serve_weights(path)`: one server for all tests, which serves a copy of this weights file from then on."""
+    served = save_small_net(tmp_path_factory.mktemp("served") / "net.safetensors")
+    with ExitStack() as stack:
+        server = start(stack, weights=served, engine="torch", watch_s=0.05, tile=512)
+
+        def serve_copy(path: Path) -> Server:
+            shutil.copyfile(path, served.with_suffix(".next")).replace(served)
+            sha256 = load_weights(served).sha256
+            _wait_until(lambda: HTTP.get(f"{server.url}/model").json()["sha256"] == sha256)
+            return server
+
+        yield serve_copy
 
 
 @pytest.fixture(scope="session")

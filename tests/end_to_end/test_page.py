@@ -26,6 +26,7 @@ from tests.end_to_end.http import HTTP
 from tests.support.small_net import save_small_net
 
 OpenPage = Callable[..., Page]
+ServeWeights = Callable[[Path], Any]
 
 
 def test_the_threshold_slider_changes_the_mask_without_a_request(server: Any, open_page: OpenPage):
@@ -119,8 +120,8 @@ def test_pasted_and_dropped_images_are_taken(server: Any, open_page: OpenPage):
     expect(page.locator("#images .state")).to_have_text(["Done", "Done"])
 
 
-def test_the_key_is_asked_for_where_one_is_needed(serve: Callable[..., Any], open_page: OpenPage):
-    page = open_page(serve(api_keys="first,second").url, refused=True)
+def test_the_key_is_asked_for_where_one_is_needed(locked_server: Any, open_page: OpenPage):
+    page = open_page(locked_server.url, refused=True)
     page.click("#example")
     for key in ("wrong", "schlüssel", "κλειδί", "second"):
         page.get_by_label("Key", exact=True).fill(key)
@@ -130,9 +131,9 @@ def test_the_key_is_asked_for_where_one_is_needed(serve: Callable[..., Any], ope
 
 
 def test_several_classes_have_colours_and_a_legend_and_no_threshold(
-    serve: Callable[..., Any], open_page: OpenPage, classes_path: Path, pixels: Pixels
+    serve_weights: ServeWeights, open_page: OpenPage, classes_path: Path, pixels: Pixels
 ):
-    url = serve(weights=classes_path).url
+    url = serve_weights(classes_path).url
     page = open_page(url)
     give(page, ("x.png", to_png(pixels)))
     expect_figures(page, read_mask(ask(url, to_png(pixels))))
@@ -153,17 +154,15 @@ def test_the_footer_says_what_serves_and_leads_to_the_api(server: Any, open_page
 
 
 def test_the_page_follows_the_net_and_marks_masks_of_the_former_one(
-    serve: Callable[..., Any], open_page: OpenPage, tmp_path: Path, png: bytes
+    serve_weights: ServeWeights, open_page: OpenPage, tmp_path: Path, png: bytes
 ):
-    server = serve(weights=save_small_net(tmp_path / "net.safetensors"), watch_s=0.05, tile=512)
+    server = serve_weights(save_small_net(tmp_path / "net.safetensors"))
     page = open_page(server.url)
     give(page, ("before.png", png))
     expect_figures(page, read_mask(ask(server.url, png)))
-    save_small_net(tmp_path / "net.safetensors", seed=1, classes=3)
+    serve_weights(save_small_net(tmp_path / "net.safetensors", seed=1, classes=3))
     label = load_weights(tmp_path / "net.safetensors").label
     expect(page.locator("#net-notice")).to_be_hidden()
-    while ask(server.url, png).headers["x-model"] != label:
-        page.wait_for_timeout(50)
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # as when its tab is chosen
     expect(page.locator("#net-notice")).to_contain_text(label)
     expect(page.locator("#model")).to_contain_text(label.partition("@")[2])
@@ -177,16 +176,14 @@ def test_the_page_follows_the_net_and_marks_masks_of_the_former_one(
 
 
 def test_the_page_learns_of_another_net_from_an_answer(
-    serve: Callable[..., Any], open_page: OpenPage, tmp_path: Path, png: bytes
+    serve_weights: ServeWeights, open_page: OpenPage, tmp_path: Path, png: bytes
 ):
-    server = serve(weights=save_small_net(tmp_path / "net.safetensors"), watch_s=0.05, tile=512)
+    server = serve_weights(save_small_net(tmp_path / "net.safetensors"))
     page = open_page(server.url)
     give(page, ("before.png", png))
     expect_objects(page)
-    former = ask(server.url, png).headers["x-model"]
-    save_small_net(tmp_path / "net.safetensors", seed=1)
-    while (label := ask(server.url, png).headers["x-model"]) == former:
-        page.wait_for_timeout(50)
+    serve_weights(save_small_net(tmp_path / "net.safetensors", seed=1))
+    label = load_weights(tmp_path / "net.safetensors").label
     give(page, ("after.png", png))
     expect(page.locator("#net-notice")).to_contain_text(label)
     expect(page.get_by_role("button", name="before.png The net has changed")).to_be_visible()

@@ -83,12 +83,12 @@ def test_help_lists_the_keys(server: Any, open_page: OpenPage):
     expect(dialog).to_be_hidden()
 
 
-def test_a_wrong_key_is_said_to_be_wrong(serve: Callable[..., Any], open_page: OpenPage):
-    page = open_page(serve(api_keys="right").url, refused=True)
+def test_a_wrong_key_is_said_to_be_wrong(locked_server: Any, open_page: OpenPage):
+    page = open_page(locked_server.url, refused=True)
     page.click("#example")
     expect(page.get_by_label("Key", exact=True)).to_be_visible()
     expect(page.locator("#key-problem")).to_be_hidden()
-    for key in ("wrong", "right"):
+    for key in ("wrong", "second"):
         page.get_by_label("Key", exact=True).fill(key)
         page.keyboard.press("Enter")
         if key == "wrong":

@@ -105,8 +105,8 @@ def test_the_saved_label_is_what_was_drawn(saving: Server, open_page: OpenPage, 
     _expect_count(page, mask)
 
 
-def test_corrections_are_lost_only_if_the_person_agrees(saving: Server, open_page: OpenPage, image: Pixels):
-    page = open_page(saving.url)
+def test_corrections_are_lost_only_if_the_person_agrees(server: Server, open_page: OpenPage, image: Pixels):
+    page = open_page(server.url)
     give(page, ("cells.png", to_png(image)))
     expect_objects(page)
     hand = Hand(page, SIZE)
@@ -131,8 +131,8 @@ def test_corrections_are_lost_only_if_the_person_agrees(saving: Server, open_pag
     assert len(questions) == 2
 
 
-def test_a_tool_that_cannot_act_says_why_and_changes_nothing(saving: Server, open_page: OpenPage, image: Pixels):
-    page = open_page(saving.url)
+def test_a_tool_that_cannot_act_says_why_and_changes_nothing(server: Server, open_page: OpenPage, image: Pixels):
+    page = open_page(server.url)
     give(page, ("cells.png", to_png(image)))
     expect_objects(page)
     hand = Hand(page, SIZE)
@@ -147,8 +147,8 @@ def test_a_tool_that_cannot_act_says_why_and_changes_nothing(saving: Server, ope
     expect(page.locator("#undo")).to_be_disabled()
 
 
-def test_one_finger_draws_and_two_move_the_picture(saving: Server, open_page: OpenPage, image: Pixels):
-    page = open_page(saving.url)
+def test_one_finger_draws_and_two_move_the_picture(server: Server, open_page: OpenPage, image: Pixels):
+    page = open_page(server.url)
     give(page, ("cells.png", to_png(image)))
     expect_objects(page)
     hand = Hand(page, SIZE)
@@ -171,14 +171,14 @@ def test_one_finger_draws_and_two_move_the_picture(saving: Server, open_page: Op
     touch("touchMove", (60, 40))
     touch("touchEnd")
     expect(page.locator("#undo")).to_be_enabled()
-    _expect_count(page, (read_mask(ask(saving.url, to_png(image))) > 0) & ~_line(31, (40, 40), (60, 40)))
+    _expect_count(page, (read_mask(ask(server.url, to_png(image))) > 0) & ~_line(31, (40, 40), (60, 40)))
 
 
 def test_pages_of_a_stack_are_corrected_and_saved_one_by_one(
-    serve: Serve, open_page: OpenPage, classes_path: Path, image: Pixels
+    serve_weights: Callable[[Path], Server], open_page: OpenPage, classes_path: Path, image: Pixels
 ):
     """The server saves no labels, so the pairs are kept for a ZIP file."""
-    url = serve(weights=classes_path).url
+    url = serve_weights(classes_path).url
     stack = io.BytesIO()
     pages = np.stack([image, image[::-1], image[:, ::-1]])
     tifffile.imwrite(stack, pages, photometric="minisblack")

@@ -24,7 +24,7 @@ from tests.end_to_end.browser import EXAMPLE, ask, expect_objects, give, read_ca
 from tests.end_to_end.http import HTTP
 
 OpenPage = Callable[..., Page]
-Serve = Callable[..., Any]
+ServeWeights = Callable[[Path], Any]
 
 # Columns of the page's table and of the service's, where numbers differ by rounding only.
 COLUMNS = {
@@ -68,14 +68,14 @@ def _expect_table_of_service(page: Page, answer: Any) -> None:
 
 
 @pytest.fixture
-def serve_rule(serve: Serve, weights_path: Path, tmp_path: Path) -> Callable[..., Any]:
+def serve_rule(serve_weights: ServeWeights, weights_path: Path, tmp_path: Path) -> Callable[..., Any]:
     """`serve_rule(**rule)`: a server whose weights have this rule for objects."""
 
     def start(**rule: object) -> Any:
         weights = load_weights(weights_path)
         path = tmp_path / "rule.safetensors"
         save_weights(path, weights.tensors, weights.description.model_copy(update=rule))
-        return serve(weights=path)
+        return serve_weights(path)
 
     return start
 
@@ -130,9 +130,9 @@ def test_table_follows_the_rule_of_the_weights(
 
 
 def test_objects_of_several_classes_have_their_class(
-    serve: Serve, open_page: OpenPage, classes_path: Path, pixels: Pixels
+    serve_weights: ServeWeights, open_page: OpenPage, classes_path: Path, pixels: Pixels
 ):
-    url = serve(weights=classes_path).url
+    url = serve_weights(classes_path).url
     page = open_page(url)
     data = to_png(pixels)
     give(page, ("x.png", data))

@@ -26,7 +26,7 @@ def _percentage(state: Locator) -> int:
 def test_the_percentage_rises_until_cancel_frees_the_queue(
     serve: Callable[..., Any], open_page: Callable[..., Page], wait_until: WaitUntil, png: bytes
 ):
-    url = serve(tile=64).url  # 64,009 tiles, because of halos of 28 pixels
+    url = serve(tile=64, engine="auto").url  # 64,009 tiles, because of halos of 28 pixels
     page = open_page(url)
     give(page, ("large.png", to_png(np.zeros((2024, 2024), np.uint8))))
     state, message = page.locator("#images .state").first, page.locator("#message")
