@@ -2,6 +2,7 @@ import gc
 import logging
 import os
 import shutil
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -285,6 +286,12 @@ def test_a_single_file_that_is_replaced_is_served(serve: Callable[..., TestClien
     save_small_net(path, seed=1)
     watched.look_twice()
     assert client.get("/model").json()["sha256"] == load_weights(path).sha256
+
+
+def test_without_looks_the_weights_stay(watched: Watched, png: bytes):
+    watched.add("second", seed=1)
+    time.sleep(0.1)
+    assert watched.client.post("/segment", files={"file": png}).headers["x-model"].startswith("first@")
 
 
 def test_all_calls_follow_a_net_of_other_classes(
