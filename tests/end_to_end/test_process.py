@@ -51,8 +51,8 @@ def _check_refused_start(result: "subprocess.CompletedProcess[str]", code: int) 
         ("TILE", "102"),  # in range, but not a multiple of this net's grid
     ],
 )
-def test_a_bad_setting_stops_the_start_with_one_line_and_code_2(run_app: Run, variable: str, value: str):
-    line = _check_refused_start(run_app(**{variable.lower(): value}), 2)
+def test_a_bad_setting_stops_the_start_with_one_line_and_code_2(run_here: Run, variable: str, value: str):
+    line = _check_refused_start(run_here(**{variable.lower(): value}), 2)
     assert f"SEGMENT_{variable}={value}" in line
 
 
@@ -107,11 +107,11 @@ def _not_finite(path: Path, good: Path) -> None:
 
 @pytest.mark.parametrize("make", [_missing, _truncated, _torch_pickle, _plain_pickle, _not_finite])
 def test_bad_weights_stop_the_start_with_one_line_and_code_3(
-    run_app: Run, tmp_path: Path, weights_path: Path, make: Callable[[Path, Path], None]
+    run_here: Run, tmp_path: Path, weights_path: Path, make: Callable[[Path, Path], None]
 ):
     path = tmp_path / "bad.safetensors"
     make(path, weights_path)
-    line = _check_refused_start(run_app(weights=path), 3)
+    line = _check_refused_start(run_here(weights=path), 3)
     assert f"weights {path}: " in line
     assert ("pickle" in line) == ("pickle" in make.__name__)
     assert not (tmp_path / "sprung").exists()
