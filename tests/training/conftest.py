@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from model.images.encoding import encode_png
 from training import synthetic
 from training.run import command as run
+from training.run import job
 
 WritePair = Callable[[Path, str, NDArray[np.uint8], NDArray[np.uint8]], None]
 
@@ -40,6 +41,12 @@ def write_pair() -> WritePair:
             (folder / part / f"{stem}.png").write_bytes(encode_png(pixels))
 
     return write
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second less for each training."""
+    monkeypatch.setattr(job, "report", lambda trainer: trainer.folder.report)
 
 
 @pytest.fixture(scope="session")

@@ -142,6 +142,7 @@ def test_a_file_that_is_no_zip_is_refused(tmp_path):
         load_samples(tmp_path / "a.png")
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_training_on_a_zip_can_be_resumed(cells_folder, tmp_path):
     path, out = _zip(cells_folder, tmp_path / "cells.zip"), str(tmp_path / "out")
     assert run.main(["--data", str(path), "--out", out, *SHORT]) == 0

@@ -46,6 +46,7 @@ def test_workers_share_the_memory_for_images_read_back(tmp_path):
     assert 0 < cache.recent <= 50
 
 
+@pytest.mark.usefixtures("no_report")
 def test_weights_do_not_depend_on_the_memory_for_images(cells_folder, tmp_path):
     options = ["--data", str(cells_folder), "--width", "4", "--crop", "32", "--steps", "3", "--batch", "2"]
     assert run.main([*options, "--workers", "0", "--out", str(tmp_path / "whole")]) == 0

@@ -21,6 +21,8 @@ from training.export.command import main as export
 from training.report import html_report
 from training.run import command as run
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 NAMES = ["DAPI", "GFP"]
 SHORT = ["--width", "4", "--steps", "2", "--batch", "2", "--workers", "0", "--crop", "32", "--val-fraction", "0.4"]
 LEARNING = [*SHORT, "--steps", "40"]

@@ -96,6 +96,7 @@ def test_ignored_pixels_do_not_count_in_the_loss(samples):
     assert loss(ignored) < loss(samples[0].label) < loss(wrong)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_grey_one_class_weights_initialise_colour_and_several_classes(tmp_path, write_pair, trained):
     rng = np.random.default_rng(0)
     for stem in "012":

@@ -21,6 +21,8 @@ from training.loop.trainer import Trainer
 from training.report import html_report as report
 from training.run import command as run
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 SHORT = ["--width", "4", "--steps", "4", "--batch", "2", "--workers", "0", "--crop", "32"]
 THREE = ["--classes", "3"]
 

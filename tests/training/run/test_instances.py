@@ -28,6 +28,7 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(
     ("options", "objects", "depths"),
     [

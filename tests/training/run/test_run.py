@@ -54,12 +54,14 @@ def test_history_config_curves_and_checkpoint_lie_beside_them(trained):
     assert (trained / "checkpoint.pt").stat().st_size > 0
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_same_seed_gives_the_same_weights(trained, cells_folder, tmp_path):
     assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), *SHORT, "--name", "cells"]) == 0
     first, second = (load_weights(path / "weights.safetensors").tensors for path in (trained, tmp_path))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_an_earlier_run_is_put_aside_not_overwritten(cells_folder, tmp_path):
     for _ in range(2):
         assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), *SHORT]) == 0
@@ -67,6 +69,7 @@ def test_an_earlier_run_is_put_aside_not_overwritten(cells_folder, tmp_path):
     assert old.tensors.keys() == new.tensors.keys()
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_tutorial_recipe_is_the_tutorials_steps(cells_folder, tmp_path):
     """Against the tutorial's loop, written out: the weights before the update that followed the lowest loss."""
     short = ["--recipe", "tutorial", "--width", "4", "--epochs", "2", "--workers", "0"]
@@ -182,6 +185,7 @@ def test_the_tutorial_recipe_accepts_a_threshold_with_held_out_images(cells_fold
     assert trainer.recipe.threshold == 0.7
 
 
+@pytest.mark.usefixtures("no_report")
 def test_training_starts_from_given_weights(trained, cells_folder, tmp_path):
     init = trained / "weights.safetensors"
     options = ["--data", str(cells_folder), "--out", str(tmp_path), "--init", str(init), "--learning-rate", "1e-12"]
@@ -195,6 +199,7 @@ def test_training_starts_from_given_weights(trained, cells_folder, tmp_path):
             assert torch.allclose(after.tensors[name], tensor, atol=1e-6), name
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(("options", "expected"), [([], "interiors"), (["--objects", "regions"], "regions")])
 def test_the_kind_of_objects_is_stored_in_the_weights(tmp_path, options, expected):
     data = tmp_path / "data"
@@ -216,6 +221,7 @@ def test_without_held_out_images_the_last_weights_are_kept(cells_folder, tmp_pat
     assert (tmp_path / "report.html").exists()
 
 
+@pytest.mark.usefixtures("no_report")
 def test_colour_images_make_a_net_for_colour(tmp_path, write_pair):
     rng = np.random.default_rng(0)
     for stem in ("0", "1"):
