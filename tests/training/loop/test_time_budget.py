@@ -20,8 +20,8 @@ from training.run.command_line import parse
 def test_time_budget_ends_with_weights_and_a_report_of_the_steps_made(cells_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(schedule, "REPORT", 0.5)
     options = ["--data", str(cells_folder), "--width", "4", "--batch", "2", "--crop", "32", "--workers", "0"]
-    assert run.main([*options, "--out", str(tmp_path), "--minutes", "0.2"]) == 0
-    assert "0.2 minutes, about " in capsys.readouterr().out
+    assert run.main([*options, "--out", str(tmp_path), "--minutes", "0.1"]) == 0
+    assert "0.1 minutes, about " in capsys.readouterr().out
     config = json.loads((tmp_path / "config.json").read_text())
     rows = list(csv.DictReader((tmp_path / "history.csv").read_text().splitlines()))
     assert int(rows[-1]["step"]) == config["steps"]

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from model.weights_file import load_weights
+from tests.support import often_checked
 from training.data.folder import load_samples
 from training.data_error import DataError
 from training.loop import run_folder, trainer
@@ -24,7 +25,7 @@ from training.loop.checkpoints import read_checkpoint
 from training.recipe import DEFAULT, RECIPES
 from training.report import html_report as report
 from training.run import command as run
-from training.run import job, preparation
+from training.run import preparation
 from training.run.command_line import parse
 from training.scoring import prediction_scoring
 
@@ -44,12 +45,6 @@ def train(cells_folder, tmp_path, monkeypatch) -> Train:
         return run.main(["--data", str(cells_folder), "--out", str(tmp_path / out), *MANY_CHECKS, *more])
 
     return train
-
-
-@pytest.fixture
-def no_report(monkeypatch) -> None:
-    """A second less for each training."""
-    monkeypatch.setattr(job, "report", lambda trainer: trainer.folder.report)
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +74,13 @@ def test_resume_alone_needs_a_training_in_the_folder(tmp_path, capsys):
 
 
 def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_path):
-    """Stopped in a process of its own."""
+    """Stopped in a process of its own, between two of many checks."""
 
     def options(out: str) -> list[str]:
         paths = ["--data", str(cells_folder), "--out", str(tmp_path / out)]
-        return [*paths, "--width", "4", "--crop", "32", "--batch", "2", "--steps", "180", "--workers", "0"]
+        return [*paths, "--width", "4", "--crop", "32", "--batch", "2", "--steps", "40", "--workers", "0"]
 
-    command = [sys.executable, "-m", "training.run", *options("stopped")]
+    command = [sys.executable, "-m", "tests.support.often_checked", *options("stopped")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while not (tmp_path / "stopped/history.csv").exists():
         assert process.poll() is None, "it ended before its first check"
@@ -96,10 +91,10 @@ def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_
     assert "--resume" in stderr
     assert "Traceback" not in stderr
     stopped = read_checkpoint(tmp_path / "stopped/checkpoint.pt")
-    assert 0 < stopped["step"] < 180, "stopped in the middle"
+    assert 0 < stopped["step"] < 40, "stopped in the middle"
 
-    assert run.main(options("whole")) == 0
-    assert run.main([*options("stopped"), "--resume"]) == 0
+    assert often_checked.main(options("whole")) == 0
+    assert often_checked.main([*options("stopped"), "--resume"]) == 0
     _expect_same(tmp_path / "whole", tmp_path / "stopped")
 
 
@@ -396,6 +391,7 @@ LIMITED = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (700_
 RUN = "from training.run.command import main; sys.exit(main())"
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_file_size_limit_ends_training_with_one_line_and_can_resume(trained, cells_folder, tmp_path):
     """The limit holds for a process of its own: the one that tests would not survive it."""
     options = ["--data", str(cells_folder), "--out", str(tmp_path), *SHORT, "--name", "cells"]
@@ -429,8 +425,10 @@ def test_an_impossible_output_folder_is_one_line_before_training(train, tmp_path
     ],
 )
 def test_a_full_disk_ends_training_with_one_line_and_resume_continues(
-    train, whole, tmp_path, monkeypatch, capsys, written, time, number
+    request, train, whole, tmp_path, monkeypatch, capsys, written, time, number
 ):
+    if written != "report.html":
+        request.getfixturevalue("no_report")
     replaced, replace = [], Path.replace
 
     def full(self: Path, target: Path) -> Path:
