@@ -4,17 +4,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import bioimageio.core
 import cv2
 import numpy as np
 import pytest
-from bioimageio.core.digest_spec import create_sample_for_model
 
 from model.images.decoding import decode_image
 from model.images.encoding import encode_png
 from model.segmenter import Segmenter
 from model.weights_file import load_weights
-from training.export import bioimageio as package
 from training.export.command import main
 from training.export.parity import ParityError
 
@@ -26,6 +23,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 def _files_are_closed_here() -> Iterator[None]:
     yield
     gc.collect()
+
+
+@pytest.fixture(scope="module")
+def core() -> Any:
+    """`bioimageio.core`. It takes seconds to import, and most processes of a test run do without."""
+    import bioimageio.core
+    import bioimageio.core.digest_spec
+
+    return bioimageio.core
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +58,17 @@ def summaries() -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def exported(weights_file: Path, picture: Path, summaries: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(
+    core: Any, weights_file: Path, picture: Path, summaries: list[Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     def run_and_note(path: Path) -> Any:
-        summaries.append(bioimageio.core.test_model(path))
+        summaries.append(core.test_model(path))
         return summaries[-1]
 
     out = tmp_path_factory.mktemp("package")
     told = ["--authors", "Ada L.", "Alan T.", "--license", "CC-BY-4.0", "--sample", str(picture)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(package, "test_model", run_and_note)
+        patch.setattr("training.export.bioimageio.test_model", run_and_note)
         assert main(["--weights", str(weights_file), "--to", "bioimageio", "--out", str(out), *told]) == 0
     assert [path.name for path in out.iterdir()] == ["three.cells.zip"]
     return out / "three.cells.zip"
@@ -80,8 +88,8 @@ def test_the_zoos_own_test_passes_for_each_kind_of_weights(summaries: list[Any])
     assert reproduced == {("weights", kind) for kind in ("pytorch_state_dict", "torchscript", "onnx")}
 
 
-def test_the_description_says_what_people_and_programs_need(exported: Path):
-    described: Any = bioimageio.core.load_model_description(exported)
+def test_the_description_says_what_people_and_programs_need(core: Any, exported: Path):
+    described = core.load_model_description(exported)
     assert described.name == "three-cells U-Net"
     assert [author.name for author in described.authors] == ["Ada L.", "Alan T."]
     assert described.license == "CC-BY-4.0"
@@ -95,13 +103,15 @@ def test_the_description_says_what_people_and_programs_need(exported: Path):
     assert (config["classes"], config["downsampling"]) == (3, 2)
 
 
-def test_bioimageio_programs_reproduce_the_segmenters_probabilities(exported: Path, weights_file: Path, picture: Path):
+def test_bioimageio_programs_reproduce_the_segmenters_probabilities(
+    core: Any, exported: Path, weights_file: Path, picture: Path
+):
     pixels = decode_image(picture.read_bytes())
     expected = Segmenter.load(weights_file, engine="torch", device="cpu", precision="fp32").probabilities(pixels)
     values = pixels.transpose(2, 0, 1)[None].astype(np.float32) / 257
-    net = bioimageio.core.load_model_description(exported)
-    sample = create_sample_for_model(net, inputs={"image": values})
-    with bioimageio.core.create_prediction_pipeline(net, weight_format="onnx") as pipeline:
+    net = core.load_model_description(exported)
+    sample = core.digest_spec.create_sample_for_model(net, inputs={"image": values})
+    with core.create_prediction_pipeline(net, weight_format="onnx") as pipeline:
         result = pipeline.predict_sample_without_blocking(sample)
     # bioimageio.core sums up the mean and the standard deviation in float32, the segmenter in float64
     assert np.abs(result.members["probabilities"].data.to_numpy()[0] - expected).max() < 5e-4
@@ -154,6 +164,8 @@ def test_an_unsupported_export_is_refused_in_one_line(
 
 
 def test_a_package_that_fails_the_zoos_test_is_told_with_what_failed(content: dict[str, bytes], tmp_path: Path):
+    from training.export import bioimageio as package
+
     changed = tmp_path / "changed.zip"
     with zipfile.ZipFile(changed, "w") as zipped:
         for name, data in content.items():
