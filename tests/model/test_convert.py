@@ -53,10 +53,10 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return line
 
 
-@pytest.mark.parametrize(("width", "seed"), [(8, 1), (8, 2), (16, 3), (64, 4)])
-def test_the_mask_is_the_tutorials_to_the_last_pixel(make_net, make_image, tmp_path, width, seed):
+@pytest.mark.parametrize(("width", "side", "seed"), [(8, 512, 1), (8, 512, 2), (16, 256, 3), (64, 128, 4)])
+def test_the_mask_is_the_tutorials_to_the_last_pixel(make_net, make_image, tmp_path, width, side, seed):
     net = make_net(seed, full_scale=255, width=width, **TUTORIAL)
-    image = make_image(512, 512, seed=seed)
+    image = make_image(side, side, seed=seed)
     expected = tutorial_mask(net, image)
     assert 0.02 < (expected == 255).mean() < 0.98
     assert np.array_equal(converted(net.state_dict(), tmp_path).mask(image), expected)

@@ -122,10 +122,10 @@ def test_a_precision_it_has_not_is_refused(precision):
 def test_conversions_leave_no_memory_behind(make_net):
     """Each would leave the net's 3 MB if torch.jit kept them."""
     net, process, resident = make_net(width=16, depth=4), psutil.Process(), []
-    for _ in range(12):
+    for _ in range(8):
         to_graph(net)
         resident.append(process.memory_info().rss)
-    assert min(resident[8:]) - min(resident[2:4]) < 2 * sum(4 * tensor.numel() for tensor in net.parameters())
+    assert min(resident[6:]) - min(resident[2:4]) < 2 * sum(4 * tensor.numel() for tensor in net.parameters())
 
 
 def test_openvino_sends_no_telemetry_on_import():
