@@ -30,7 +30,7 @@ train: $(VENV)/.train ## train on data/train, see: make train ARGS=--help
 	@exec $(BIN)/python -m training.run $(ARGS)
 
 test: lint ## lint, types, import contracts, and every test
-	@$(MAKE) --no-print-directory --jobs 4 types imports page tests
+	@$(MAKE) --no-print-directory --jobs 3 types page tests
 
 # A third process computes while those of the other two wait, for Ray above all.
 tests: $(VENV)/.dev node_modules/.installed
