@@ -176,7 +176,7 @@ def test_the_newest_weights_of_a_folder_are_served_and_ctrl_c_exits_0(serve: Ser
 def guarded(start: Callable[..., Any]) -> Iterator[Any]:
     """A server with two keys that logs all it can."""
     with ExitStack() as stack:
-        yield start(stack, api_keys="hush-one,hush-two", log_level="debug")
+        yield start(stack, api_keys="hush-one,hush-two", log_level="debug", engine="torch")
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def behind(
 ) -> Iterator[httpx.Client]:
     """A client of the service behind a proxy."""
     with ExitStack() as stack:
-        server = start(stack, root_path="/segmentation", keep_alive_s=75)
+        server = start(stack, root_path="/segmentation", keep_alive_s=75, engine="torch")
         proxy = Proxy(tmp_path_factory.mktemp("proxy"), free_port(), server.port)
         certificate = request.param(proxy, stack)
         wait_until(lambda: certificate().exists())

@@ -70,7 +70,7 @@ np.save(sys.argv[3], np.concatenate([mask[None], stack]))
 
 def test_the_wheel_needs_only_httpx_and_numpy(site: Path, tmp_path: Path):
     np.save(tmp_path / "grey.npy", GREY)
-    with small_service() as server:
+    with small_service(engine="torch") as server:
         arguments = [str(site), f"http://127.0.0.1:{server.port}", str(tmp_path / "grey.npy")]
         command = [sys.executable, "-S", "-c", PROGRAM, *arguments]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
