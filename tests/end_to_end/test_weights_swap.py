@@ -23,7 +23,7 @@ from tests.support.small_net import save_small_net
 
 WaitUntil = Callable[[Callable[[], object]], None]
 
-SWAPS, REQUESTS, CLIENTS = 5, 100, 8
+SWAPS, REQUESTS, CLIENTS = 10, 200, 8
 LOOK_S = 0.05
 TILE = 512  # with large tiles, the canary takes less time
 
@@ -67,7 +67,7 @@ def _put(path: Path, seed: int, **net: Any) -> Path:
     return whole.replace(path)
 
 
-def test_no_request_is_lost_or_mixed_while_weights_change_five_times(
+def test_no_request_is_lost_or_mixed_while_weights_change_ten_times(
     serve: Callable[..., Server], tmp_path: Path, pixels: Pixels, png: bytes, wait_until: WaitUntil
 ):
     """Requests are in flight during each change, until there were enough of them and of the changes."""
