@@ -18,7 +18,7 @@ _NAMESPACE = uuid.UUID("5f3b7a4e-6d0c-4e5e-9c55-0d1f1c9a6b21")
 def feature_collection(
     pages: Sequence[tuple[Ids, NDArray[np.uint8]]], labels: Mapping[int, str], given: NetInput
 ) -> dict[str, Any]:
-    """Returns a FeatureCollection with a polygon for each object.
+    """Returns a FeatureCollection with a polygon for each object, or several for an object in parts.
 
     x goes right and y down, in pixels from the image's top left corner; outlines run along the edges of pixels, so a
     polygon's area is the number of its pixels. With several pages each feature has its `page`, from 0, and the plane
@@ -57,7 +57,7 @@ def _plane(given: NetInput, page: int) -> dict[str, int]:
 def _features(ids: Ids, mask: NDArray[np.uint8], labels: Mapping[int, str], page: int) -> Iterator[dict[str, Any]]:
     values = class_of_each(ids, mask)
     areas = np.bincount(ids.ravel())
-    for index, rings in outline_objects(ids):
+    for index, polygons in outline_objects(ids):
         value, area = int(values[index]), int(areas[index])
         properties: dict[str, Any] = {
             "objectType": "annotation",
@@ -66,7 +66,9 @@ def _features(ids: Ids, mask: NDArray[np.uint8], labels: Mapping[int, str], page
             "classification": {"name": labels.get(value, str(value)), "color": list(colour(value))},
             "measurements": {"Area px^2": area},
         }
-        geometry = {"type": "Polygon", "coordinates": rings}
+        geometry: dict[str, Any] = {"type": "Polygon", "coordinates": polygons[0]}
+        if len(polygons) > 1:
+            geometry = {"type": "MultiPolygon", "coordinates": polygons}
         # made from the object, so that the same request gives the same ids
-        identity = uuid.uuid5(_NAMESPACE, f"{page} {index} {area} {rings[0][0]}")
+        identity = uuid.uuid5(_NAMESPACE, f"{page} {index} {area} {polygons[0][0][0]}")
         yield {"type": "Feature", "id": str(identity), "geometry": geometry, "properties": properties}

@@ -24,8 +24,8 @@ def to_rois(pages: Sequence[tuple[Ids, NDArray[np.uint8]]], labels: Mapping[int,
     """Returns a ZIP file with a ROI for each object.
 
     Outlines run along the edges of pixels, so ImageJ measures as many pixels as an object has. An object with holes
-    is a composite ROI. Names hold class and id, with several pages also the page from 1, and the position tells ImageJ
-    where to show the ROI. Each class has a colour.
+    or in parts is a composite ROI. Names hold class and id, with several pages also the page from 1. The position tells
+    ImageJ where to show the ROI. Each class has a colour.
 
     Args:
         pages: Ids and mask of each page.
@@ -37,9 +37,9 @@ def to_rois(pages: Sequence[tuple[Ids, NDArray[np.uint8]]], labels: Mapping[int,
         for page, (ids, mask) in enumerate(pages):
             prefix = f"{page + 1:04d}-" if len(pages) > 1 else ""
             values = class_of_each(ids, mask)
-            for number, rings in outline_objects(ids):
+            for number, polygons in outline_objects(ids):
                 value = int(values[number])
-                roi = _roi(rings)
+                roi = _roi([ring for polygon in polygons for ring in polygon])
                 roi.name = f"{prefix}{labels.get(value, value)}-{number:05d}"
                 roi.stroke_color = bytes((255, *colour(value)))
                 if len(pages) > 1:
@@ -69,9 +69,9 @@ def _is_one_axis(given: NetInput) -> bool:
 
 def _roi(rings: Sequence[Ring]) -> ImagejRoi:
     corners = [np.array(ring[:-1], np.float64) for ring in rings]
-    outer = corners[0]
-    left, top = outer.min(axis=0).astype(int)
-    right, bottom = outer.max(axis=0).astype(int)
+    outer, every = corners[0], np.concatenate(corners)
+    left, top = every.min(axis=0).astype(int)
+    right, bottom = every.max(axis=0).astype(int)
     roi = ImagejRoi(left=int(left), top=int(top), right=int(right), bottom=int(bottom))
     if len(corners) > 1:
         path = np.fromiter((each for ring in corners for each in _path(ring)), np.float32)
