@@ -33,12 +33,15 @@ EXPOSED_HEADERS = (
     "Content-Disposition",
     "Retry-After",
     "Server-Timing",
+    "X-Channel-Pages",
     "X-Channels",
     "X-Model",
     "X-Notice",
     "X-Pages",
     "X-Pixel-Size",
+    "X-Places",
     "X-Request-ID",
+    "X-Spacing",
 )
 
 

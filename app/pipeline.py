@@ -20,6 +20,7 @@ from app.scheduler import EngineFailed
 from app.served_net import ServedNet
 from app.service import Service, service_of
 from app.upload import Upload
+from model.images.tiff_axes import Plane
 from model.net_input import NetInput
 from model.outputs.limits import OutputError
 from model.outputs.output import File, OutputSpec, renderer, to_file
@@ -76,8 +77,11 @@ def _input_headers(given: NetInput) -> dict[str, str]:
     found = {
         "X-Notice": notice[:1000],
         "X-Channels": _channel_names(given.channels),
+        "X-Channel-Pages": _channel_pages(given.channel_pages),
         "X-Pages": pages,
-        "X-Pixel-Size": f"{size.x:.7g},{size.y:.7g}" if size else "",
+        "X-Places": _places(given.places) if len(given.places) > 1 else "",
+        "X-Pixel-Size": f"{size.x!r},{size.y!r}" if size else "",
+        "X-Spacing": f"{size.z!r}" if size and size.z else "",
     }
     return {name: text for name, text in found.items() if text}
 
@@ -86,6 +90,20 @@ def _channel_names(names: Sequence[str]) -> str:
     """Returns URL-encoded names of channels, their numbers if the names are too long, "" if there is no choice."""
     encoded = ",".join(quote(name, safe="") for name in names)
     return encoded if len(encoded) <= _LONGEST_CHANNELS else ",".join(str(index) for index in range(len(names)))
+
+
+def _channel_pages(channels: Sequence[tuple[str, Sequence[int | None]]]) -> str:
+    """Returns the URL-encoded title of each channel with its pages in the file; "" if there are too many."""
+    encoded = ";".join(f"{quote(title, safe='')}={','.join(_ranges(pages))}" for title, pages in channels)
+    return encoded if len(encoded) <= _LONGEST_CHANNELS else ""
+
+
+def _places(places: Sequence[Plane]) -> str:
+    """Returns the section z and the time t of each page as one number: "z5:" z + 5 t, "t5:" t + 5 z."""
+    sections, times = (1 + max(getattr(place, axis) for place in places) for axis in "zt")
+    by_section = [place.z + sections * place.t for place in places]
+    by_time = [place.t + times * place.z for place in places]
+    return min(f"z{sections}:{','.join(_ranges(by_section))}", f"t{times}:{','.join(_ranges(by_time))}", key=len)
 
 
 def _ranges(numbers: Sequence[int | None]) -> Iterator[str]:

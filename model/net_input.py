@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.images.calibration import PixelSize
-from model.images.channels import count_channels
+from model.images.channels import channel_titles, count_channels
 from model.images.decoding import ImageFile
-from model.images.tiff_axes import Plane
-from model.images.tiff_pages import Page
+from model.images.tiff_axes import Plane, Stack
 from model.preprocessing import Values, used_bits
 from model.weights_file import Description
 
@@ -26,6 +25,8 @@ class NetInput:
         pixel_size: None if the file does not say it.
         file_pages: For each page its number in the file, from 0, None if it is only part of a page; empty if both are
             counted alike.
+        channel_pages: The title of each channel that the file has, and the channel's `file_pages`; none if there is one
+            channel.
         file: The file, if its stored values will be measured.
     """
 
@@ -37,6 +38,7 @@ class NetInput:
     places: Sequence[Plane] = ()
     pixel_size: PixelSize | None = None
     file_pages: Sequence[int | None] = ()
+    channel_pages: Sequence[tuple[str, Sequence[int | None]]] = ()
     file: ImageFile | None = None
 
 
@@ -64,10 +66,20 @@ def read_input(file: ImageFile, description: Description, channel: str = "") -> 
     used = decoded.planes[0].c if several else None
     names = tuple(file.header.channels) if several else ()
     stack = file.header.stack
-    numbers = [_number(stack.pages[plane.page], plane) for plane in decoded.planes]
+    numbers = _numbers(stack, decoded.planes)
     alike = numbers == list(range(len(numbers)))
-    places = decoded.planes
-    return NetInput(decoded.pages, bits, notices, used, names, places, stack.pixel_size, () if alike else numbers)
+    titles = enumerate(channel_titles(file.header.channels))
+    return NetInput(
+        decoded.pages,
+        bits,
+        notices,
+        used,
+        names,
+        places=decoded.planes,
+        pixel_size=stack.pixel_size,
+        file_pages=() if alike else numbers,
+        channel_pages=[(title, _numbers(stack, stack.planes_of(index))) for index, title in titles],
+    )
 
 
 def bits_in_use(found: int, stated: int) -> int:
@@ -78,9 +90,10 @@ def bits_in_use(found: int, stated: int) -> int:
     return max(found, stated if stated < 16 else 0)  # many programs state 16 for any camera
 
 
-def _number(page: Page, plane: Plane) -> int | None:
-    """The number of a plane's page in the file; None if other programs do not see the plane as a page."""
-    return None if page.plane or plane.sample is not None else page.number
+def _numbers(stack: Stack, planes: Sequence[Plane]) -> list[int | None]:
+    """The number of each plane's page in the file; None if other programs do not see the plane as a page."""
+    found = [(stack.pages[plane.page], plane) for plane in planes]
+    return [None if page.plane or plane.sample is not None else page.number for page, plane in found]
 
 
 def _choice(file: ImageFile) -> list[str]:

@@ -6,6 +6,8 @@ from model.images.image_errors import ImageError
 
 COLOURS = ("red", "green", "blue")
 
+_LONGEST_TITLE = 40
+
 
 class NoSuchChannel(ImageError):
     """The image has no channel of that name or number."""
@@ -20,6 +22,12 @@ def find_channel(wanted: str, names: Sequence[str]) -> int:
         return int(wanted)
     there_are = f"Its channels are {list_channels(names)}" if len(names) > 1 else "It has one channel, 0"
     raise NoSuchChannel(f"The image has no channel {wanted[:40]!r}. {there_are}.")
+
+
+def channel_titles(names: Sequence[str]) -> list[str]:
+    """Returns printable names of channels for the columns of tables; numbers of channels that have the same name."""
+    unique = [name if names.count(name) == 1 else str(index) for index, name in enumerate(names)]
+    return ["".join(sign if sign.isprintable() else "_" for sign in name)[:_LONGEST_TITLE] for name in unique]
 
 
 def count_channels(names: Sequence[str]) -> str:

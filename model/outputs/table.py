@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.images.calibration import PixelSize
-from model.images.channels import COLOURS
+from model.images.channels import COLOURS, channel_titles
 from model.images.decoding import ImageFile
 from model.net_input import NetInput
 from model.outputs.limits import MOST_INTERLEAVED, OutputError
@@ -25,7 +25,6 @@ Table: TypeAlias = dict[str, Column]
 
 _SHAPE = ("orientation", "eccentricity", "solidity", "euler_number")
 _LENGTHS = ("perimeter", "equivalent_diameter_area", "axis_major_length", "axis_minor_length")
-_LONGEST_NAME = 40
 _PIXELS_AT_ONCE = 2**20
 
 
@@ -149,9 +148,8 @@ def _channels(file: ImageFile | None) -> Iterator[tuple[str, list[NDArray[Any]]]
     names = file.header.channels
     if names:
         _check_channels(file)
-        for index, name in enumerate(names):
-            unique = names.count(name) == 1
-            yield _printable(name if unique else str(index)), file.stored_pages(index)
+        for index, title in enumerate(channel_titles(names)):
+            yield title, file.stored_pages(index)
         return
     pages = file.stored_pages()
     if all(page.ndim == 2 for page in pages):
@@ -167,10 +165,6 @@ def _check_channels(file: ImageFile) -> None:
     interleaved = stack is not None and any(plane.sample is not None for plane in stack.planes)
     if interleaved and count * file.header.pixels > MOST_INTERLEAVED:
         raise OutputError(f"The image has {count} channels, stored pixel by pixel, too many to measure at its size.")
-
-
-def _printable(name: str) -> str:
-    return "".join(sign if sign.isprintable() else "_" for sign in name)[:_LONGEST_NAME]
 
 
 def _intensities(ids: Ids, picture: NDArray[Any], channel: str) -> Table:

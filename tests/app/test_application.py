@@ -166,6 +166,7 @@ def test_pages_of_allowed_origins_may_call_and_read_headers(serve: Callable[...,
     assert answer.headers["access-control-allow-origin"] == "https://lab.example"
     exposed = set(answer.headers["access-control-expose-headers"].split(", "))
     names = {"X-Model", "X-Notice", "X-Pages", "X-Pixel-Size", "X-Request-ID", "X-Channels"}
+    names |= {"X-Channel-Pages", "X-Places", "X-Spacing"}
     names |= {"Server-Timing", "Retry-After", "Content-Disposition"}
     assert exposed == names
     refused = client.post("/segment", files={"file": png}, headers={"Origin": "https://lab.example"})

@@ -71,7 +71,7 @@ def test_long_names_of_channels_become_numbers():
 
 def test_the_size_of_a_pixel_is_in_a_header(client: TestClient):
     data = tiff(GREY, imagej=True, resolution=(2, 3), metadata={"unit": "um"})
-    assert client.post("/segment", files={"file": data}).headers["x-pixel-size"] == "0.5,0.3333333"
+    assert client.post("/segment", files={"file": data}).headers["x-pixel-size"] == "0.5,0.3333333333333333"
     assert "x-pixel-size" not in client.post("/segment", files={"file": pillow(GREY, "PNG")}).headers
 
 
@@ -111,8 +111,25 @@ def test_pages_of_a_channel_say_where_in_the_file_they_are(client: TestClient):
     data = tiff(stack, imagej=True, metadata={"axes": "ZCYX"})
     response = client.post("/segment?channel=1", files={"file": data})
     assert response.headers["x-pages"] == "1-5/2"
+    assert response.headers["x-channel-pages"] == "0=0-4/2;1=1-5/2"
     expected = [mask(client, pillow(np.ascontiguousarray(page), "PNG")) for page in stack[:, 1]]
     assert np.array_equal(decode_pages(response.content), expected)
+
+
+@pytest.mark.parametrize(
+    ("order", "places"), [("TZYX", "z3:0-5/1"), ("ZTYX", "t2:0-5/1"), ("ZYX", "z6:0-5/1"), ("TYX", "z1:0-5/1")]
+)
+def test_sections_and_times_of_pages_are_in_a_header(client: TestClient, order: str, places: str):
+    shape = {"TZYX": (2, 3), "ZTYX": (3, 2)}.get(order, (6,))
+    stack = np.stack([GREY] * 6).reshape(*shape, *GREY.shape)
+    data = tiff(
+        stack, ome=True, metadata={"axes": order, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2}
+    )
+    headers = client.post("/segment", files={"file": data}).headers
+    assert (headers["x-places"], headers["x-spacing"]) == (places, "2.0")
+    single = client.post("/segment", files={"file": tiff(GREY)}).headers
+    assert "x-places" not in single
+    assert "x-spacing" not in single
 
 
 @pytest.mark.parametrize(

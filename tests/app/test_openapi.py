@@ -43,8 +43,11 @@ def test_the_document_describes_the_contract(schema: dict[str, Any]):
             "X-Request-ID",
             "X-Notice",
             "X-Pages",
+            "X-Channel-Pages",
             "X-Channels",
             "X-Pixel-Size",
+            "X-Places",
+            "X-Spacing",
             "Server-Timing",
             "Content-Disposition",
         )
