@@ -1,7 +1,7 @@
 // @ts-check
 // TIFF files, page by page; browsers show none.
 
-import "./vendor/pako/pako_inflate.min.js"; // UTIF finds it as self.pako
+import "./inflate.js"; // UTIF.js needs it
 import "./vendor/utif/UTIF.js";
 
 const { UTIF } = /** @type {any} */ (self);
