@@ -22,16 +22,20 @@ function readDimensions(view) {
   const start = view.getUint16(0);
   if (start === 0x8950) return { width: view.getUint32(16), height: view.getUint32(20) };
   if (start === 0x424d) return { width: Math.abs(view.getInt32(18, true)), height: Math.abs(view.getInt32(22, true)) };
-  if (start === 0xffd8) return inJpeg(view);
+  if (start === 0xffd8) return { width: view.getUint16(frameOf(view) + 7), height: view.getUint16(frameOf(view) + 5) };
   if (start === 0x4949 || start === 0x4d4d) return inTiff(view, start === 0x4949);
   return null;
 }
 
-function inJpeg(view) {
+/**
+ * The place of the frame header in a JPEG file. Throws if there is none.
+ *
+ * @param {DataView} view
+ */
+export function frameOf(view) {
   for (let at = 2; ; at += 2 + view.getUint16(at + 2)) {
     const marker = view.getUint8(at + 1);
-    const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
-    if (isFrame) return { width: view.getUint16(at + 7), height: view.getUint16(at + 5) };
+    if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) return at;
   }
 }
 

@@ -64,8 +64,32 @@ export function measureShapes({ ids, count }, width) {
  * @returns {{ name: string, values: Float64Array }[]} `name` is "" if there is only one channel; opacity is left out
  */
 export function measureIntensities(labels, { channels, data }) {
-  const isColour = channels >= 3 && !isGrey(channels, data);
-  return (isColour ? COLOURS : [""]).map((name, channel) => ({ name, values: meansOf(labels, channels, data, channel) }));
+  const names = channels >= 3 ? COLOURS : [""];
+  return names.map((name, channel) => ({ name, values: meansOf(labels, channels, data, channel) }));
+}
+
+/**
+ * Values of a channel in each object; NaN if no pixel of the object has a finite value.
+ *
+ * @typedef {object} Intensities
+ * @property {string} name of the channel, "" if there is only one
+ * @property {Float64Array} mean
+ * @property {Float64Array} std standard deviation of all pixels, not of a sample
+ * @property {Float64Array} min
+ * @property {Float64Array} max
+ */
+
+/**
+ * Measures the intensities of an image channel by channel.
+ *
+ * @param {import("./regions.js").Labels} labels
+ * @param {{ channels: number, data: ArrayLike<number> }} raster as for `measureIntensities`
+ * @returns {Intensities[]}
+ */
+export function describeIntensities(labels, raster) {
+  return measureIntensities(labels, raster).map(({ name, values: mean }, channel) => {
+    return { name, mean, ...spreadsOf(labels, raster, channel, mean) };
+  });
 }
 
 /**
@@ -91,10 +115,17 @@ function meansOf({ ids, count }, channels, data, channel) {
   return sums.map((sum, object) => sum / pixels[object]);
 }
 
-/** Whether all colours are equal in every pixel, as in a grey image that the browser decoded. */
-function isGrey(channels, data) {
-  for (let i = 0; i < data.length; i += channels) {
-    if (data[i] !== data[i + 1] || data[i] !== data[i + 2]) return false;
+/** Standard deviation, lowest and highest value in each object. */
+function spreadsOf({ ids, count }, { channels, data }, channel, mean) {
+  const [squares, pixels] = [new Float64Array(count), new Uint32Array(count)];
+  const [min, max] = [new Float64Array(count).fill(NaN), new Float64Array(count).fill(NaN)];
+  for (let i = 0, at = channel; i < ids.length; i++, at += channels) {
+    const [object, value] = [ids[i] - 1, data[at]];
+    if (object < 0 || !Number.isFinite(value)) continue;
+    squares[object] += (value - mean[object]) ** 2;
+    pixels[object]++;
+    if (!(min[object] <= value)) min[object] = value; // also if there is no value yet, which is NaN
+    if (!(max[object] >= value)) max[object] = value;
   }
-  return true;
+  return { std: squares.map((sum, object) => Math.sqrt(sum / pixels[object])), min, max };
 }

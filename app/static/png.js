@@ -2,7 +2,8 @@
 // PNG files in all of their bits: what a canvas gives has 8.
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
-const CHANNELS = { 0: 1, 2: 3, 4: 2, 6: 4 }; // by colour type; 3, a palette, is left to the browser
+const GREY_ALPHA = 2;
+const CHANNELS = { 0: 1, 2: 3, 4: GREY_ALPHA, 6: 4 }; // by colour type; 3, a palette, is left to the browser
 
 /** What a PNG file's first bytes say, or null: `{ width, height, depth, channels, interlaced }`. */
 export function readHeader(bytes) {
@@ -30,7 +31,18 @@ export async function decodePng(bytes) {
   const packed = await inflate(compressedParts(bytes));
   if (packed.length !== height * (stride + 1)) throw new Error("a PNG file that is cut off");
   const raw = unfilter(packed, height, stride, pixel);
-  return { width, height, channels, data: depth === 16 ? fromBigEndian(raw) : raw };
+  const data = depth === 16 ? fromBigEndian(raw) : raw;
+  return channels === GREY_ALPHA ? { width, height, channels: 4, data: spreadGrey(data) } : { width, height, channels, data };
+}
+
+/** Grey with opacity as RGBA, as the service reads it. */
+function spreadGrey(data) {
+  const spread = new data.constructor(2 * data.length);
+  for (let from = 0, to = 0; from < data.length; from += 2, to += 4) {
+    spread.fill(data[from], to, to + 3);
+    spread[to + 3] = data[from + 1];
+  }
+  return spread;
 }
 
 const COLOUR_TYPES = { 1: 0, 2: 4, 3: 2, 4: 6 }; // by the number of channels

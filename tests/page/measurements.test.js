@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { classesOf, measureIntensities, measureShapes } from "../../app/static/measurements.js";
+import { classesOf, describeIntensities, measureIntensities, measureShapes } from "../../app/static/measurements.js";
 
 const LABELS = { ids: Int32Array.from([1, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0]), count: 2 }; // three rows of four
 
@@ -27,9 +27,11 @@ test("colours are measured one by one, without opacity", () => {
   assert.deepEqual(found.map(({ name, values }) => [name, values[0]]), [["red", 0], ["green", 1], ["blue", 2]]);
 });
 
-test("grey stored as colours has one intensity", () => {
-  const found = measureIntensities(LABELS, { channels: 3, data: new Uint8Array(36).fill(7) });
-  assert.deepEqual(found, [{ name: "", values: Float64Array.from([7, 7]) }]);
+test("intensities have a spread, without values that are not finite", () => {
+  const data = Float32Array.from([4, 8, 0, 0, 0, NaN, 0, 0, 0, 0, 0, 0]);
+  const [{ name, mean, std, min, max }] = describeIntensities(LABELS, { channels: 1, data });
+  assert.equal(name, "");
+  assert.deepEqual([mean, std, min, max].map((values) => [...values]), [[6, NaN], [2, NaN], [4, NaN], [8, NaN]]);
 });
 
 test("the class of an object is the mask's value in it", () => {
