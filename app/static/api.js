@@ -55,7 +55,11 @@ export function pause(seconds, signal = null) {
  * @property {Blob} blob
  * @property {string} name the file name that the service proposes
  * @property {{ x: number, y: number } | null} pixelSize width and height of a pixel in micrometres; null if unknown
+ * @property {number} spacing distance between sections in micrometres; 0 if unknown
  * @property {string[]} channels names of the channels that one is chosen of
+ * @property {{ title: string, pages: (number | null)[] }[]} channelPages the channels of the file, and for each page of the
+ *   result the page of the file that has the channel, null if no page has only this one; none if there is one channel
+ * @property {{ z: number, t: number }[]} places section and time of each page, from 0; none if there is one page
  * @property {string} notice what the person should know of how the image was read
  * @property {(number | null)[] | null} filePages for each page of the result the page of the image file, null if it has
  *   none; null if both are counted alike
@@ -164,7 +168,10 @@ function resultOf(request, file) {
     filePages: pages && pagesIn(pages),
     model: request.getResponseHeader("X-Model") ?? "",
     channels: channelsIn(request.getResponseHeader("X-Channels") ?? ""),
+    channelPages: channelPagesIn(request.getResponseHeader("X-Channel-Pages") ?? ""),
+    places: placesIn(request.getResponseHeader("X-Places") ?? ""),
     pixelSize: pixelSizeIn(request.getResponseHeader("X-Pixel-Size") ?? ""),
+    spacing: Number(request.getResponseHeader("X-Spacing")),
   };
 }
 
@@ -187,6 +194,25 @@ export function pixelSizeIn(header) {
 /** The names of channels in a header: "DAPI,%C2%B5-GFP". */
 export function channelsIn(header) {
   return header ? header.split(",").map(decodeURIComponent) : [];
+}
+
+/** Titles and pages of channels in a header: "DAPI=0-8/2;GFP=1-9/2". */
+export function channelPagesIn(header) {
+  if (!header) return [];
+  return header.split(";").map((part) => {
+    const [title, pages] = part.split("=");
+    return { title: decodeURIComponent(title), pages: pagesIn(pages) };
+  });
+}
+
+/** Sections and times in a header: "z5:0-14/1" lists z + 5 t, "t3:0-14/1" lists t + 3 z; none if the header is empty. */
+export function placesIn(header) {
+  const [, axis, length, numbers] = header.match(/^([zt])(\d+):(.+)$/) ?? [];
+  if (!axis) return [];
+  return pagesIn(numbers).map((number) => {
+    const [inner, outer] = [number % Number(length), Math.floor(number / Number(length))];
+    return axis === "z" ? { z: inner, t: outer } : { z: outer, t: inner };
+  });
 }
 
 /** The parameters as a query string. */

@@ -14,6 +14,16 @@ export function channelParameter(names, index) {
   return same.length === 1 && names[index].length <= 100 ? names[index] : String(index);
 }
 
+/**
+ * The index of the chosen channel.
+ *
+ * @param {string[]} names
+ * @param {string | null} chosen value of the parameter; null for the first channel
+ */
+export function channelIndex(names, chosen) {
+  return Math.max(0, names.findIndex((_, index) => channelParameter(names, index) === chosen));
+}
+
 export class ChannelChoice {
   #select = byId("channel");
   #names = [];
@@ -34,6 +44,6 @@ export class ChannelChoice {
     this.#names = names;
     const options = names.map((name, index) => new Option(name === String(index) ? name : `${index}: ${name}`));
     this.#select.replaceChildren(...options);
-    this.#select.selectedIndex = Math.max(0, names.findIndex((_, index) => channelParameter(names, index) === chosen));
+    this.#select.selectedIndex = channelIndex(names, chosen);
   }
 }

@@ -1,10 +1,14 @@
 // @ts-check
-// A button for each output of the service.
+// A button for each output of the service, made from what the page has already.
 
-import { queryOf, segment } from "./api.js";
+import { segment } from "./api.js";
+import { makeButton } from "./dom.js";
+import { stemOf } from "./names.js";
+import { makeOutputs } from "./output_files.js";
 import { saveFile } from "./save_file.js";
 
-const OUTPUTS = [
+/** `[kind, title, format]` of each output, in the order of the buttons. */
+export const OUTPUTS = [
   ["mask", "Mask", "PNG"],
   ["probability", "Probability", "PNG, 16 bits"],
   ["instances", "Instances", "PNG, 16 bits"],
@@ -14,6 +18,7 @@ const OUTPUTS = [
   ["table", "Table", "CSV"],
   ["rois", "ImageJ ROIs", "ZIP"],
 ];
+const DRAWN = "The service drew this overlay, because this browser cannot read the image as stored.";
 
 /**
  * `[parameters, title, format]` of each button; with several classes, one probability for each class.
@@ -33,37 +38,57 @@ function choices(labels, classes) {
 }
 
 /**
- * Fills `frame`. `current()` gives the entry and the chosen parameters, `threshold` and `min_area`, null for a stored one;
- * `onProblem(problem or null)`.
+ * Fills `frame`.
+ *
+ * @param {HTMLElement} frame
+ * @param {object} options
+ * @param {any} options.model as GET /model describes it
+ * @param {() => any} options.current gives the entry and the settings, see output_files.js
+ * @param {(problem: Error | null, note: string) => void} options.onDone called with what went wrong, and with what the
+ *   person should know of the file
  */
-export function makeDownloads(frame, { labels, classes, current, onProblem }) {
+export function makeDownloads(frame, { model, current, onDone }) {
+  const { labels, architecture } = model;
   frame.replaceChildren();
-  for (const [parameters, title, format] of choices(labels, classes)) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.dataset.output = String(parameters.output);
-    button.append(title, small(format));
-    button.addEventListener("click", async () => {
-      const { entry, ...chosen } = current();
+  for (const [parameters, title, format] of choices(labels, architecture.classes)) {
+    const button = makeButton(title, async () => {
       button.disabled = true;
-      onProblem(null);
+      onDone(null, "");
       try {
-        const { channel } = entry;
-        const { blob, name } = await fileOf(entry, { ...parameters, channel, ...(parameters.output === "probability" ? {} : chosen) });
+        const { blob, name, note } = await fileOf(parameters, current());
         saveFile(blob, name);
+        onDone(null, note);
       } catch (problem) {
-        onProblem(problem);
+        onDone(problem, "");
       }
       button.disabled = false;
     });
+    button.dataset.output = String(parameters.output);
+    button.append(small(format));
     frame.append(button);
   }
 }
 
-/** The bytes that curl gets: those that came already, or by a request of their own. */
-async function fileOf(entry, parameters) {
-  const wanted = Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== null));
-  return queryOf(wanted) === queryOf(entry.parameters) ? entry.result : segment(entry.file, wanted);
+/**
+ * A file and its name. The service makes only what the page cannot: probabilities of classes, and pictures it cannot read.
+ *
+ * @param {Record<string, any>} parameters
+ * @param {{ entry: any } & import("./output_files.js").Settings} current
+ */
+async function fileOf(parameters, { entry, ...settings }) {
+  const kind = parameters.output;
+  const { channel } = entry;
+  if ("class" in parameters) return { ...(await segment(entry.file, present({ ...parameters, channel }))), note: "" };
+  const { files, problems, notes } = await makeOutputs(entry, [kind], settings);
+  if (files.length) return { blob: files[0].blob, name: stemOf(entry.result) + files[0].ending, note: notes.join(" ") };
+  if (kind !== "overlay" || entry.corrections.size) throw new Error(problems[0].message);
+  const { threshold, min_area } = settings;
+  return { ...(await segment(entry.file, present({ ...parameters, channel, threshold, min_area }))), note: DRAWN };
+}
+
+/** The parameters that are not null. */
+function present(parameters) {
+  return Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== null));
 }
 
 function small(text) {

@@ -8,6 +8,7 @@ import { hasUnsaved } from "./correcting/corrected_page.js";
 import { CorrectionMode } from "./correcting/correction_mode.js";
 import { TrainingData } from "./correcting/training_data.js";
 import { byId, makeButton } from "./dom.js";
+import { DownloadAll } from "./download_all.js";
 import { makeDownloads } from "./downloads.js";
 import { Filmstrip } from "./filmstrip.js";
 import { followGestures } from "./gestures.js";
@@ -50,6 +51,7 @@ let scene = null; // both are null until the model is known
 let control = null; // of the threshold; null for a net of several classes
 let introduction = new AbortController(); // ends what was made for the net before
 let selected = null; // the entry of the queue that is shown
+let settings = null; // gives what downloads depend on, see output_files.js
 
 const objectView = new ObjectView(viewer);
 const correcting = new CorrectionMode(viewer, objectView, () => filmstrip.update(selected));
@@ -100,6 +102,7 @@ known.then(begin, ({ message }) => (byId("model").textContent = `${message} Load
 function begin(described) {
   introduce(described);
   watch = new NetWatch(described, changeNet);
+  new DownloadAll(() => queue.entries, () => settings());
 }
 
 /** Several classes come as a mask of class indices; one class as probabilities, which the slider cuts. */
@@ -132,8 +135,8 @@ function introduce(described) {
     : null;
   if (!isOneClass) showLegend(labels);
   const minArea = new MinAreaControl(min_area, () => (scene.minArea = minArea.chosen), introduction.signal);
-  const current = () => ({ entry: selected, threshold: control?.chosen ?? null, min_area: minArea.chosen });
-  makeDownloads(byId("downloads"), { labels, classes: architecture.classes, current, onProblem: showDownloadProblem });
+  settings = () => ({ model, threshold: control?.chosen ?? null, min_area: minArea.chosen });
+  makeDownloads(byId("downloads"), { model, current: () => ({ entry: selected, ...settings() }), onDone: showDownload });
 }
 
 /** The kind of labels that the net learns from, see `Corrected` in objects.js. */
@@ -280,7 +283,7 @@ function showSections() {
 function showSelected() {
   showSections();
   stage.showEntry(selected);
-  showDownloadProblem(null);
+  showDownload(null, "");
   if (selected.state !== "done") return;
   channelChoice.show(selected.result.channels, selected.channel);
   showPage(0);
@@ -291,7 +294,7 @@ async function showPage(index) {
   try {
     await scene.show(selected, index);
   } catch {
-    stage.showNotes(["The answer came, but this browser could not read it. The downloads work."]);
+    stage.showNotes(["The answer came, but this browser could not read it."]);
   }
   correcting.show();
 }
@@ -303,7 +306,9 @@ function showObjects(found, size) {
   correcting.prepare();
 }
 
-function showDownloadProblem(problem) {
+function showDownload(problem, note) {
+  byId("download-note").hidden = !note;
+  byId("download-note").textContent = note;
   byId("download-problem").hidden = !problem;
   byId("download-problem").textContent = problem?.message ?? "";
   if (problem?.status === 401) keyDialog.open(problem.hadKey);

@@ -23,6 +23,7 @@ class Entry {
   result = null; // see `Result` in api.js
   corrections = new Map(); // CorrectedPage by the index of the page
   results = 0; // number of results so far: the decoder keeps what it has decoded of each
+  serviceIds = new Map(); // answers with ids, see service_ids.js
   leaving = new AbortController(); // cancels the request
 
   constructor(file) {

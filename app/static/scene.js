@@ -1,12 +1,12 @@
 // @ts-check
 // The chosen image: its pages, the mask at the threshold or as corrected, and the objects in it.
 
-import { segment } from "./api.js";
 import { CorrectedPage } from "./correcting/corrected_page.js";
 import { ask } from "./decoder.js";
 import { levelOf, Mask } from "./mask.js";
 import { isCountedHere } from "./objects.js";
 import { findObjects, loadPicture, loadValues } from "./picture.js";
+import { askForIds } from "./service_ids.js";
 
 const REST_MS = 150; // after the slider's last move, before objects are looked for
 
@@ -201,10 +201,8 @@ export class Scene {
 
   /** Ids that the service finds, for rules that this page does not know; null if it finds none that it can send. */
   async #instances(entry, index) {
-    const chosen = { threshold: this.#threshold, min_area: this.#minArea, channel: entry.channel };
-    const parameters = Object.fromEntries(Object.entries(chosen).filter(([, value]) => value !== null));
-    const found = await segment(entry.file, { output: "instances", ...parameters }).catch(() => null);
-    return found && { key: `${entry.id}-instances-${entry.results}-${JSON.stringify(parameters)}`, blob: found.blob, index };
+    const found = await askForIds(entry, { threshold: this.#threshold, min_area: this.#minArea }).catch(() => null);
+    return found && { ...found, index };
   }
 }
 

@@ -1,9 +1,13 @@
 // @ts-check
 // What takes long, beside the page: decoding, and looking for objects. Each message is a call of one of `calls`.
 
+import { storesGrey } from "./grey.js";
 import { chooseColours } from "./map_colouring.js";
 import { classesOf, measureIntensities, measureShapes } from "./measurements.js";
 import { findCorrectedObjects, findObjects } from "./objects.js";
+import { packArchive } from "./outputs/archive.js";
+import { makeFiles } from "./outputs/make.js";
+import { readPage } from "./outputs/page.js";
 import { PALETTE } from "./paint.js";
 import { decodePng, encodePng, readHeader } from "./png.js";
 import { isStretched, shrink, stepFor, toRgba } from "./raster.js";
@@ -78,6 +82,21 @@ const calls = {
     const isWhole = pages === 1 && !isOneOfChannels;
     return { label, width, height, image: isWhole ? null : await encodePage(await rasterOf(image)) };
   },
+
+  /**
+   * Files of the chosen kinds for all pages of an image, see outputs/make.js.
+   *
+   * @param {import("./outputs/page.js").Request} request
+   */
+  async outputs(request) {
+    const { pages } = await open(request.result.key, request.result.blob);
+    return makeFiles(request.kinds, { ...request.facts, pages }, (index) => readPage(request, index, { rasterOf, labelsOfPage }));
+  },
+
+  /** Packs files, see outputs/archive.js. */
+  async archive({ files, tables }) {
+    return { blob: await packArchive(files, tables) };
+  },
 };
 
 /** The values of a label by its kind: see `Corrected`. */
@@ -142,18 +161,26 @@ async function read(blob) {
   if (header?.channels && header.depth >= 8 && !header.interlaced) return { pages: 1, raster: () => decodePng(bytes) };
   if (header?.depth === 16) throw new Error("an interlaced PNG of 16 bits");
   const { isTiff, openTiff } = await import("./tiff.js"); // large, so loaded for those who need it
-  return isTiff(bytes) ? openTiff(bytes) : { pages: 1, raster: () => decodeByBrowser(blob) };
+  return isTiff(bytes) ? openTiff(bytes) : { pages: 1, raster: () => decodeByBrowser(blob, storesGrey(bytes)) };
 }
 
-/** Pixels as stored, without rotation, colour profile or opacity. */
-async function decodeByBrowser(blob) {
+/** Pixels as stored, without rotation or colour profile. A canvas changes the colours of pixels that are not opaque. */
+async function decodeByBrowser(blob, isGrey) {
   const options = { imageOrientation: "none", colorSpaceConversion: "none", premultiplyAlpha: "none" };
   const bitmap = await createImageBitmap(blob, /** @type {ImageBitmapOptions} */ (options));
   const { width, height } = bitmap;
   const context = new OffscreenCanvas(width, height).getContext("2d");
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
-  return { width, height, channels: 4, data: new Uint8Array(context.getImageData(0, 0, width, height).data.buffer) };
+  const data = new Uint8Array(context.getImageData(0, 0, width, height).data.buffer);
+  if (isGrey) return { width, height, channels: 1, data: everyFourth(data, 0) };
+  return { width, height, channels: 4, data, isConverted: everyFourth(data, 3).some((opacity) => opacity < 255) };
+}
+
+function everyFourth(data, first) {
+  const kept = new Uint8Array(data.length / 4);
+  for (let to = 0, from = first; to < kept.length; to++, from += 4) kept[to] = data[from];
+  return kept;
 }
 
 async function rasterOf({ key, blob, index }) {
