@@ -87,6 +87,10 @@ def _visit_other_files(page: Page, pixels: Pixels) -> Iterator[str]:
     give(page, ("notes.png", b"no image"), ("stack.tif", encode_tiff([pixels, 255 - pixels])))
     page.get_by_role("button", name="notes.png The file").click()
     yield "failed"
+    page.click("#download-all")
+    expect(page.locator("#all-remarks")).not_to_be_empty()
+    yield "all images are downloaded"
+    page.keyboard.press("Escape")
     page.get_by_role("button", name="stack.tif Done").click()
     expect(page.locator("#pages")).to_be_visible()
     yield "pages of a stack"
