@@ -140,9 +140,10 @@ def _compute_again(page: Page) -> None:
 
 
 def _score(folder: Path, weights: Path) -> float:
-    """V_rand on the held-out images."""
+    """V_rand on the held-out images, at the threshold of the weights."""
     command = f"-m training.evaluate --weights {weights} --data held --json"
-    return float(json.loads(_run(command, folder, stdout=subprocess.PIPE))["v_rand"])
+    found = json.loads(_run(command, folder, stdout=subprocess.PIPE))
+    return float(found["all"][str(found["stored_threshold"])]["v_rand"])
 
 
 def _run(command: str, folder: Path, stdout: int | None = None) -> str:
