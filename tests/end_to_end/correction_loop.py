@@ -132,6 +132,7 @@ def _retrain(folder: Path) -> None:
 def _compute_again(page: Page) -> None:
     again = page.get_by_role("button", name="Compute all again")
     expect(again).to_be_visible()
+    page.get_by_role("button", name="0.png The net has changed").click()
     _picture(page, "loop-3-changed")
     again.click()
     expect(page.locator("#images [data-state=done]")).to_have_count(PAIRS)
@@ -155,6 +156,7 @@ def _run(command: str, folder: Path, stdout: int | None = None) -> str:
 
 def _picture(page: Page, name: str) -> None:
     page.mouse.move(0, 0)
+    page.evaluate("scrollTo(0, 0)")
     save(page.screenshot(), OUT / f"{name}.png")
 
 
