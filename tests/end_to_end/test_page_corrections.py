@@ -22,6 +22,7 @@ from model.weights_file import load_weights, save_weights
 from tests.end_to_end.browser import ask, expect_objects, give, read_canvas, read_mask, to_png
 from tests.end_to_end.conftest import Server
 from tests.end_to_end.hand import Hand, line
+from tests.end_to_end.http import HTTP
 from tests.support.small_net import save_small_net
 
 OpenPage: TypeAlias = Callable[..., Page]
@@ -215,7 +216,7 @@ def test_pages_of_a_stack_are_corrected_and_saved_one_by_one(
 
 
 def test_an_open_page_follows_the_net_that_learned_from_its_corrections(
-    saving: Server, open_page: OpenPage, image: Pixels, tmp_path: Path
+    saving: Server, open_page: OpenPage, image: Pixels, tmp_path: Path, wait_until: Callable[..., None]
 ):
     """The new net learned from numbered objects, so its corrections are saved as such."""
     page, data = open_page(saving.url), to_png(image)
@@ -226,7 +227,7 @@ def test_an_open_page_follows_the_net_that_learned_from_its_corrections(
     provenance = weights.description.provenance | {"label_format": "instances"}
     save_weights(made, weights.tensors, weights.description.model_copy(update={"provenance": provenance}))
     made.replace(tmp_path / "weights/second.safetensors")
-    page.wait_for_function("fetch('model').then((answer) => answer.json()).then(({ name }) => name === 'second')")
+    wait_until(lambda: HTTP.get(f"{saving.url}/model").json()["name"] == "second")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     page.get_by_role("button", name="Compute all again").click()
     expect(page.locator("#model")).to_have_text(re.compile("^second"))

@@ -2,15 +2,15 @@
 // Pairs of an image and its label to train on: sent to the service if it saves labels, and kept for a ZIP file.
 
 import { saveLabel } from "../api.js";
+import { ask } from "../decoder.js";
 import { byId } from "../dom.js";
+import { distinctStems, imageNameOf, stemOf } from "../names.js";
 import { saveFile } from "../save_file.js";
-import { zip } from "../zip.js";
-
-/** @typedef {import("./corrected_page.js").CorrectedPage} CorrectedPage */
 
 /**
  * @typedef {object} Pair
- * @property {string} name of its files, without a suffix
+ * @property {string} stem of its files; pairs of other images may have the same
+ * @property {string} suffix of the image
  * @property {File} image
  * @property {Blob} label a PNG file
  * @property {Record<string, string | number | null>} provenance
@@ -78,41 +78,32 @@ export class TrainingData {
 
   /** @returns {Pair} */
   #toPair({ entry, index, corrected, edit, label, image, kind, width, height }) {
-    const name = this.#nameFor(entry, index);
-    const file = image ? new File([image], `${name}.png`, { type: "image/png" }) : entry.file;
-    const suffix = image ? ".png" : (entry.file.name.match(/\.[a-z0-9]+$/i)?.[0].toLowerCase() ?? ".png");
+    const stem = index ? `${stemOf(entry.result)}-page-${index + 1}` : stemOf(entry.result);
     const provenance = {
-      id: name,
       time: new Date().toISOString(),
       name: entry.file.name,
       page: index,
-      image: name + suffix,
       kind,
       width,
       height,
       ...this.calls.about(entry),
     };
-    const blob = new Blob([label], { type: "image/png" });
-    return { name, image: file, label: blob, provenance, entry, markSaved: () => corrected?.markSaved(edit) };
-  }
-
-  /** A name of files that no other pair has, and that any system takes. */
-  #nameFor(entry, index) {
-    const known = this.#pairs.get(`${entry.id} ${index}`);
-    if (known) return known.name;
-    const stem = entry.file.name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}._-]+/gu, "_").slice(0, 80) || "image";
-    const name = index ? `${stem}-page-${index + 1}` : stem;
-    const taken = new Set([...this.#pairs.values()].map((pair) => pair.name));
-    for (let number = 1; ; number++) {
-      const candidate = number === 1 ? name : `${name}-${number}`;
-      if (!taken.has(candidate)) return candidate;
-    }
+    return {
+      stem,
+      suffix: image ? ".png" : imageNameOf(entry).slice(stemOf(entry.result).length),
+      image: image ? new File([image], `${stem}.png`, { type: "image/png" }) : entry.file,
+      label: new Blob([label], { type: "image/png" }),
+      provenance,
+      entry,
+      markSaved: () => corrected?.markSaved(edit),
+    };
   }
 
   async #downloadAll() {
     const pairs = [...this.#pairs.values()];
-    const files = await Promise.all(pairs.flatMap((pair) => filesOf(pair)));
-    saveFile(zip(files), "labels.zip");
+    const stems = distinctStems(pairs.map(({ stem }) => stem));
+    const files = pairs.flatMap((pair, index) => filesOf(pair, stems[index]));
+    saveFile((await ask("archive", { files, tables: [] })).blob, "labels.zip");
     for (const { entry, markSaved } of pairs) {
       markSaved();
       this.calls.onSaved(entry);
@@ -122,15 +113,11 @@ export class TrainingData {
 }
 
 /** The layout that `python -m training.run --data` reads. */
-function filesOf({ name, image, label, provenance }) {
-  const text = JSON.stringify(provenance, null, 1);
+function filesOf({ image, suffix, label, provenance }, stem) {
+  const record = { id: stem, image: stem + suffix, ...provenance };
   return [
-    toFile(`image/${provenance.image}`, image),
-    toFile(`label/${name}.png`, label),
-    toFile(`provenance/${name}.json`, new Blob([text])),
+    { name: `image/${record.image}`, blob: image },
+    { name: `label/${stem}.png`, blob: label },
+    { name: `provenance/${stem}.json`, blob: new Blob([JSON.stringify(record, null, 1)]) },
   ];
-}
-
-async function toFile(name, blob) {
-  return { name, bytes: new Uint8Array(await blob.arrayBuffer()) };
 }

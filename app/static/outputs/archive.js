@@ -4,7 +4,7 @@
 import { Zip, ZipDeflate, ZipPassThrough } from "../vendor/fflate/browser.js";
 import { joinCsv } from "./joined_table.js";
 
-const PACKED = /\.(png|tif|zip)$/; // compressed already
+const PACKED = /\.(png|jpe?g|webp|tif|zip)$/i; // compressed already
 const JOINED = "objects.csv"; // as `python -m model.predict` names it
 
 /**
