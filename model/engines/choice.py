@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from model.engines.engine import Engine, EngineError
 from model.engines.graph_weights import GraphWeights
 from model.engines.pytorch import TorchEngine, choose_device, choose_precision
-from model.weights_file import BUNDLED, BUNDLED_INT8, Weights
+from model.weights_file import BUNDLED_NETS, Weights, int8_of
 
 if TYPE_CHECKING:
     import openvino
@@ -66,15 +66,20 @@ def make_engine(weights: Weights | GraphWeights, choice: Choice, threads: int = 
 
 
 def bundled_weights(engine: str = "auto", device: str = "auto", precision: str = "auto") -> Path:
-    """Returns the bundled weights that suit best: 8-bit weights where OpenVINO runs them, which are as good and faster.
+    """Returns the weights of the default bundled net that suit best, see `bundled_nets`. Raises EngineError."""
+    return bundled_nets(engine, device, precision)[0]
 
-    Raises EngineError.
+
+def bundled_nets(engine: str = "auto", device: str = "auto", precision: str = "auto") -> list[Path]:
+    """Returns the weights of each bundled net that suit best, those of the default net first.
+
+    Weights in 8 bits suit best where OpenVINO runs them: they are as good and faster. Raises EngineError.
     """
     if engine == "torch" or precision not in ("auto", "int8") or not _runs_openvino(device):
-        return BUNDLED
+        return list(BUNDLED_NETS)
     from model.engines.openvino import has_int8
 
-    return BUNDLED_INT8 if has_int8() or precision == "int8" else BUNDLED
+    return [int8_of(path) if has_int8() or precision == "int8" else path for path in BUNDLED_NETS]
 
 
 def _choose_for_graph(graph: "openvino.Model", engine: str, device: str, precision: str) -> Choice:

@@ -42,6 +42,15 @@ class Engine(EngineInfo, Protocol):
         """Number of runs to keep going at once, each in its own thread; a batch beyond `batch_pixels` gains nothing."""
         ...
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory that the engine holds for itself between two runs, bytes; an upper estimate."""
+        ...
+
+    def release_memory(self) -> None:
+        """Gives back the memory that large batches left behind; the next large batch allocates it again."""
+        ...
+
     def run(self, batch: Array, kept: Window | None = None) -> Array:
         """N x C x H x W float32 -> N x K x h x w float32 probabilities (sigmoid of one class, softmax of several).
 

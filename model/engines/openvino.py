@@ -36,6 +36,10 @@ BATCH_PIXELS = 512 * 512
 STREAMS = 2
 
 
+# Bytes of activations that a request keeps, per pixel, channel of the first layer, and byte of a number: measured for
+# widths 16, 32 and 64 in int8, bf16 and fp32, see `python -m benchmarks.several_nets`.
+ACTIVATIONS = 8
+
 # Prepared layers that a stream keeps for shapes it has seen. OpenVINO's own 5000 would take gigabytes if images have
 # many sizes. A net has about 30 layers, so the layers of the last eight shapes are kept.
 CACHED_LAYERS = 256
@@ -71,11 +75,26 @@ class OpenVinoEngine:
         undivided = self._compile(graph, streams=1)
         divided = self._compile(graph, self.streams) if self.streams > 1 else undivided
         self._undivided = undivided.create_infer_request()
-        self._cropping = self._compile(_crop_decoder(graph), streams=1).create_infer_request()
+        self._cropping_net = self._compile(_crop_decoder(graph), streams=1)
+        self._cropping = self._cropping_net.create_infer_request()
+        self._bytes_per_pixel = _activations(graph, precision) / self._downsampling**2
+        self._weights_bytes = _constants(graph)
+        self._cropping_pixels = 0  # of the largest batch of `_cropping` since its memory was released
         self._idle = SimpleQueue[openvino.InferRequest]()
         for _ in range(self.streams):
             self._idle.put(divided.create_infer_request())
         self._all_threads, self._counting, self._running = threading.Lock(), threading.Lock(), 0
+
+    @property
+    def held_bytes(self) -> int:
+        """The weights, and the activations of each request for batches of up to `batch_pixels`, and of large ones."""
+        pixels = (1 + self.streams) * self.batch_pixels + self._cropping_pixels
+        return self._weights_bytes + round(pixels * self._bytes_per_pixel)
+
+    def release_memory(self) -> None:
+        with self._all_threads:
+            self._cropping_pixels = 0
+            self._cropping_net.release_memory()
 
     def run(self, batch: Array, kept: Window | None = None) -> Array:
         batch = np.ascontiguousarray(batch)
@@ -86,6 +105,7 @@ class OpenVinoEngine:
             if batch.shape[0] * height * width > self.batch_pixels or kept not in (None, whole):
                 crops = decoder_crops(kept or whole, (height, width), self._depth, self._downsampling)
                 with self._all_threads:
+                    self._cropping_pixels = max(self._cropping_pixels, batch.shape[0] * height * width)
                     return _infer(self._cropping, batch, crops)
             if alone:
                 with self._all_threads:
@@ -168,6 +188,19 @@ def broken_constants(graph: openvino.Model) -> list[str]:
     constants = [node for node in graph.get_ops() if node.get_type_name() == "Constant"]
     fractions = [node for node in constants if node.get_element_type().is_real()]
     return [node.get_friendly_name() for node in fractions if not np.isfinite(node.get_data(dtype=np.float32)).all()]
+
+
+def _activations(graph: openvino.Model, precision: str) -> float:
+    """Returns the bytes of activations that a request keeps per pixel at the net's own scale."""
+    first = next(node for node in graph.get_ordered_ops() if node.get_type_name() == "Convolution")
+    channels = first.get_output_partial_shape(0)[1].get_length()
+    return float(ACTIVATIONS * channels * {"int8": 1, "bf16": 2, "fp32": 4}[precision])
+
+
+def _constants(graph: openvino.Model) -> int:
+    """Returns the bytes of the weights."""
+    constants = [node for node in graph.get_ops() if node.get_type_name() == "Constant"]
+    return sum(node.get_byte_size() for node in constants)
 
 
 def _joins(graph: openvino.Model) -> list[openvino.Node]:

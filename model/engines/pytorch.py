@@ -53,6 +53,14 @@ class TorchEngine:
         # Aligned corners make the decoder's result depend on where its map ends: it cannot be cropped before.
         self._croppable = net.config.upsampling != "bilinear_aligned"
 
+    @property
+    def held_bytes(self) -> int:
+        """The weights: torch frees activations, or keeps them for all nets of the process (CUDA)."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._net.state_dict().values())
+
+    def release_memory(self) -> None:
+        """Does nothing: no memory belongs only to this engine."""
+
     @torch.inference_mode()
     def run(self, batch: Array, kept: Window | None = None) -> Array:
         with self._stream():

@@ -58,6 +58,13 @@ class TTAEngine:
         self.name, self.device, self.precision = engine.name, engine.device, engine.precision
         self.batch_pixels, self.streams = engine.batch_pixels, engine.streams
 
+    @property
+    def held_bytes(self) -> int:
+        return self._engine.held_bytes
+
+    def release_memory(self) -> None:
+        self._engine.release_memory()
+
     def run(self, batch: Array, kept: Window | None = None) -> Array:
         """Turns N x C x H x W float32 into N x K x h x w float32 probabilities, for any H and W from 1.
 

@@ -23,12 +23,19 @@ PATIENCE_S = 60
 class WatchedEngine:
     """An engine that remembers how many runs went on at once, each held until `gate` is open."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, streams: int | None = None) -> None:
         self._engine = engine
         self.name, self.device, self.precision = engine.name, engine.device, engine.precision
-        self.batch_pixels, self.streams = engine.batch_pixels, engine.streams
+        self.batch_pixels, self.streams = engine.batch_pixels, streams or engine.streams
         self.gate, self.running, self.most = threading.Event(), 0, 0
         self._counting = threading.Lock()
+
+    @property
+    def held_bytes(self) -> int:
+        return self._engine.held_bytes
+
+    def release_memory(self) -> None:
+        self._engine.release_memory()
 
     def run(self, batch: Array, kept: Window | None = None) -> Array:
         with self._counting:
@@ -95,10 +102,7 @@ def test_when_it_is_stopped_images_are_given_up_between_tiles(segmenter: Segment
     engine = segmenter.engine
     runs, seen, stopped = [], [], threading.Event()
 
-    class HoldsSecondImage:
-        name, device, precision = engine.name, engine.device, engine.precision
-        batch_pixels, streams = engine.batch_pixels, 1
-
+    class HoldsSecondImage(WatchedEngine):
         def run(self, batch: Array, kept: Window | None = None) -> Array:
             runs.append(batch)
             if len(runs) > 2:  # images have two tiles
@@ -110,7 +114,7 @@ def test_when_it_is_stopped_images_are_given_up_between_tiles(segmenter: Segment
         pipeline.stop()
         stopped.set()
 
-    segmenter.engine = HoldsSecondImage()
+    segmenter.engine = HoldsSecondImage(engine, streams=1)
     pipeline = Pipeline(segmenter, OutputSpec())
     pipeline.run(jobs, stop)
     assert len(runs) == 3
@@ -121,16 +125,13 @@ def test_an_engine_failure_fails_only_its_image(segmenter: Segmenter, jobs: list
     engine = segmenter.engine
     failures = [RuntimeError("out of memory: tried to allocate 3 GiB\n  at somewhere.cpp"), MemoryError()]
 
-    class FailsTwice:
-        name, device, precision = engine.name, engine.device, engine.precision
-        batch_pixels, streams = engine.batch_pixels, 1
-
+    class FailsTwice(WatchedEngine):
         def run(self, batch: Array, kept: Window | None = None) -> Array:
             if failures:
                 raise failures.pop(0)
             return engine.run(batch, kept)
 
-    segmenter.engine = FailsTwice()
+    segmenter.engine = FailsTwice(engine, streams=1)
     seen: dict[Job, Outcome] = {}
     Pipeline(segmenter, OutputSpec()).run(jobs, seen.__setitem__)
     problems = [outcome.problem for outcome in seen.values() if outcome.problem]
