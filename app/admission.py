@@ -79,7 +79,7 @@ class Admission:
             self._reject("not ready")
             raise not_ready_problem()
         try:
-            self.service.net.scheduler.capacity.check()
+            self.service.capacity.check()
         except QueueFull as error:
             self._reject("overload")
             raise overload_problem(error.retry_after_s) from error

@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__, page
 from app.admission import Admission
-from app.local_backend import LocalBackend, find_weights, read_weights
+from app.local_backend import LocalBackend, find_nets
 from app.open_inference.endpoints import router as open_inference
 from app.openapi import document, operation_id
 from app.path_prefix import PathPrefix
@@ -54,13 +54,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     startup = Startup()
     startup.done("import")
     settings = settings or load_settings()
-    path = find_weights(settings)
-    weights = read_weights(path)
+    found = find_nets(settings)
     startup.done("weights")
-    service = Service(settings, LocalBackend(settings, weights, path.name))
+    backend = LocalBackend(settings, found.nets)
+    service = Service(settings, backend)
+    service.refused = found.refused
     if settings.weights is None or not settings.watch_s:
         return assemble(service, startup)
-    return assemble(service, startup, WeightsWatcher(service, settings.weights, settings.watch_s))
+    return assemble(service, startup, WeightsWatcher(service, backend, settings.weights, settings.watch_s))
 
 
 def assemble(service: Service, startup: Startup, watcher: WeightsWatcher | None = None) -> FastAPI:

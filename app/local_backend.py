@@ -1,128 +1,194 @@
-"""The backend of one machine: weights and engine, as the settings choose them."""
+"""The backend of one machine: the nets that the settings choose, one queue of tiles, and one memory budget."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
-import torch
-
-from app.canary import run_canary
 from app.capacity import QueueCapacity
+from app.engine_settings import engine_problems, set_threads
+from app.loaded_nets import LoadedNets
 from app.local_scheduler import LocalScheduler
 from app.metrics import Metrics
-from app.served_net import NetName, ServedNet
-from app.settings import Settings, SettingsError
+from app.net_file import AnyWeights, NetFile
+from app.served_net import NetName, RefusedFile, ServedNet
+from app.served_nets import ServedNets
+from app.settings import Settings
 from app.startup import Startup
-from app.weights_source import list_weights
-from model.engines.choice import Choice, bundled_weights, choose, make_engine
-from model.engines.engine import EngineError
-from model.engines.graph_weights import GraphWeights, load_any
-from model.segmenter import Segmenter
-from model.tiles import plan_tiles
-from model.weights_file import Weights, WeightsError, WeightsInfo, read_is_unfinished
+from app.tile_queue import TileQueue
+from app.weights_source import FileState, list_states
+from model.engines.choice import bundled_nets
+from model.engines.graph_weights import load_any
+from model.errors import UserError
+from model.weights_file import WeightsError
 
 log = logging.getLogger(__name__)
 
 
-class LocalBackend:
-    """The engine of this process: chosen by the constructor, built by `start`."""
+class ReadNet(NamedTuple):
+    """A weights file that has been read, and its weights."""
 
-    def __init__(self, settings: Settings, weights: Weights | GraphWeights, file: str) -> None:
-        """Checks the settings.
+    file: NetFile
+    weights: AnyWeights
+
+
+@dataclass(frozen=True)
+class FoundNets:
+    """The nets that the settings choose, the default first, and the files that cannot be served."""
+
+    nets: Sequence[ReadNet]
+    refused: tuple[RefusedFile, ...] = ()
+
+
+class LocalBackend:
+    """The nets of this process. They share the queue, its threads, and the memory budget."""
+
+    def __init__(self, settings: Settings, nets: Sequence[ReadNet]) -> None:
+        """`nets`: those that `start` serves, the default first."""
+        self._settings = settings
+        self._nets: list[ReadNet] = list(nets)
+
+    def start(self, capacity: QueueCapacity, metrics: Metrics, startup: Startup) -> ServedNets:
+        """Loads and warms the nets in turn until the memory budget is full; the others are loaded on first use.
+
+        Raises WeightsError if the results of a net are not probabilities, RuntimeError if the device fails.
+        """
+        self.open(capacity, metrics)
+        served = ServedNets(self._start_each())
+        startup.done("load")
+        return served
+
+    def open(self, capacity: QueueCapacity, metrics: Metrics) -> None:
+        """Makes the empty queue and cache, for `load`."""
+        set_threads(self._settings.compute_threads)
+        self._loaded = LoadedNets(self._settings.max_nets_bytes, metrics)
+        self._queue = TileQueue(capacity, metrics, after_large=self._loaded.shrink)
+
+    @property
+    def is_full(self) -> bool:
+        """Returns True if the loaded nets take the whole memory budget."""
+        return self._loaded.is_full
+
+    @property
+    def alive(self) -> bool:
+        """Returns True if the threads of the queue are alive."""
+        return self._queue.alive
+
+    def _start_each(self) -> Iterator[ServedNet]:
+        while self._nets:
+            file, weights = self._nets.pop(0)  # the list would keep the weights
+            yield self._serve(file) if self.is_full else self.load(file, weights)
+
+    def load(self, file: NetFile, weights: AnyWeights | None = None, former: NetName | None = None) -> ServedNet:
+        """Returns the net of a file, warm. Other nets compute requests meanwhile.
 
         Args:
-            settings: The settings of the service.
-            weights: The weights.
-            file: Name of the weights file, without its folder.
+            file: The weights file.
+            weights: Its weights; None to read them.
+            former: The net that this one replaces.
 
         Raises:
-            SettingsError: Engine, device, precision or tile do not fit this machine and these weights.
+            UserError: The file has changed, or the results are not probabilities.
+            RuntimeError: The device fails.
         """
-        self._settings, self._weights, self._file = settings, weights, file
-        self._choice = check_settings(settings, weights)
+        segmenter = file.load() if weights is None else file.build(weights)
+        self._loaded.add(file, segmenter)
+        self._queue.add_threads(segmenter.engine.streams)
+        return self._serve(file, former)
 
-    def start(self, capacity: QueueCapacity, metrics: Metrics, startup: Startup) -> ServedNet:
-        """Builds the engine, warms it up with the canary image, and starts its scheduler.
+    def rename(self, net: ServedNet, file: NetFile) -> ServedNet:
+        """Returns the same net for another file with the same weights; the net is not loaded again."""
+        self._loaded.move(self.file_of(net), file)
+        return replace(self._serve(file, net.former), loaded_at=net.loaded_at)
 
-        Raises WeightsError if the results are not probabilities, RuntimeError if the device fails.
-        """
-        set_threads(self._settings.compute_threads)
-        segmenter = self._build()
-        startup.done("build")
-        run_canary(segmenter)
-        startup.done("warm_up")
-        return self._net(LocalScheduler(segmenter, capacity, metrics))
+    def retire(self, net: ServedNet) -> None:
+        """Drops a net that is no longer served; requests in progress still use it."""
+        self._loaded.forget(self.file_of(net))
 
-    def replace(self, served: ServedNet) -> ServedNet:
-        """Returns a net with these weights that shares the queue of the served net. Raises what `start` raises.
+    def file_of(self, net: ServedNet) -> NetFile:
+        """Returns the weights file of a net of this backend."""
+        assert isinstance(net.scheduler, LocalScheduler)  # noqa: S101
+        assert isinstance(net.scheduler.source, NetFile)  # noqa: S101
+        return net.scheduler.source
 
-        The served net computes requests meanwhile.
-        """
-        assert isinstance(served.scheduler, LocalScheduler)  # noqa: S101
-        segmenter = self._build()
-        run_canary(segmenter)
-        return self._net(served.scheduler.serving(segmenter), served.name)
-
-    def _build(self) -> Segmenter:
-        settings = self._settings
-        engine = make_engine(self._weights, self._choice, settings.compute_threads)
-        return Segmenter(self._weights, engine, tile=settings.tile, max_batch=settings.max_batch, tta=settings.tta)
-
-    def _net(self, scheduler: LocalScheduler, former: NetName | None = None) -> ServedNet:
-        identity = WeightsInfo(self._weights.description, self._weights.sha256)
-        return ServedNet(identity, scheduler, self._file, self._settings.tile, former)
+    def _serve(self, file: NetFile, former: NetName | None = None) -> ServedNet:
+        scheduler = LocalScheduler(file, self._loaded, self._queue)
+        return ServedNet(file.weights, scheduler, file.path.name, self._settings.tile, former)
 
 
-def set_threads(compute: int) -> None:
-    """Sets thread counts: torch gets all threads, as OpenVINO does; OpenCV works within its caller's thread."""
-    torch.set_num_threads(compute)
-    cv2.setNumThreads(0)
+def find_nets(settings: Settings) -> FoundNets:
+    """Reads the nets of the setting: one file, all nets of a folder and the bundled ones, or the bundled ones.
 
+    Of several files with nets of one name, the newest counts. The newest file of a folder is the default. In a folder,
+    weights of a training that has not ended are passed over. Broken files beside the default are refused.
 
-def check_settings(settings: Settings, weights: Weights | GraphWeights) -> Choice:
-    """Chooses the engine for these weights on this machine. Raises SettingsError if a setting does not fit them."""
-    architecture = weights.description.architecture
-    try:
-        plan_tiles(1, 1, tile=settings.tile, halo=architecture.halo, grid=architecture.grid)
-    except ValueError as error:
-        raise SettingsError(f"SEGMENT_TILE={settings.tile}: {error}") from error
-    with _engine_problems(settings):
-        return choose(weights, settings.engine, settings.device, settings.precision)
-
-
-@contextmanager
-def _engine_problems(settings: Settings) -> Iterator[None]:
-    try:
-        yield
-    except EngineError as error:
-        chosen = {name: getattr(settings, name) for name in ("engine", "device", "precision")}
-        given = " ".join(f"SEGMENT_{name.upper()}={value}" for name, value in chosen.items() if value != "auto")
-        raise SettingsError(f"{given}: {error}") from error
-
-
-def find_weights(settings: Settings) -> Path:
-    """Finds the weights file of the setting: a file, the newest in a folder, or the bundled one that suits the engine.
-
-    In a folder, weights of a training that has not ended are passed over. Raises SettingsError, WeightsError.
+    Raises:
+        SettingsError: A setting does not fit this machine or the default net.
+        WeightsError: The file of the default net is missing, broken or of the wrong kind.
     """
-    with _engine_problems(settings):
-        bundled = bundled_weights(settings.engine, settings.device, settings.precision)
+    if settings.weights is not None and not settings.weights.is_dir():
+        return FoundNets([_read_named(settings.weights, settings)])
+    nets: dict[str, ReadNet] = {}
+    refused: list[RefusedFile] = []
+    for state in [*_list_folder(settings), *bundled_states(settings)]:
+        try:
+            net = read_net(state, settings)
+        except UserError as error:
+            if not nets:
+                raise
+            refused.append(refuse(state, error))
+        else:
+            if not net.weights.description.is_unfinished:
+                nets.setdefault(net.weights.description.name, net)
+    for net in nets.values():
+        _log_weights(net)
+    return FoundNets(list(nets.values()), tuple(refused))
+
+
+def read_net(state: FileState, settings: Settings) -> ReadNet:
+    """Reads a weights file. Raises WeightsError, SettingsError."""
+    weights = load_any(state.path)
+    return ReadNet(NetFile.of(state, weights, settings), weights)
+
+
+def refuse(state: FileState, error: UserError) -> RefusedFile:
+    """Returns the file with the reason, without the folder."""
+    return RefusedFile(state.path.name, str(error).replace(f"{state.path.parent}{os.sep}", ""))
+
+
+def bundled_states(settings: Settings) -> list[FileState]:
+    """Returns the files of the bundled nets that suit the engine, the default first. Raises SettingsError."""
+    with engine_problems(settings):
+        paths = bundled_nets(settings.engine, settings.device, settings.precision)
+    return [FileState.read(path) for path in paths]
+
+
+def _list_folder(settings: Settings) -> list[FileState]:
     if settings.weights is None:
-        return bundled
+        return []
     try:
-        if not settings.weights.is_dir():
-            return settings.weights
-        return next((path for path in list_weights(settings.weights) if not read_is_unfinished(path)), bundled)
+        return list_states(settings.weights)
     except OSError as error:
         raise WeightsError(f"weights {settings.weights}: cannot be read ({error.strerror})") from error
 
 
-def read_weights(path: Path) -> Weights | GraphWeights:
-    """Loads weights and logs which they are. Raises WeightsError."""
-    weights = load_any(path)
-    log.info("weights", extra={"fields": {"file": path, "model": weights.label, "sha256": weights.sha256}})
-    if weights.description.is_unfinished:
+def _read_named(path: Path, settings: Settings) -> ReadNet:
+    """Reads the one file that the setting names. Raises WeightsError, SettingsError."""
+    try:
+        state = FileState.read(path)
+    except OSError as error:
+        raise WeightsError(f"weights {path}: cannot be read ({error.strerror})") from error
+    net = read_net(state, settings)
+    _log_weights(net)
+    if net.weights.description.is_unfinished:
         log.warning("the training of these weights has not ended", extra={"fields": {"file": path}})
-    return weights
+    return net
+
+
+def _log_weights(net: ReadNet) -> None:
+    file = net.file
+    log.info(
+        "weights", extra={"fields": {"file": file.path, "model": file.weights.label, "sha256": file.weights.sha256}}
+    )

@@ -1,44 +1,61 @@
-"""The scheduler of a net of this process: its share of the queue of tiles."""
+"""The scheduler of a net of this process: loads the net when a request needs it, and queues its tiles."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 
-from app.capacity import QueueCapacity
-from app.metrics import Metrics
-from app.scheduler import TileJob, ignore_job
+from app.loaded_nets import LoadedNets, NetSource
+from app.scheduler import EngineFailed, TileJob, ignore_job
 from app.tile_queue import TileQueue
-from model.engines.engine import Engine
+from model.engines.engine import EngineInfo
+from model.errors import UserError
 from model.segmenter import Segmenter, Task
+
+log = logging.getLogger(__name__)
 
 
 class LocalScheduler:
-    """The `TileScheduler` of one process, for one net. Several nets share a queue, see `serving`."""
+    """The `TileScheduler` of one process, for one net. All nets share a queue, and a budget of memory."""
 
-    def __init__(
-        self, segmenter: Segmenter, capacity: QueueCapacity, metrics: Metrics, queue: TileQueue | None = None
-    ) -> None:
-        """`queue`: the queue of other nets, with this capacity and these metrics; None for a new queue."""
-        self.segmenter, self.capacity, self._metrics = segmenter, capacity, metrics
-        self._queue = queue or TileQueue(capacity, metrics)
-        self._queue.add_threads(segmenter.engine.streams)
-
-    def serving(self, segmenter: Segmenter) -> "LocalScheduler":
-        """Returns a scheduler for another net, before which requests wait in the same queue."""
-        return LocalScheduler(segmenter, self.capacity, self._metrics, self._queue)
+    def __init__(self, source: NetSource, nets: LoadedNets, queue: TileQueue) -> None:
+        self.source, self._nets, self._queue = source, nets, queue
+        self.capacity = queue.capacity
 
     async def compute(self, *tasks: Task, on_queued: Callable[[TileJob], None] = ignore_job) -> TileJob:
         """Computes all tiles of a request's tasks; cancelling the call drops the remaining tiles.
 
         `on_queued` gets the job when its tiles are queued. Raises QueueFull, EngineFailed.
         """
-        job = self._queue.submit(self.segmenter, tasks)
+        segmenter = self._nets.use(self.source) or await self._load(tasks)
+        job = self._queue.submit(segmenter, tasks)
         on_queued(job)
         await asyncio.wrap_future(job.done)
         return job
 
+    async def _load(self, tasks: tuple[Task, ...]) -> Segmenter:
+        """Loads the net; the request keeps its place in the queue meanwhile. Raises QueueFull, EngineFailed."""
+        pixels = sum(tile.pixels for task in tasks for tile in task.tiles)
+        with self.capacity.reserved(pixels, self.source.weights.sha256):
+            try:
+                segmenter = await asyncio.to_thread(self._nets.load, self.source)
+            except (UserError, RuntimeError) as error:
+                log.exception("a net cannot be loaded", extra={"fields": {"model": self.source.weights.label}})
+                raise EngineFailed("the net cannot be loaded") from error
+        self._queue.add_threads(segmenter.engine.streams)
+        return segmenter
+
     @property
-    def engine(self) -> Engine:
-        return self.segmenter.engine
+    def segmenter(self) -> Segmenter | None:
+        """The net, if it is in memory."""
+        return self._nets.find(self.source)
+
+    @property
+    def engine(self) -> EngineInfo:
+        return self.source.engine
+
+    @property
+    def loaded(self) -> bool:
+        return self.segmenter is not None
 
     @property
     def alive(self) -> bool:

@@ -48,9 +48,17 @@ class Metrics:
             "segment_batch_tiles", "Tiles in a batch.", buckets=(1, 2, 4, 8, 16, 32), registry=registry
         )
         self.queue_pixels = Gauge("segment_queue_pixels", "Pixels waiting or being computed.", registry=registry)
-        self.model = Info("segment_model", "The weights and the engine.", registry=registry)
+        self.nets_loaded = Gauge("segment_nets_loaded", "Nets in memory.", registry=registry)
+        self.nets_bytes = Gauge(
+            "segment_nets_bytes", "Memory that the engines of all nets hold, as they estimate it.", registry=registry
+        )
+        self.net_loads = Counter("segment_net_loads", "Nets loaded into memory.", registry=registry)
+        self.net_evictions = Counter(
+            "segment_net_evictions", "Nets evicted from memory, beyond the budget.", registry=registry
+        )
+        self.model = Info("segment_model", "The weights and the engine of the default net.", registry=registry)
         self.weights_loaded = Gauge(
-            "segment_weights_loaded_timestamp_seconds", "When the served net became ready.", registry=registry
+            "segment_weights_loaded_timestamp_seconds", "When the default net became ready.", registry=registry
         )
         self.weights_changes = Counter(
             "segment_weights_changes", "New weights files found while serving.", ("outcome",), registry=registry

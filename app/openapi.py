@@ -23,7 +23,7 @@ TAGS = [
     {"name": "segmentation", "description": "Images to masks and objects."},
     {"name": "labels", "description": "Corrected labels to training data."},
     {"name": "service", "description": "What is served, and how the service is."},
-    {"name": "Open Inference Protocol v2", "description": "The same net for clients of other model servers."},
+    {"name": "Open Inference Protocol v2", "description": "The same nets for clients of other model servers."},
 ]
 
 _SECURITY = {
@@ -66,7 +66,7 @@ class RequestLimits(BaseModel):
 
 
 class ServedModel(BaseModel):
-    """The weights that are served, and the engine that runs them."""
+    """A net that is served, and the engine that runs it."""
 
     name: str
     sha256: str = Field(description="of the weights file")
@@ -84,8 +84,18 @@ class ServedModel(BaseModel):
     tta: int = Field(description="views of each image whose results are averaged")
     limits: RequestLimits
     weights: ServedWeights = Field(description="the weights file, and what became of newer files")
+    is_default: bool = Field(description="true for the net of requests that name none")
+    loaded: bool = Field(description="true if the net is in memory; otherwise, the next request loads it")
     saves_labels: bool = Field(description="true if POST /labels saves pairs")
     provenance: dict[str, JsonValue] = Field(description="data, recipe, command and scores of the training")
+
+
+class ServedModels(BaseModel):
+    """All nets that are served."""
+
+    default: str = Field(description="name of the net that serves requests that name none")
+    models: list[ServedModel] = Field(description="the default first")
+    refused: list[RefusedFile] = Field(description="weights files that cannot be served, and the reasons")
 
 
 class ProgressReport(BaseModel):

@@ -23,6 +23,9 @@ class SegmentParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    model: str = Field(
+        "", max_length=64, description="name of the net, see GET /models; default: the net that GET /model describes"
+    )
     output: Output | None = Field(None, description=_OUTPUT)
     threshold: float | None = Field(None, gt=0, lt=1, description="default: the one stored with the weights")
     channel: str = Field(

@@ -210,7 +210,7 @@ def _prepare(
 ) -> tuple[NetInput, Sequence[ImageTask]]:
     """Pages and their tiles; while they are decoded they take their room in the queue. Raises Problem, QueueFull."""
     file = measure(data, service.settings.max_pixels)
-    with net.scheduler.capacity.reserved(file.header.pixels):
+    with net.reserved(file.header.pixels):
         given = decode(file, net.description, channel)
     if output_spec.measures:
         given = replace(given, file=file)

@@ -16,6 +16,7 @@ from app.openapi import (
     ProgressReport,
     RequestLimits,
     ServedModel,
+    ServedModels,
     ServedWeights,
     Status,
     problems,
@@ -24,7 +25,8 @@ from app.parameters import SegmentParameters, read_parameters
 from app.problems import Problem, not_ready_problem
 from app.request_log import REQUEST_ID
 from app.served_net import ServedNet
-from app.service import service_of
+from app.served_nets import ServedNets
+from app.service import Service, service_of
 from app.upload import read_upload
 from model.outputs.output import Output, OutputSpec
 
@@ -56,13 +58,14 @@ async def segment(request: Request, progress: pipeline.ListedProgress) -> Respon
     Parameters are in the query or fields of the form.
     """
     service = service_of(request)
-    net = service.net
+    nets = service.nets
     accepted = request.headers.get("accept", "")
     query = request.query_params.multi_items()
-    _output_spec(net, read_parameters(query), accepted)  # a bad query is refused before the body is read
+    _check_query(nets, read_parameters(query), accepted)
     async with pipeline.deadline(service):
         upload = await read_upload(request, service)
         parameters = read_parameters([*query, *upload.fields])
+        net = nets.find(parameters.model)
         output_spec = _output_spec(net, parameters, accepted)
         result = await pipeline.segment(request, progress, net, upload, output_spec, parameters.channel)
     file = result.answer
@@ -71,6 +74,13 @@ async def segment(request: Request, progress: pipeline.ListedProgress) -> Respon
         "Content-Disposition": _content_disposition(f"{upload.stem}_{output_spec.output}{file.suffix}"),
     }
     return Response(file.data, media_type=file.media_type, headers=headers)
+
+
+def _check_query(nets: ServedNets, parameters: SegmentParameters, accepted: str) -> None:
+    """Refuses a bad query before the body is read; a field of the form may still name the net. Raises Problem."""
+    net = nets.find(parameters.model)
+    if parameters.model or len(nets) == 1:
+        _output_spec(net, parameters, accepted)
 
 
 def _output_spec(net: ServedNet, parameters: SegmentParameters, accepted: str) -> OutputSpec:
@@ -117,12 +127,30 @@ async def get_progress(
 
 @router.get("/model", responses=_UNAVAILABLE, tags=["service"])
 async def get_model(request: Request) -> ServedModel:
-    """Returns what is served: the weights, their origin, and the engine."""
+    """Returns the default net: the weights, their origin, and the engine."""
+    service = _ready_service(request)
+    return _describe(service, service.net)
+
+
+@router.get("/models", responses=_UNAVAILABLE, tags=["service"])
+async def get_models(request: Request) -> ServedModels:
+    """Returns all nets that are served, the default first. The parameter `model` chooses one by its name."""
+    service = _ready_service(request)
+    models = [_describe(service, net) for net in service.nets]
+    return ServedModels(default=models[0].name, models=models, refused=list(service.refused))
+
+
+def _ready_service(request: Request) -> Service:
+    """Raises Problem, 503."""
     service = service_of(request)
     if not service.ready:
         raise not_ready_problem()
-    net = service.net
+    return service
+
+
+def _describe(service: Service, net: ServedNet) -> ServedModel:
     description, engine = net.description, net.engine
+    newest_refused = next(iter(service.refused), None)
     return ServedModel(
         name=description.name,
         sha256=net.weights.sha256,
@@ -139,7 +167,9 @@ async def get_model(request: Request) -> ServedModel:
         precision=engine.precision,
         tta=service.settings.tta,
         limits=RequestLimits(max_body_bytes=service.settings.max_body_bytes, max_pixels=service.settings.max_pixels),
-        weights=ServedWeights(file=net.file, loaded_at=net.loaded_at, former=net.former, refused=service.refused),
+        weights=ServedWeights(file=net.file, loaded_at=net.loaded_at, former=net.former, refused=newest_refused),
+        is_default=net is service.net,
+        loaded=net.scheduler.loaded,
         saves_labels=service.label_store is not None,
         provenance=description.provenance,
     )

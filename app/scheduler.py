@@ -21,11 +21,17 @@ class TileJob:
     `done` is set when the last tile is written; cancelling `done` drops the tiles still queued.
     """
 
-    def __init__(self, tasks: Sequence[Task], capacity: QueueCapacity) -> None:
-        """Reserves the pixels of `tasks`, one per page, at least one. Raises QueueFull."""
+    def __init__(self, tasks: Sequence[Task], capacity: QueueCapacity, net: str) -> None:
+        """Reserves the pixels of `tasks`, one per page, at least one. Raises QueueFull.
+
+        Args:
+            tasks: The tiles.
+            capacity: Where the pixels are reserved.
+            net: Identity of the net that computes the tiles: the sha256 of its weights.
+        """
         self.tasks = tasks
         self.waiting = deque((task, tile) for task in tasks for tile in task.tiles)
-        self.reservation: Reservation = capacity.reserve(self.waiting_pixels)
+        self.reservation: Reservation = capacity.reserve(self.waiting_pixels, net)
         self.tiles = self.missing = len(self.waiting)
         self.done: Future[None] = Future()
         self.submitted = time.perf_counter()
@@ -45,7 +51,7 @@ def ignore_job(_job: TileJob) -> None:
 
 
 class TileScheduler(Protocol):
-    """The interface through which a service has tiles computed."""
+    """The interface through which a service has the tiles of one net computed."""
 
     capacity: QueueCapacity
 
@@ -53,6 +59,10 @@ class TileScheduler(Protocol):
     def engine(self) -> EngineInfo: ...
     @property
     def alive(self) -> bool: ...
+    @property
+    def loaded(self) -> bool:
+        """Returns True if the net is in memory. Otherwise, the next request loads it."""
+        ...
 
     async def compute(self, *tasks: Task, on_queued: Callable[[TileJob], None] = ignore_job) -> TileJob:
         """Computes all tiles of a request's tasks; cancelling the call drops the remaining tiles.

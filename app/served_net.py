@@ -1,5 +1,6 @@
 """A net that is ready for requests, with all that its answers depend on."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -39,7 +40,8 @@ class ServedNet:
         scheduler: Computes tiles with these weights.
         file: Name of the weights file, without its folder.
         tile: Side of the largest tile, pixels.
-        former: The net that this one replaced; None for the first one.
+        former: The net of this name that this one replaced, or the former default if it became the default; None for
+            the first one.
         loaded_at: Time at which the net became ready, UTC.
     """
 
@@ -66,6 +68,10 @@ class ServedNet:
     @property
     def name(self) -> NetName:
         return NetName(self.file, self.label)
+
+    def reserved(self, pixels: int) -> AbstractContextManager[None]:
+        """Reserves `pixels` in the queue for an image while it is decoded, see `QueueCapacity.reserved`."""
+        return self.scheduler.capacity.reserved(pixels, self.weights.sha256)
 
     def task(self, image: Values, render: Render, bits: int = 0) -> ImageTask:
         """Returns the tiles of an image. Raises ValueError: see `ImageTask`."""

@@ -1,4 +1,4 @@
-"""The service's state: the served net and the queue, from loading until the last request is answered."""
+"""The service's state: the served nets and the queue, from loading until the last request is answered."""
 
 import asyncio
 import logging
@@ -15,6 +15,7 @@ from app.metrics import Metrics
 from app.request_progress import ProgressBoard
 from app.saving.label_store import open_store
 from app.served_net import RefusedFile, ServedNet
+from app.served_nets import ServedNets
 from app.settings import Settings
 from app.startup import Startup
 
@@ -26,8 +27,8 @@ T = TypeVar("T")
 class Computing(Protocol):
     """The place where tiles are computed: this process, or a cluster."""
 
-    def start(self, capacity: QueueCapacity, metrics: Metrics, startup: Startup) -> ServedNet:
-        """Makes the first net ready, in a thread of its own. What it raises ends the service."""
+    def start(self, capacity: QueueCapacity, metrics: Metrics, startup: Startup) -> ServedNets:
+        """Makes the nets ready, in a thread of its own. What it raises ends the service."""
         ...
 
 
@@ -37,47 +38,49 @@ class Service:
     def __init__(self, settings: Settings, computing: Computing) -> None:
         """Opens the folder of SEGMENT_LABELS, if there is one. Raises SettingsError if it cannot be written to."""
         self.settings = settings
-        self.metrics = Metrics()
+        self.metrics = metrics = Metrics()
+        self.capacity = QueueCapacity(settings.max_queue_pixels, settings.max_wait_s, metrics.queue_pixels)
         self.progress = ProgressBoard()
         self.label_store = open_store(settings, self.metrics)
         self.trimmer = Trimmer()
         self.failure: Exception | None = None
-        self.refused: RefusedFile | None = None
-        """The newest weights file, if the service does not serve it."""
-        self._computing: Computing | None = computing
-        self._net: ServedNet | None = None
+        self.refused: tuple[RefusedFile, ...] = ()
+        """Weights files that the service does not serve, the newest first."""
+        self.computing = computing
+        self._nets: ServedNets | None = None
         self._loaded, self._draining = threading.Event(), threading.Event()
         self._pool = ThreadPoolExecutor(max_workers=settings.compute_threads, thread_name_prefix="codec")
 
     def load(self, startup: Startup | None = None) -> None:
         """Makes the engine, and is ready. Raises what `Computing.start` raises."""
         startup = startup or Startup()
-        settings = self.settings
-        capacity = QueueCapacity(settings.max_queue_pixels, settings.max_wait_s, self.metrics.queue_pixels)
-        assert self._computing is not None  # noqa: S101 - `load` is called once
-        net = self._computing.start(capacity, self.metrics, startup)
-        self._computing = None  # it holds the weights
-        self.serve(net)
+        self.serve(self.computing.start(self.capacity, self.metrics, startup))
         self._loaded.set()
-        chosen = {"tta": settings.tta, "threads": settings.compute_threads}
-        log.info("ready", extra={"fields": {**_running(net), **chosen, **startup.summary()}})
+        chosen = {"tta": self.settings.tta, "threads": self.settings.compute_threads}
+        nets = {"models": [net.label for net in self.nets]}
+        log.info("ready", extra={"fields": {**_running(self.net), **nets, **chosen, **startup.summary()}})
 
     def wait_until_loaded(self) -> None:
         """Blocks; `load` runs in another thread."""
         self._loaded.wait()
 
     @property
-    def net(self) -> ServedNet:
-        """The net for new requests. A request reads it once, at its start. Raises RuntimeError before `load`."""
-        if self._net is None:
-            raise RuntimeError("asked for the net before it was ready")
-        return self._net
+    def nets(self) -> ServedNets:
+        """The nets for new requests. A request reads them once, at its start. Raises RuntimeError before `load`."""
+        if self._nets is None:
+            raise RuntimeError("asked for the nets before they were ready")
+        return self._nets
 
-    def serve(self, net: ServedNet) -> None:
-        """Serves another net to new requests; requests in progress keep theirs."""
-        self._net = net
-        self.metrics.model.info(_running(net))
-        self.metrics.weights_loaded.set(net.loaded_at.timestamp())
+    @property
+    def net(self) -> ServedNet:
+        """The default net for new requests, see `nets`."""
+        return self.nets.default
+
+    def serve(self, nets: ServedNets) -> None:
+        """Serves other nets to new requests; requests in progress keep theirs."""
+        self._nets = nets
+        self.metrics.model.info(_running(nets.default))
+        self.metrics.weights_loaded.set(nets.default.loaded_at.timestamp())
 
     @property
     def loaded(self) -> bool:
@@ -90,7 +93,7 @@ class Service:
     @property
     def healthy(self) -> bool:
         """Returns True if the process can answer: the engine's threads, if started, must be alive."""
-        return self._net is None or self._net.scheduler.alive
+        return self._nets is None or self.net.scheduler.alive
 
     async def run_in_pool(self, function: Callable[..., T], *arguments: object) -> T:
         """Runs slow work that is not the engine's (decoding, encoding) off the event loop."""
@@ -103,8 +106,8 @@ class Service:
     def close(self) -> None:
         """Finishes the queued tiles and ends the threads."""
         self.drain()
-        if self._net:
-            self._net.scheduler.close()
+        if self._nets:
+            self.net.scheduler.close()
         self._pool.shutdown()
         if self.label_store:
             self.label_store.close()

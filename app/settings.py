@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
     weights: Path | None = Field(
-        None, description="a weights file, or a folder whose newest one is taken; default: the bundled weights"
+        None, description="a weights file, or a folder whose nets are all served; default: the bundled weights"
     )
     watch_s: float = Field(
         5.0, ge=0, allow_inf_nan=False, description="seconds between two looks for new weights; 0: only at the start"
@@ -63,6 +63,9 @@ class Settings(BaseSettings):
         ge=32,
         le=16384,
         description="side of the largest tile, pixels; a multiple of the net's grid, 16 for the bundled one",
+    )
+    max_nets_bytes: int = Field(
+        4_294_967_296, ge=1, description="memory of all loaded nets together, bytes; others are loaded on first use"
     )
     deadline_s: float = Field(
         600.0, gt=0, allow_inf_nan=False, description="seconds after which a request is given up with 504"

@@ -1,17 +1,19 @@
 """The queue of tiles of one process, before the engines of its nets. Requests take turns, tile by tile.
 
-Tiles of one net and one shape share a batch. So a huge image delays a small one by a batch, not by an image. The
-engines run in the threads of the queue, one for each stream, and start as soon as a tile is queued. Tiles that fill an
-engine never occupy more than one thread, so that small images can pass them.
+The turns are fair in compute time, whatever the nets and the sizes of the tiles: self-clocked fair queueing (Golestani,
+INFOCOM 1994). Tiles of one net and one shape share a batch. So a huge image delays a small one by a batch, not by an
+image, and a slow net does not slow down the others beyond their share of the time.
 
-There is one queue for all nets of a process. So limits and memory are the same while the weights change.
+The engines run in the threads of the queue, one for each stream, and start as soon as a tile is queued. Tiles that fill
+an engine never occupy more than one thread, so that small images can pass them.
+
+There is one queue for all nets of a process. So limits and memory are the same for several nets as for one.
 """
 
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import InvalidStateError
 from typing import TypeAlias
 
@@ -23,14 +25,19 @@ from model.tiles import Tile
 
 log = logging.getLogger(__name__)
 
+# Seconds per pixel until a speed has been measured; any small number gives the same turns.
+FIRST_COST_S = 1e-9
+
 
 class NetJob(TileJob):
     """A `TileJob` for a net of this process."""
 
     def __init__(self, segmenter: Segmenter, tasks: Sequence[Task], capacity: QueueCapacity) -> None:
         """Reserves the pixels of `tasks`, see `TileJob`. Raises QueueFull."""
-        super().__init__(tasks, capacity)
+        super().__init__(tasks, capacity, segmenter.weights.sha256)
         self.segmenter = segmenter
+        self.turn = 0.0
+        """Virtual time at which the next tile would be finished if all jobs shared the engines evenly."""
 
     @property
     def kind(self) -> tuple[object, ...]:
@@ -54,10 +61,11 @@ class TileQueue:
     `submit` is called on the event loop, engines run in the threads; `_changed` guards the state that they share.
     """
 
-    def __init__(self, capacity: QueueCapacity, metrics: Metrics) -> None:
-        """Starts without threads, see `add_threads`."""
-        self.capacity, self._metrics = capacity, metrics
-        self._jobs: deque[NetJob] = deque()
+    def __init__(self, capacity: QueueCapacity, metrics: Metrics, after_large: Callable[[], None]) -> None:
+        """Starts without threads, see `add_threads`. `after_large`: called after a tile larger than any batch."""
+        self.capacity, self._metrics, self._after_large = capacity, metrics, after_large
+        self._jobs: list[NetJob] = []
+        self._clock = 0.0  # virtual time: the turn of the latest batch
         self._running = 0  # batches
         self._filled = False  # one of them is a tile that is larger than any batch
         self._closing = self._dead = False
@@ -94,6 +102,7 @@ class TileQueue:
             if not self.alive:
                 raise EngineFailed("a thread of the engine has died")
             job = NetJob(segmenter, tasks, self.capacity)
+            job.turn = self._clock + self._cost(job)
             self._jobs.append(job)
             self._changed.notify_all()
             return job
@@ -144,7 +153,7 @@ class TileQueue:
         return failures
 
     def _next_batch(self, index: int) -> Batch:
-        """Waits for tiles; returns the next tile of a job, then tiles of the same shape from other jobs in turn.
+        """Waits for tiles; returns the next tile, then tiles of the same net and shape, of other jobs in turn.
 
         An empty batch means that the scheduler is closing. A thread works only while the threads before it do, because
         a thread that has just computed has warm caches.
@@ -155,12 +164,10 @@ class TileQueue:
                     return []
                 self._changed.wait()
             kind, limit = first.kind, first.segmenter.batch_size(first.waiting[0][1])
+            self._clock = max(self._clock, first.turn)
             batch: Batch = []
-            while len(batch) < limit and (job := next((job for job in self._jobs if job.kind == kind), None)):
-                self._jobs.remove(job)
-                batch.append((job, *job.waiting.popleft()))
-                if job.waiting:
-                    self._jobs.append(job)
+            while len(batch) < limit and (job := _earliest(job for job in self._jobs if job.kind == kind)):
+                batch.append((job, *self._take(job)))
             self._running += 1
             self._filled |= _fills(batch)
             self._changed.notify_all()
@@ -169,7 +176,21 @@ class TileQueue:
     def _next_job(self) -> NetJob | None:
         """Returns the job whose turn it is. Skips tiles that must wait for another tile as large."""
         self._drop_abandoned()
-        return next((job for job in self._jobs if not (self._filled and job.is_large)), None)
+        return _earliest(job for job in self._jobs if not (self._filled and job.is_large))
+
+    def _take(self, job: NetJob) -> tuple[Task, Tile]:
+        """Takes the next tile of a job out of the queue."""
+        taken = job.waiting.popleft()
+        if job.waiting:
+            job.turn += self._cost(job)
+        else:
+            self._jobs.remove(job)
+        return taken
+
+    def _cost(self, job: NetJob) -> float:
+        """Returns the seconds that the next tile of a job takes; without a measurement, in proportion to its pixels."""
+        pixels = job.waiting[0][1].pixels
+        return self.capacity.seconds(pixels, job.segmenter.weights.sha256) or pixels * FIRST_COST_S
 
     def _compute(self, batch: Batch) -> None:
         started = time.perf_counter()
@@ -181,6 +202,8 @@ class TileQueue:
         self._metrics.batch_tiles.observe(len(batch))
         pixels_per_s = self._running * _pixels(batch) / (time.perf_counter() - started)
         self.capacity.measured(pixels_per_s, segmenter.weights.sha256)
+        if _fills(batch):
+            self._after_large()
 
     def _give_back(self, batch: Batch) -> None:
         """Releases the reservations of a batch, whether it was computed or failed."""
@@ -231,6 +254,11 @@ class TileQueue:
             self._jobs.remove(job)
         job.reservation.release(job.waiting_pixels)
         job.waiting.clear()
+
+
+def _earliest(jobs: Iterable[NetJob]) -> NetJob | None:
+    """Returns the job whose turn comes first; of several, the one that has waited longest."""
+    return min(jobs, key=lambda job: job.turn, default=None)
 
 
 def _fills(batch: Batch) -> bool:

@@ -42,13 +42,13 @@ def list_weights(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
 
 
-def find_newest(source: Path) -> FileState | None:
-    """Returns the state of a file, or of the newest weights file in a folder. None if there is none. Raises OSError."""
-    if not source.is_dir():
-        state = FileState.read(source)
-        return state if state.exists else None
-    found = list_weights(source)
-    return FileState.read(found[0]) if found else None
+def list_states(source: Path) -> list[FileState]:
+    """Lists the states of a file, or of the weights files in a folder, newest first; [] if there is none.
+
+    Raises OSError.
+    """
+    states = [FileState.read(path) for path in (list_weights(source) if source.is_dir() else [source])]
+    return [state for state in states if state.exists]
 
 
 def _stamp(file: Path) -> Stamp:

@@ -1,51 +1,63 @@
-"""The watcher of the weights: the service picks up a new file without a restart.
+"""The watcher of the weights: the service picks up new files without a restart.
 
 The watcher polls, because notifications of file systems do not arrive from network drives and many container mounts.
 """
 
 import logging
-import os
 import threading
 import time
 import weakref
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
-from app.local_backend import LocalBackend
+from app.local_backend import LocalBackend, bundled_states, read_net, refuse
+from app.net_file import NetFile
 from app.served_net import RefusedFile, ServedNet
+from app.served_nets import ServedNets, with_former_default
 from app.service import Service
-from app.weights_source import FileState, find_newest
-from model.engines.graph_weights import load_any
+from app.weights_source import FileState, list_states
 from model.errors import UserError
 
 log = logging.getLogger(__name__)
 
-_NEVER_SEEN = FileState(Path(), ())
+UNFINISHED = "the training of these weights has not ended"
 
 
-class UnfinishedTraining(UserError):
+@dataclass(frozen=True)
+class _Unfinished:
     """Weights of a training that has not ended."""
+
+    refused: RefusedFile
+
+
+_Known: TypeAlias = NetFile | RefusedFile | _Unfinished
+"""What is known of a file in one state."""
 
 
 class WeightsWatcher:
-    """Looks at a weights file or folder every few seconds, and has the service serve the newest file.
+    """Looks at a weights file or folder every few seconds, and has the service serve the nets that it finds.
 
     A file is read when two looks in a row find it in the same state, so a file that a program still writes is not read.
-    A file that cannot be used changes nothing. It is reported once for each state that it is in.
+    Of several files with nets of one name, the newest counts. A file that cannot be used changes nothing: the service
+    keeps the net that it has of that file. It is reported once for each state that it is in.
     """
 
-    def __init__(self, service: Service, source: Path, pause_s: float) -> None:
+    def __init__(self, service: Service, backend: LocalBackend, source: Path, pause_s: float) -> None:
         """Prepares the watcher; `start` begins.
 
         Args:
-            service: Serves the weights; loaded when the watcher starts.
+            service: Serves the nets; loaded when the watcher starts.
+            backend: Loads the nets.
             source: The file or folder.
             pause_s: Seconds between two looks.
         """
-        self._service, self._source, self._pause_s = service, source, pause_s
-        self._seen: FileState | None = _NEVER_SEEN  # by the look before
-        self._settled: FileState | None = _NEVER_SEEN  # served or refused
-        self._former: weakref.ref[ServedNet] | None = None  # until it is freed
+        self._service, self._backend, self._source, self._pause_s = service, backend, source, pause_s
+        self._seen: list[FileState] = []  # by the look before
+        self._known: dict[FileState, _Known] = {}
+        self._reported: tuple[RefusedFile, ...] = ()
+        self._dropped: list[weakref.ref[ServedNet]] = []  # until they are freed
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="weights-watcher", daemon=True)
 
@@ -59,22 +71,19 @@ class WeightsWatcher:
             self._thread.join()
 
     def look(self) -> None:
-        """Looks once. Serves the newest file if it has changed, and is in the state that the look before found.
+        """Looks once. Serves what has changed and is in the state that the look before found.
 
         Raises OSError if the file or folder cannot be looked at.
         """
-        if self._former and not self._former():
-            self._former = None
-            self._service.trimmer.trim()
-        state = find_newest(self._source)
-        is_stable, self._seen = state == self._seen, state
-        if not is_stable or state == self._settled:
-            return
-        if state is not None:
-            self._try(state)
-        elif self._settled != _NEVER_SEEN:  # a folder that was empty at the start is in order
-            self._settled = None
-            self._refuse(self._service.net.file, "the file is gone, and there is no other weights file")
+        self._trim()
+        states = list_states(self._source)
+        before, self._seen = self._seen, states
+        self._known = {state: known for state, known in self._known.items() if state in states}
+        for state in states:
+            if state in before and state not in self._known:
+                self._read(state)
+        self._serve(states)
+        self._report(states)
 
     def _run(self) -> None:
         problem = ""
@@ -87,55 +96,124 @@ class WeightsWatcher:
                     log.exception("no new weights could be looked for")
                 problem = str(error)
 
-    def _try(self, state: FileState) -> None:
-        """Serves a file, or refuses it. If the file changes meanwhile, a later look tries again."""
-        begun = time.perf_counter()
-        net, reason, outcome = self._service.net, "", "refused"
+    def _read(self, state: FileState) -> None:
+        """Reads a file. If the file changes meanwhile, a later look reads it again."""
+        known: _Known
         try:
-            net = self._load(state.path)
-        except UnfinishedTraining as error:
-            reason, outcome = str(error), "unfinished"
+            known = read_net(state, self._service.settings).file
         except UserError as error:
-            reason = str(error).replace(f"{state.path.parent}{os.sep}", "")  # clients see the reason
+            known = refuse(state, error)
+        else:
+            if known.weights.description.is_unfinished and not self._is_served(known):
+                known = _Unfinished(RefusedFile(state.path.name, UNFINISHED))
+        self._settle(state, known)
+
+    def _is_served(self, file: NetFile) -> bool:
+        return any(net.weights.sha256 == file.weights.sha256 for net in self._service.nets)
+
+    def _settle(self, state: FileState, known: _Known) -> None:
+        if FileState.read(state.path) == state:
+            self._known[state] = known
+
+    def _serve(self, states: list[FileState]) -> None:
+        """Makes the nets of the files the served ones."""
+        if not states:  # the nets stay
+            return
+        former = self._service.nets
+        wanted = self._wanted(states)
+        served = ServedNets(net for net in map(self._ready, wanted) if net is not None)
+        if [*served] == [*former] or not len(served):
+            return
+        served = with_former_default(served, former)
+        self._service.serve(served)
+        for net in former:
+            if served.get(net.description.name) is None:
+                log.info("net removed", extra={"fields": {"file": net.file, "model": net.label}})
+        self._drop([net for net in former if net.scheduler not in [kept.scheduler for kept in served]])
+
+    def _wanted(self, states: list[FileState]) -> list[NetFile | ServedNet]:
+        """Returns the newest file of each name, or the served net of a file that cannot be used now, newest first."""
+        wanted: dict[str, NetFile | ServedNet] = {}
+        for state in states:
+            known = self._known.get(state)
+            if isinstance(known, NetFile):
+                wanted.setdefault(known.weights.description.name, known)
+            else:
+                for net in self._service.nets:
+                    if self._backend.file_of(net).path == state.path:
+                        wanted.setdefault(net.description.name, net)
+        for file in self._bundled if self._source.is_dir() else ():
+            wanted.setdefault(file.weights.description.name, file)
+        return list(wanted.values())
+
+    @cached_property
+    def _bundled(self) -> list[NetFile]:
+        settings = self._service.settings
+        return [read_net(state, settings).file for state in bundled_states(settings)]
+
+    def _ready(self, wanted: NetFile | ServedNet) -> ServedNet | None:
+        """Returns the net of a file, loaded if it is new; the net that was served under its name if that fails."""
+        if isinstance(wanted, ServedNet):
+            return wanted
+        served = self._service.nets.get(wanted.weights.description.name)
+        if served and served.weights.sha256 == wanted.weights.sha256:
+            same_file = self._backend.file_of(served).state == wanted.state
+            return served if same_file else self._backend.rename(served, wanted)
+        try:
+            return self._load(wanted, served)
+        except UserError as error:
+            self._settle(wanted.state, refuse(wanted.state, error))
         except Exception:
             log.exception("no net could be made of new weights")
             reason = "the engine failed on these weights; the log says why"
-        if FileState.read(state.path) != state:
-            return
-        self._settled = state
-        if reason:
-            self._refuse(state.path.name, reason, outcome)
-        else:
-            self._serve(net, begun)
+            self._settle(wanted.state, RefusedFile(wanted.path.name, reason))
+        return served
 
-    def _load(self, path: Path) -> ServedNet:
-        """Returns the net of a file, warm. If the served net has the same weights, only the name of the file changes.
-
-        Raises UserError, RuntimeError.
-        """
-        served = self._service.net
-        weights = load_any(path)
-        if weights.sha256 == served.weights.sha256:
-            return replace(served, file=path.name)
-        if weights.description.is_unfinished:
-            raise UnfinishedTraining("the training of these weights has not ended")
-        return LocalBackend(self._service.settings, weights, path.name).replace(served)
-
-    def _serve(self, net: ServedNet, begun: float) -> None:
-        former = self._service.net
-        self._service.refused = None
-        self._service.serve(net)
-        if net.label == former.label:
-            return
-        self._former = weakref.ref(former)
+    def _load(self, file: NetFile, served: ServedNet | None) -> ServedNet:
+        """Raises UserError, RuntimeError."""
+        begun = time.perf_counter()
+        net = self._backend.load(file, former=served.name if served else None)
         self._service.metrics.weights_changes.labels("served").inc()
-        fields = {"file": net.file, "model": net.label, "sha256": net.weights.sha256, "former": former.label}
+        fields = {"file": net.file, "model": net.label, "sha256": net.weights.sha256}
+        fields |= {"former": served.label} if served else {}
         taken = {"load_ms": round(1000 * (time.perf_counter() - begun))}
         log.info("weights changed", extra={"fields": fields | taken})
+        return net
 
-    def _refuse(self, file: str, reason: str, outcome: str = "refused") -> None:
-        self._service.refused = RefusedFile(file, reason)
+    def _drop(self, nets: list[ServedNet]) -> None:
+        for net in nets:
+            self._backend.retire(net)
+            self._dropped.append(weakref.ref(net))
+
+    def _trim(self) -> None:
+        """Returns memory to the system when the last request of a dropped net has ended."""
+        in_use = [reference for reference in self._dropped if reference()]
+        if len(in_use) < len(self._dropped):
+            self._service.trimmer.trim()
+        self._dropped = in_use
+
+    def _report(self, states: list[FileState]) -> None:
+        """Reports each refused file once."""
+        refused: list[RefusedFile] = []
+        for state in states:
+            known = self._known.get(state)
+            if isinstance(known, RefusedFile | _Unfinished):
+                file, outcome = (known, "refused") if isinstance(known, RefusedFile) else (known.refused, "unfinished")
+                refused.append(file)
+                self._report_once(file, outcome)
+        if not states and not self._serves_bundled():
+            refused = [RefusedFile(self._service.net.file, "the file is gone, and there is no other weights file")]
+            self._report_once(refused[0], "refused")
+        self._reported = self._service.refused = tuple(refused)
+
+    def _serves_bundled(self) -> bool:
+        """Returns True if the default net is a bundled one: a folder that was empty at the start is in order."""
+        return self._service.net.weights.sha256 in [file.weights.sha256 for file in self._bundled]
+
+    def _report_once(self, file: RefusedFile, outcome: str) -> None:
+        if file in self._reported:
+            return
         self._service.metrics.weights_changes.labels(outcome).inc()
-        fields = {"file": file, "problem": reason, "served": self._service.net.label}
+        fields = {"file": file.file, "problem": file.reason, "served": self._service.net.label}
         level = logging.WARNING if outcome == "refused" else logging.INFO
         log.log(level, "weights stay as they were", extra={"fields": fields})

@@ -11,10 +11,10 @@ import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped]  # no types for one file
 
-from app.local_backend import find_weights
 from app.metrics import Metrics
 from app.routes import router
 from app.settings import PREFIX, Settings, load_settings
+from app.weights_source import list_states
 from tests.support.manifests import (
     APPLIED,
     KUBERNETES,
@@ -233,7 +233,7 @@ def test_newly_published_weights_are_served(tmp_path: Path):
     (weights / ".half.safetensors").touch()
     script = container["args"][0].replace("/weights/", f"{weights}/")
     subprocess.run([*container["command"], script], env={"RUN": str(run), "PATH": os.environ["PATH"]}, check=True)
-    assert find_weights(Settings(weights=weights)).read_text() == "run"
+    assert list_states(weights)[0].path.read_text() == "run"
     assert len(list(weights.iterdir())) == 3
 
 

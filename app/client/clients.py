@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .exchange import (
     BROKEN,
     MODEL,
+    MODELS,
     READY,
     Call,
     File,
@@ -23,6 +24,7 @@ from .exchange import (
     is_ready,
     labels_call,
     read_json,
+    read_models,
     read_result,
     segment_call,
     settle,
@@ -89,6 +91,7 @@ class Client(_Connection):
         class_index: int = 0,
         channel: str | int | None = None,
         min_area: int | None = None,
+        model: str | None = None,
     ) -> NDArray[Any]: ...
     @overload
     def segment(
@@ -99,6 +102,7 @@ class Client(_Connection):
         class_index: int = 0,
         channel: str | int | None = None,
         min_area: int | None = None,
+        model: str | None = None,
     ) -> NDArray[Any] | list[NDArray[Any]]: ...
     @overload
     def segment(
@@ -109,6 +113,7 @@ class Client(_Connection):
         class_index: int = 0,
         channel: str | int | None = None,
         min_area: int | None = None,
+        model: str | None = None,
     ) -> dict[str, Any]: ...
     @overload
     def segment(
@@ -119,6 +124,7 @@ class Client(_Connection):
         class_index: int = 0,
         channel: str | int | None = None,
         min_area: int | None = None,
+        model: str | None = None,
     ) -> dict[str, NDArray[Any]]: ...
     @overload
     def segment(
@@ -129,6 +135,7 @@ class Client(_Connection):
         class_index: int = 0,
         channel: str | int | None = None,
         min_area: int | None = None,
+        model: str | None = None,
     ) -> bytes: ...
     def segment(
         self,
@@ -138,6 +145,7 @@ class Client(_Connection):
         class_index: int = 0,
         channel: str | int | None = None,
         min_area: int | None = None,
+        model: str | None = None,
     ) -> Any:
         """Segments an image.
 
@@ -148,6 +156,7 @@ class Client(_Connection):
             class_index: The class whose probability is returned.
             channel: Number or name of the channel of an image that has several; None for the first one.
             min_area: Objects with fewer pixels are dropped; None for the number stored with the weights.
+            model: Name of the net, see `models`; None for the default.
 
         Returns:
             "mask" is H x W uint8 (0 and 255, or class indices). "probability" is H x W float32, 0..1. "instances" is
@@ -164,7 +173,9 @@ class Client(_Connection):
         Warns:
             ImageNotice: The service chose or changed something, such as one of several channels.
         """
-        return read_result(self._send(segment_call(image, output, threshold, class_index, channel, min_area)), output)
+        return read_result(
+            self._send(segment_call(image, output, threshold, class_index, channel, min_area, model)), output
+        )
 
     def segment_stack(
         self,
@@ -172,6 +183,7 @@ class Client(_Connection):
         output: Picture = "mask",
         threshold: float | None = None,
         class_index: int = 0,
+        model: str | None = None,
     ) -> NDArray[Any]:
         """Segments the pages of a stack, one request each, as `segment` does.
 
@@ -180,13 +192,16 @@ class Client(_Connection):
             output: Name of the output.
             threshold: As for `segment`.
             class_index: As for `segment`.
+            model: As for `segment`.
 
         Returns:
             N x H x W, or N x H x W x 3 for "overlay".
         """
-        return np.stack([self.segment(page, output, threshold, class_index) for page in stack])
+        return np.stack([self.segment(page, output, threshold, class_index, model=model) for page in stack])
 
-    def save_labels(self, image: Pixels | File, label: Pixels | File, name: str | None = None) -> dict[str, Any]:
+    def save_labels(
+        self, image: Pixels | File, label: Pixels | File, name: str | None = None, model: str | None = None
+    ) -> dict[str, Any]:
         """Saves an image and its corrected label as training data.
 
         A later label of the same image replaces the earlier one. The same label again changes nothing.
@@ -196,6 +211,7 @@ class Client(_Connection):
             label: H x W uint8 or uint16, as large as the image: a mask of 0 and 255, object ids or class indices; or a
                 path, or the bytes of a PNG or TIFF file.
             name: A name of the image for people, which the service records.
+            model: Name of the net whose mask was corrected; None for the default.
 
         Returns:
             "id" of the pair, "replaced" (True if the image had another label), and "pairs", the number of all pairs.
@@ -205,11 +221,15 @@ class Client(_Connection):
             ValueError: An array is not an image.
             OSError: A file cannot be read.
         """
-        return read_json(self._send(labels_call(image, label, name)))
+        return read_json(self._send(labels_call(image, label, name, model)))
 
     def model(self) -> dict[str, Any]:
-        """Returns what is served: name, sha256, architecture, threshold, engine, ..."""
+        """Returns the default net: name, sha256, architecture, threshold, engine, ..."""
         return read_json(self._send(MODEL))
+
+    def models(self) -> list[dict[str, Any]]:
+        """Returns all nets that are served, as `model` does, the default first."""
+        return read_models(self._send(MODELS))
 
     def ready(self) -> bool:
         """Returns True if the service accepts images now."""
@@ -258,6 +278,7 @@ class AsyncClient(_Connection):
         class_index: int = 0,
         channel: str | int | None = None,
         min_area: int | None = None,
+        model: str | None = None,
     ) -> NDArray[Any]: ...
     @overload
     async def segment(
@@ -268,6 +289,7 @@ class AsyncClient(_Connection):
         class_index: int = 0,
         channel: str | int | None = None,
         min_area: int | None = None,
+        model: str | None = None,
     ) -> NDArray[Any] | list[NDArray[Any]]: ...
     @overload
     async def segment(
@@ -278,6 +300,7 @@ class AsyncClient(_Connection):
         class_index: int = 0,
         channel: str | int | None = None,
         min_area: int | None = None,
+        model: str | None = None,
     ) -> dict[str, Any]: ...
     @overload
     async def segment(
@@ -288,6 +311,7 @@ class AsyncClient(_Connection):
         class_index: int = 0,
         channel: str | int | None = None,
         min_area: int | None = None,
+        model: str | None = None,
     ) -> dict[str, NDArray[Any]]: ...
     @overload
     async def segment(
@@ -298,6 +322,7 @@ class AsyncClient(_Connection):
         class_index: int = 0,
         channel: str | int | None = None,
         min_area: int | None = None,
+        model: str | None = None,
     ) -> bytes: ...
     async def segment(
         self,
@@ -307,9 +332,10 @@ class AsyncClient(_Connection):
         class_index: int = 0,
         channel: str | int | None = None,
         min_area: int | None = None,
+        model: str | None = None,
     ) -> Any:
         """See `Client.segment`."""
-        call = await asyncio.to_thread(segment_call, image, output, threshold, class_index, channel, min_area)
+        call = await asyncio.to_thread(segment_call, image, output, threshold, class_index, channel, min_area, model)
         return await asyncio.to_thread(read_result, await self._send(call), output)
 
     async def segment_stack(
@@ -318,17 +344,24 @@ class AsyncClient(_Connection):
         output: Picture = "mask",
         threshold: float | None = None,
         class_index: int = 0,
+        model: str | None = None,
     ) -> NDArray[Any]:
         """See `Client.segment_stack`."""
-        return np.stack([await self.segment(page, output, threshold, class_index) for page in stack])
+        return np.stack([await self.segment(page, output, threshold, class_index, model=model) for page in stack])
 
-    async def save_labels(self, image: Pixels | File, label: Pixels | File, name: str | None = None) -> dict[str, Any]:
+    async def save_labels(
+        self, image: Pixels | File, label: Pixels | File, name: str | None = None, model: str | None = None
+    ) -> dict[str, Any]:
         """See `Client.save_labels`."""
-        return read_json(await self._send(await asyncio.to_thread(labels_call, image, label, name)))
+        return read_json(await self._send(await asyncio.to_thread(labels_call, image, label, name, model)))
 
     async def model(self) -> dict[str, Any]:
         """See `Client.model`."""
         return read_json(await self._send(MODEL))
+
+    async def models(self) -> list[dict[str, Any]]:
+        """See `Client.models`."""
+        return read_models(await self._send(MODELS))
 
     async def ready(self) -> bool:
         """See `Client.ready`."""

@@ -32,6 +32,7 @@ Outcome: TypeAlias = httpx.Response | httpx.TransportError
 BROKEN = (httpx.NetworkError, httpx.RemoteProtocolError)
 
 MODEL: Call = {"method": "GET", "url": "/model"}
+MODELS: Call = {"method": "GET", "url": "/models"}
 READY: Call = {"method": "GET", "url": "/readyz"}
 
 # Seconds of the first wait if the service sends no Retry-After; each further wait is twice as long.
@@ -100,19 +101,22 @@ def segment_call(
     class_index: int,
     channel: str | int | None,
     min_area: int | None,
+    model: str | None,
 ) -> Call:
     """Raises ValueError, OSError."""
     parameters: dict[str, Any] = {"output": output, "class": class_index}
     parameters |= {} if threshold is None else {"threshold": threshold}
     parameters |= {} if channel is None else {"channel": channel}
     parameters |= {} if min_area is None else {"min_area": min_area}
+    parameters |= {} if model is None else {"model": model}
     return {"method": "POST", "url": "/segment", "params": parameters, "files": {"file": _to_file(image)}}
 
 
-def labels_call(image: Pixels | File, label: Pixels | File, name: str | None) -> Call:
+def labels_call(image: Pixels | File, label: Pixels | File, name: str | None, model: str | None) -> Call:
     """Raises ValueError, OSError."""
     files = {"image": _to_file(image), "label": _to_file(label)}
-    return {"method": "POST", "url": "/labels", "files": files, "data": {} if name is None else {"name": name}}
+    fields = {field: value for field, value in (("name", name), ("model", model)) if value is not None}
+    return {"method": "POST", "url": "/labels", "files": files, "data": fields}
 
 
 def _to_file(image: Pixels | File) -> tuple[str, bytes]:
@@ -199,6 +203,12 @@ def read_json(response: httpx.Response) -> dict[str, Any]:
     """The answer, which is an object."""
     content: dict[str, Any] = response.json()
     return content
+
+
+def read_models(response: httpx.Response) -> list[dict[str, Any]]:
+    """Reads the result that `Client.models` returns."""
+    models: list[dict[str, Any]] = response.json()["models"]
+    return models
 
 
 def is_ready(outcome: Outcome) -> bool:

@@ -67,10 +67,10 @@ async def _find_net(request: Request, name: Annotated[str, Path()]) -> ServedNet
     service = service_of(request)
     if not service.loaded:
         raise not_ready_problem()
-    net = service.net
-    served = net.description.name
-    if name != served or request.path_params.get("version", metadata.VERSION) != metadata.VERSION:
-        detail = f"There is no such model: {served} is served, in version {metadata.VERSION}."
+    net = service.nets.get(name)
+    if net is None or request.path_params.get("version", metadata.VERSION) != metadata.VERSION:
+        names = ", ".join(service.nets.names)
+        detail = f"There is no such model; the models are {names}, each in version {metadata.VERSION}."
         raise Problem(HTTPStatus.NOT_FOUND, detail)
     return net
 
@@ -100,6 +100,12 @@ async def server_live(request: Request) -> dict[str, bool]:
 async def server_ready() -> dict[str, bool]:
     """200 once the weights are loaded and warm; 503 before that and while draining."""
     return {"ready": True}
+
+
+@router.post("/repository/index", dependencies=_IF_READY, responses=_REFUSED)
+async def repository_index(request: Request) -> list[dict[str, str]]:
+    """The names, versions and states of all models: Triton's extension `model_repository`, without load and unload."""
+    return metadata.repository_index(service_of(request).nets)
 
 
 @router.get(_VERSION, dependencies=_IF_READY, include_in_schema=False)

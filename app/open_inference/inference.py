@@ -91,14 +91,14 @@ def _decode(settings: Settings, net: ServedNet, files: Sequence[bytes]) -> list[
         raise bad_request("Each element of image is a file of one page.")
     pixels = sum(image.header.pixels for image in images)
     _check_pixels(settings, pixels)
-    with net.scheduler.capacity.reserved(pixels):
+    with net.reserved(pixels):
         return [decode(image, net.description).pages[0] for image in images]
 
 
 def _convert(settings: Settings, net: ServedNet, tensor: PixelInput, binary: memoryview) -> list[Values]:
     count, _, height, width = tensor.shape
     _check_pixels(settings, count * height * width)
-    with net.scheduler.capacity.reserved(count * height * width):
+    with net.reserved(count * height * width):
         return to_images(read_pixels(tensor, binary), net.description)
 
 

@@ -4,9 +4,10 @@ from typing import Any
 
 from app import __version__
 from app.served_net import ServedNet
+from app.served_nets import ServedNets
 
 VERSION = "1"
-"""Of the model: a server has one set of weights at a time."""
+"""Of each model: a server has one set of weights of a name at a time."""
 
 _IMAGE = "Image files of one page: PNG, JPEG, TIFF, BMP or WebP; in JSON, the base64 of each."
 _INPUT = (
@@ -20,8 +21,13 @@ _MASK_PNG = "The mask of each image as a PNG file; in JSON, its base64."
 
 def server_metadata() -> dict[str, Any]:
     """Name, version, and what of the protocol's extensions is there."""
-    extensions = ["binary_tensor_data", "model_configuration"]
+    extensions = ["binary_tensor_data", "model_configuration", "model_repository"]
     return {"name": "unet-segmentation", "version": __version__, "extensions": extensions}
+
+
+def repository_index(nets: ServedNets) -> list[dict[str, str]]:
+    """Returns all nets; also one that is not in memory is ready, because the next request loads it."""
+    return [{"name": name, "version": VERSION, "state": "READY", "reason": ""} for name in nets.names]
 
 
 def model_metadata(net: ServedNet) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from app.ray_serve.in_flight import InFlightLimit
 from app.ray_serve.messages import Finished, Reference, Running, Served
 from app.scheduler import EngineFailed, TileJob, ignore_job
 from app.served_net import NetName, ServedNet
+from app.served_nets import ServedNets
 from app.startup import Startup
 from model.preprocessing import Values
 from model.segmenter import Task, TileInput
@@ -44,19 +45,22 @@ class Engines:
 
     Attributes:
         handle: The deployment.
-        served: The weights.
+        served: The nets, the default first.
         flight: The tiles on their way to the replicas, of whatever weights.
         tile: Side of the largest tile, pixels.
     """
 
     handle: "DeploymentHandle[Any]"
-    served: Served
+    served: Sequence[Served]
     flight: InFlightLimit
     tile: int
 
-    def start(self, capacity: QueueCapacity, metrics: Metrics, startup: Startup) -> ServedNet:
+    def start(self, capacity: QueueCapacity, metrics: Metrics, startup: Startup) -> ServedNets:
         startup.done("connect")
-        return ClusterScheduler(self, capacity, metrics, ClusterMetrics(metrics)).net()
+        cluster_metrics = ClusterMetrics(metrics)
+        return ServedNets(
+            ClusterScheduler(self, served, capacity, metrics, cluster_metrics).net() for served in self.served
+        )
 
 
 class ClusterMetrics:
@@ -73,35 +77,41 @@ class ClusterMetrics:
 class ClusterScheduler:
     """A `TileScheduler`. Requests take turns tile by tile; it lives on one event loop."""
 
-    alive = True  # whether the engines are is Ray's to know
+    # whether the engines are alive and have the net in memory is Ray's to know
+    alive = loaded = True
 
     def __init__(
-        self, engines: Engines, capacity: QueueCapacity, metrics: Metrics, cluster_metrics: ClusterMetrics
+        self,
+        engines: Engines,
+        served: Served,
+        capacity: QueueCapacity,
+        metrics: Metrics,
+        cluster_metrics: ClusterMetrics,
     ) -> None:
-        self._engines, self.capacity, self._metrics, self._cluster_metrics = engines, capacity, metrics, cluster_metrics
+        """`served`: the net."""
+        self._engines, self._served = engines, served
+        self.capacity, self._metrics, self._cluster_metrics = capacity, metrics, cluster_metrics
         self._flight = engines.flight
 
     @property
     def reference(self) -> Reference:
-        return self._engines.served.reference
+        return self._served.reference
 
     @property
     def engine(self) -> Running:
-        return self._engines.served.engine
+        return self._served.engine
 
     def net(self, former: NetName | None = None) -> ServedNet:
         """Returns the weights of this scheduler as a net for requests. `former`: the net that they replace."""
-        served = self._engines.served
+        served = self._served
         return ServedNet(served.weights, self, Path(served.reference.path).name, self._engines.tile, former)
 
     def serving(self, served: Served) -> "ClusterScheduler":
-        """The same, for other weights."""
-        return ClusterScheduler(
-            replace(self._engines, served=served), self.capacity, self._metrics, self._cluster_metrics
-        )
+        """Returns a scheduler for another net."""
+        return ClusterScheduler(self._engines, served, self.capacity, self._metrics, self._cluster_metrics)
 
     async def compute(self, *tasks: Task, on_queued: Callable[[TileJob], None] = ignore_job) -> TileJob:
-        job = TileJob(tasks, self.capacity)
+        job = TileJob(tasks, self.capacity, self.reference.sha256)
         on_queued(job)
         try:
             await self._send(job)

@@ -14,22 +14,19 @@ from numpy.typing import NDArray
 from ray import serve
 
 from app.capacity import QueueCapacity
-from app.local_backend import LocalBackend, find_weights
+from app.local_backend import LocalBackend, find_nets, read_net
 from app.logs import configure_logs
 from app.metrics import Metrics
+from app.net_file import NetFile
 from app.ray_serve.messages import UNUSABLE, Finished, Reference, Running, Served, weights_of
 from app.served_net import ServedNet
-from app.settings import Settings, load_settings
-from app.startup import Startup
-from model.engines.graph_weights import load_any
+from app.settings import load_settings
+from app.weights_source import FileState
 from model.segmenter import Task, TileInput, as_they_are
 from model.tiles import Span, Tile
 from model.weights_file import WeightsError, WeightsInfo
 
 log = logging.getLogger(__name__)
-
-# Weights that are kept loaded: those that are served and, while they change, those of the requests on their way.
-KEPT = 2
 
 
 class TileInputTask(Task):
@@ -48,17 +45,23 @@ class TileInputTask(Task):
 
 @serve.deployment(name="Engine", max_ongoing_requests=64)
 class EngineDeployment:
-    """A replica. Weights that it was not told of are loaded when the first tile asks for them."""
+    """A replica. A net that it was not told of is loaded when the first tile asks for it."""
 
     def __init__(self) -> None:
         settings = load_settings()
         configure_logs(settings.log_level)
         self._settings = settings.model_copy(update={"threads": settings.threads or _assigned_threads()})
         self._replica = serve.get_replica_context().replica_tag
+        self._backend = LocalBackend(self._settings, [])
+        metrics = Metrics()
+        # fronts have limits, and a replica gets a limited number of tiles
+        self._backend.open(QueueCapacity(sys.maxsize, math.inf, metrics.queue_pixels), metrics)
         self._nets: OrderedDict[Reference, asyncio.Task[ServedNet]] = OrderedDict()
+        self._served: set[Reference] = set()
+        self._former: set[Reference] = set()  # before the last change
 
     async def reconfigure(self, user_config: object) -> None:
-        """Loads new weights. On failure, keeps serving the old ones and logs the reason."""
+        """Loads new nets. On failure, keeps serving the old ones and logs the reason."""
         try:
             await self.find(weights_of(user_config))
         except UNUSABLE as error:
@@ -66,14 +69,20 @@ class EngineDeployment:
                 raise
             log.error("weights stay as they were", extra={"fields": {"problem": str(error)}})
 
-    async def find(self, weights: str | None) -> Served:
-        """Loads the weights of a file or folder, or those of SEGMENT_WEIGHTS. Raises one of UNUSABLE."""
+    async def find(self, weights: str | None) -> list[Served]:
+        """Loads the nets of a file or folder, or those of SEGMENT_WEIGHTS, until the memory budget is full.
+
+        Returns all of them, the default first. Raises one of UNUSABLE.
+        """
         settings = self._settings if weights is None else self._settings.model_copy(update={"weights": Path(weights)})
-        path = await asyncio.to_thread(find_weights, settings)
-        read = await asyncio.to_thread(load_any, path)
-        reference = Reference(str(path), read.sha256)
-        engine = (await self._net(reference)).scheduler.engine
-        return Served(reference, read.description, Running(engine.name, engine.device, engine.precision))
+        found = await asyncio.to_thread(find_nets, settings)
+        served = [_describe(net.file) for net in found.nets]
+        del found  # it holds the weights
+        for each in served:
+            if each is served[0] or not self._backend.is_full:
+                await self._net(each.reference)
+        self._remember({each.reference for each in served})
+        return served
 
     async def compute(self, reference: Reference, tile_input: TileInput) -> Finished:
         """A tile's core. Raises EngineFailed, or if its weights are not loaded yet one of UNUSABLE."""
@@ -84,53 +93,52 @@ class EngineDeployment:
 
     def check_health(self) -> None:
         """Raises RuntimeError, upon which Ray Serve replaces the replica."""
-        loaded = [task.result() for task in self._nets.values() if task.done() and not task.exception()]
-        if not all(net.scheduler.alive for net in loaded):
+        if not self._backend.alive:
             raise RuntimeError("a thread of the engine has died")
 
     async def _net(self, reference: Reference) -> ServedNet:
         if reference not in self._nets:
-            self._nets[reference] = asyncio.create_task(_load(self._settings, reference))
-        self._nets.move_to_end(reference)
+            self._nets[reference] = asyncio.create_task(self._load(reference))
         loading = self._nets[reference]
         try:
-            net = await asyncio.shield(loading)  # one caller may give up while others still wait
+            return await asyncio.shield(loading)  # one caller may give up while others still wait
         except Exception:
             if self._nets.get(reference) is loading and loading.done():
                 del self._nets[reference]
             raise
-        await self._forget()
+
+    def _remember(self, served: set[Reference]) -> None:
+        """Drops the nets of changes before the last one. Requests on their way may still need those of the last one."""
+        if served != self._served:
+            self._former, self._served = self._served, served
+        for reference in self._nets.keys() - self._former - self._served:
+            loading = self._nets.pop(reference)
+            if loading.done() and not loading.cancelled() and not loading.exception():
+                self._backend.retire(loading.result())
+                log.info("weights forgotten", extra={"fields": {"file": reference.path}})
+
+    async def _load(self, reference: Reference) -> ServedNet:
+        """Ready for the largest tile, too: the first one takes the memory that later ones have, and longer for it."""
+        net = await asyncio.to_thread(self._make, reference)
+        try:
+            await net.scheduler.compute(TileInputTask(largest_tile(net.weights, self._settings.tile)))
+        except BaseException:
+            self._backend.retire(net)
+            raise
+        log.info("ready", extra={"fields": {"model": net.weights.label, "threads": self._settings.threads}})
         return net
 
-    async def _forget(self) -> None:
-        while len(self._nets) > KEPT:
-            reference, loading = self._nets.popitem(last=False)
-            net = await loading
-            await asyncio.to_thread(net.scheduler.close)
-            log.info("weights forgotten", extra={"fields": {"file": reference.path, "model": net.weights.label}})
+    def _make(self, reference: Reference) -> ServedNet:
+        net = read_net(FileState.read(Path(reference.path)), self._settings)
+        if net.weights.sha256 != reference.sha256:
+            raise WeightsError(f"weights {reference.path}: the file has changed since it was chosen for serving")
+        return self._backend.load(*net)
 
 
-async def _load(settings: Settings, reference: Reference) -> ServedNet:
-    """Ready for the largest tile, too: the first one takes the memory that later ones have, and longer for it."""
-    net = await asyncio.to_thread(_make, settings, reference)
-    try:
-        await net.scheduler.compute(TileInputTask(largest_tile(net.weights, settings.tile)))
-    except BaseException:
-        await asyncio.to_thread(net.scheduler.close)
-        raise
-    log.info("ready", extra={"fields": {"model": net.weights.label, "threads": settings.threads}})
-    return net
-
-
-def _make(settings: Settings, reference: Reference) -> ServedNet:
-    weights = load_any(Path(reference.path))
-    if weights.sha256 != reference.sha256:
-        raise WeightsError(f"weights {reference.path}: the file has changed since it was chosen for serving")
-    metrics = Metrics()
-    capacity = QueueCapacity(
-        sys.maxsize, math.inf, metrics.queue_pixels
-    )  # fronts have limits, and a replica gets a limited number of tiles
-    return LocalBackend(settings, weights, Path(reference.path).name).start(capacity, metrics, Startup())
+def _describe(file: NetFile) -> Served:
+    engine = file.engine
+    running = Running(engine.name, engine.device, engine.precision)
+    return Served(Reference(str(file.path), file.weights.sha256), file.weights.description, running)
 
 
 def largest_tile(weights: WeightsInfo, side: int) -> TileInput:

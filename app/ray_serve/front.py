@@ -17,6 +17,8 @@ from app.logs import configure_logs
 from app.ray_serve.cluster_scheduler import ClusterScheduler, Engines
 from app.ray_serve.in_flight import InFlightLimit
 from app.ray_serve.messages import UNUSABLE, Served, weights_of
+from app.served_net import ServedNet
+from app.served_nets import ServedNets, with_former_default
 from app.service import Service
 from app.settings import load_settings
 from app.startup import Startup
@@ -77,7 +79,7 @@ class Front:
     async def __serve_build_asgi_app__(self) -> FastAPI:
         """Ray Serve's hook, see `serve.ingress`. Waits until an engine has the weights."""
         startup = Startup()
-        served: Served = await self._engine.find.remote(None)
+        served: list[Served] = await self._engine.find.remote(None)
         service = Service(self._settings, Engines(self._engine, served, self._flight, self._settings.tile))
         self._engines = Gauge(
             "segment_engines", "Replicas of the engine that this front knows.", registry=service.metrics.registry
@@ -88,14 +90,14 @@ class Front:
         return self._app
 
     async def reconfigure(self, user_config: object) -> None:
-        """Switches new requests to other weights; requests in progress finish with the old weights.
+        """Switches new requests to other nets; requests in progress finish with the old nets.
 
         Weights that cannot be used change nothing but the log. A new replica does not start if its weights cannot be
         used.
         """
         service: Service = self._app.state.service
         try:
-            served: Served = await self._engine.find.remote(weights_of(user_config))
+            served: list[Served] = await self._engine.find.remote(weights_of(user_config))
         except UNUSABLE as error:
             if not self._configured:
                 raise
@@ -103,11 +105,11 @@ class Front:
             return
         self._configured = True
         await asyncio.to_thread(service.wait_until_loaded)  # this comes right after the start, too
-        scheduler = service.net.scheduler
-        assert isinstance(scheduler, ClusterScheduler)  # noqa: S101
-        if served.reference != scheduler.reference:
-            service.serve(scheduler.serving(served).net(service.net.name))
-            log.info("weights", extra={"fields": {"model": served.weights.label, "file": served.reference.path}})
+        former = service.nets
+        nets = ServedNets(_net_of(each, former) for each in served)
+        if [*nets] != [*former]:
+            service.serve(with_former_default(nets, former))
+            log.info("weights", extra={"fields": {"models": [net.label for net in nets]}})
 
     async def _look(self) -> None:
         """Keeps the limit of tiles on their way at this front's share of what the engines can have."""
@@ -122,6 +124,16 @@ class Front:
                 self._engines.set(engines)
                 self._flight.set_limit(self._limit * max(1, engines) // max(1, fronts))
             await asyncio.sleep(LOOK_S)
+
+
+def _net_of(served: Served, nets: ServedNets) -> ServedNet:
+    """Returns the net that is served already, if its file and weights are the same; else a new one."""
+    known = nets.get(served.description.name)
+    scheduler = (known or nets.default).scheduler
+    assert isinstance(scheduler, ClusterScheduler)  # noqa: S101
+    if known and served.reference == scheduler.reference:
+        return known
+    return scheduler.serving(served).net(known.name if known else None)
 
 
 def _running(application: str, *deployments: str) -> list[int]:

@@ -15,10 +15,13 @@ FILES = ("image", "label")
 
 
 class LabelParameters(BaseModel):
-    """The fields beside the files; the provenance keeps them, and nothing else uses them."""
+    """The fields beside the files; the provenance keeps them, and only `model` has another use."""
 
     model_config = ConfigDict(frozen=True)
 
+    model: str = Field(
+        "", max_length=64, description="name of the net whose mask was corrected; default: that of GET /model"
+    )
     name: str | None = Field(None, max_length=200, description="a name of the image for people; default: its file name")
     page: int | None = Field(None, ge=0, description="number of the page in the stack that the image comes from")
     threshold: float | None = Field(None, gt=0, lt=1, description="threshold of the mask that was corrected")

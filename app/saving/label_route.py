@@ -40,15 +40,16 @@ async def save_labels(request: Request, response: Response) -> SavedLabel:
     A later label of the same image replaces the earlier one, which is kept as history.
     """
     service = service_of(request)
-    net, store = service.net, service.label_store
+    nets, store = service.nets, service.label_store
     if store is None:
         raise Problem(HTTPStatus.NOT_FOUND, "Saving is off here; the operator turns it on with SEGMENT_LABELS.")
     _check_origin(request.headers, service.settings.cors_origins)
     query = request.query_params.multi_items()
-    read_as(LabelParameters, query)  # a bad query is refused before the body is read
+    nets.find(read_as(LabelParameters, query).model)  # a bad query is refused before the body is read
     async with pipeline.deadline(service):
         form = await read_label_form(request, service)
         parameters = read_as(LabelParameters, [*query, *form.fields])
+        net = nets.find(parameters.model)
         pair = await _checked(service, net, form)
         fields: dict[str, JsonValue] = {"key": _fingerprint_of_key(request, service), "weights": net.label}
         saved = await _saved(store, pair, fields | _about_label(parameters, form))
@@ -80,7 +81,7 @@ async def _checked(service: Service, net: ServedNet, form: LabelForm) -> Checked
 
     def check() -> CheckedPair:
         pair = measure_pair(form.image, form.label, settings.max_pixels)
-        with net.scheduler.capacity.reserved(pair.pixels):
+        with net.reserved(pair.pixels):
             checked = check_pair(pair, classes)
         service.trimmer.answered()
         return checked

@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from app.local_backend import check_settings, find_weights, read_weights, set_threads
+from app.engine_settings import set_threads
+from app.local_backend import find_nets
 from app.settings import load_settings
 from model.engines.choice import make_engine
 from model.engines.engine import Array
@@ -20,9 +21,9 @@ def address() -> tuple[str, int]:
 def load_segmenter() -> Segmenter:
     """Loads the weights as the service does, with the same threads; the benchmark sets SEGMENT_ENGINE."""
     settings = load_settings()
-    weights = read_weights(find_weights(settings))
+    file, weights = find_nets(settings).nets[0]
     set_threads(settings.compute_threads)
-    engine = make_engine(weights, check_settings(settings, weights), settings.compute_threads)
+    engine = make_engine(weights, file.choice, settings.compute_threads)
     return Segmenter(weights, engine, tile=settings.tile, max_batch=settings.max_batch, tta=settings.tta)
 
 

@@ -47,6 +47,18 @@ class Response(Protocol):
     def json(self) -> Any: ...
 
 
+class ReadySource:
+    """A `NetSource` whose net is there already."""
+
+    is_reloadable = True
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter, self.weights, self.engine = segmenter, segmenter.weights, segmenter.engine
+
+    def load(self) -> Segmenter:
+        return self._segmenter
+
+
 class GatedEngine:
     """An engine that holds each batch until `gate` is open, and remembers the batches that came."""
 
@@ -63,6 +75,13 @@ class GatedEngine:
     def shapes(self) -> list[tuple[int, int, int]]:
         """Of each batch: its tiles, their height, their width."""
         return [(len(batch), *batch.shape[2:]) for batch in self.batches]
+
+    @property
+    def held_bytes(self) -> int:
+        return self._engine.held_bytes
+
+    def release_memory(self) -> None:
+        self._engine.release_memory()
 
     def run(self, batch: Array, kept: Window | None = None) -> Array:
         self.batches.append(batch)
@@ -198,6 +217,7 @@ def service_of() -> Callable[[TestClient], Service]:
 def _segmenter(service: Service) -> Segmenter:
     scheduler = service.net.scheduler
     assert isinstance(scheduler, LocalScheduler)
+    assert scheduler.segmenter is not None
     return scheduler.segmenter
 
 

@@ -4,70 +4,126 @@ from pathlib import Path
 
 import pytest
 
-from app.local_backend import LocalBackend, find_weights, read_weights
+from app.capacity import QueueCapacity
+from app.local_backend import FoundNets, LocalBackend, find_nets
+from app.metrics import Metrics
+from app.served_net import RefusedFile
 from app.settings import Settings, SettingsError
+from app.startup import Startup
 from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
-from model.weights_file import BUNDLED, BUNDLED_INT8, Description, WeightsError, load_weights, save_weights
+from model.weights_file import BUNDLED_NETS, Description, WeightsError, int8_of, load_weights, save_weights
 from tests.support.small_net import save_small_net
 
 
+def _paths(found: FoundNets) -> list[Path]:
+    return [net.file.path for net in found.nets]
+
+
+def _age(path: Path, age: int) -> Path:
+    os.utime(path, (1000 - age, 1000 - age))
+    return path
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Callable[[Path], Settings]:
+    """`settings(weights)`: the bundled nets need tiles of the default size."""
+
+    def make(weights: Path) -> Settings:
+        return make_settings(weights=weights, engine="torch", tile=Settings().tile)
+
+    return make
+
+
 @pytest.mark.parametrize(
-    ("fields", "bundled"),
+    ("fields", "is_int8"),
     [
-        ({}, BUNDLED_INT8),
-        ({"engine": "openvino"}, BUNDLED_INT8),
-        ({"precision": "int8"}, BUNDLED_INT8),
-        ({"engine": "torch"}, BUNDLED),
-        ({"precision": "fp32"}, BUNDLED),
-        ({"engine": "openvino", "precision": "fp32"}, BUNDLED),
+        ({}, True),
+        ({"engine": "openvino"}, True),
+        ({"precision": "int8"}, True),
+        ({"engine": "torch"}, False),
+        ({"precision": "fp32"}, False),
+        ({"engine": "openvino", "precision": "fp32"}, False),
     ],
 )
-def test_no_setting_means_the_bundled_weights_that_suit_the_engine(fields: dict[str, str], bundled: Path):
-    assert find_weights(Settings.model_validate({"device": "cpu"} | fields)) == bundled
+def test_no_setting_means_the_bundled_nets_that_suit_the_engine(fields: dict[str, str], is_int8: bool):
+    found = find_nets(Settings.model_validate({"device": "cpu"} | fields))
+    assert _paths(found) == [int8_of(path) if is_int8 else path for path in BUNDLED_NETS]
+    assert not found.refused
 
 
-def test_a_file_means_itself(weights_path: Path):
-    assert find_weights(Settings(weights=weights_path)) == weights_path
-    assert read_weights(weights_path).description.name == "small-net"
+def test_a_file_means_only_itself(make_settings: Callable[..., Settings], weights_path: Path):
+    [net] = find_nets(make_settings(weights=weights_path)).nets
+    assert (net.file.path, net.weights.description.name) == (weights_path, "small-net")
 
 
-def test_a_folder_means_its_newest_weights(tmp_path: Path):
-    for age, name in enumerate(["c.safetensors", "d.xml", "a.safetensors", "newest.pth", ".hidden.xml"]):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (1000 + age, 1000 + age))
-    assert find_weights(Settings(weights=tmp_path)) == tmp_path / "a.safetensors"
-    (tmp_path / "a.safetensors").unlink()
-    assert find_weights(Settings(weights=tmp_path)) == tmp_path / "d.xml"
-    (tmp_path / "package.zip").touch()
-    assert find_weights(Settings(weights=tmp_path)) == tmp_path / "package.zip"
+def test_a_folder_means_all_its_nets_newest_first_and_the_bundled_ones(
+    settings: Callable[[Path], Settings], tmp_path: Path
+):
+    for age, name in enumerate(["c", "d", "a"]):
+        _age(save_small_net(tmp_path / f"{name}.safetensors"), age)
+    (tmp_path / "newest.pth").touch()
+    (tmp_path / ".hidden.xml").touch()
+    found = find_nets(settings(tmp_path))
+    assert _paths(found) == [*(tmp_path / f"{name}.safetensors" for name in "cda"), *BUNDLED_NETS]
 
 
-def test_weights_of_an_unfinished_training_are_passed_over_in_a_folder(tmp_path: Path):
+def test_of_files_with_nets_of_one_name_the_newest_counts(settings: Callable[[Path], Settings], tmp_path: Path):
+    older = _age(save_small_net(tmp_path / "net.safetensors"), 2).rename(tmp_path / "net-1.safetensors")
+    newer = _age(save_small_net(tmp_path / "net.safetensors", seed=1), 1).rename(tmp_path / "net-0.safetensors")
+    assert older in list(tmp_path.iterdir())
+    assert _paths(find_nets(settings(tmp_path)))[:-1] == [newer, *BUNDLED_NETS][: len(BUNDLED_NETS)]
+
+
+def test_a_net_of_a_folder_replaces_the_bundled_one_of_its_name(settings: Callable[[Path], Settings], tmp_path: Path):
+    own = save_small_net(tmp_path / f"{BUNDLED_NETS[0].stem}.safetensors")
+    assert _paths(find_nets(settings(tmp_path))) == [own, *BUNDLED_NETS[1:]]
+
+
+def test_weights_of_an_unfinished_training_are_passed_over_in_a_folder(
+    settings: Callable[[Path], Settings], tmp_path: Path
+):
     for age, finished in enumerate([False, True, False]):
-        path = save_small_net(tmp_path / f"net-{age}.safetensors", reached={"finished": finished})
-        os.utime(path, (1000 + age, 1000 + age))
-    assert find_weights(Settings(weights=tmp_path)).name == "net-1.safetensors"
+        _age(save_small_net(tmp_path / f"net-{age}.safetensors", reached={"finished": finished}), age)
+    assert _paths(find_nets(settings(tmp_path)))[0].name == "net-1.safetensors"
     (tmp_path / "net-1.safetensors").unlink()
-    assert find_weights(Settings(weights=tmp_path, engine="torch")) == BUNDLED
+    assert _paths(find_nets(settings(tmp_path))) == [*BUNDLED_NETS]
+
+
+def test_a_broken_file_beside_the_default_is_refused(settings: Callable[[Path], Settings], tmp_path: Path):
+    newest = _age(save_small_net(tmp_path / "newest.safetensors"), 0)
+    (tmp_path / "broken.safetensors").write_bytes(b"?")
+    _age(tmp_path / "broken.safetensors", 1)
+    found = find_nets(settings(tmp_path))
+    assert _paths(found) == [newest, *BUNDLED_NETS]
+    reason = "weights broken.safetensors: broken or truncated, or not a safetensors file"
+    assert found.refused == (RefusedFile("broken.safetensors", reason),)
+
+
+def test_a_broken_newest_file_of_a_folder_stops_the_start(settings: Callable[[Path], Settings], tmp_path: Path):
+    _age(save_small_net(tmp_path / "older.safetensors"), 1)
+    (tmp_path / "newest.safetensors").write_bytes(b"?")
+    with pytest.raises(WeightsError, match=r"newest\.safetensors: broken"):
+        find_nets(settings(tmp_path))
 
 
 def test_a_named_file_of_an_unfinished_training_is_read_with_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    make_settings: Callable[..., Settings], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     path = save_small_net(tmp_path / "net.safetensors", reached={"finished": False})
-    assert read_weights(find_weights(Settings(weights=path))).description.is_unfinished
+    [net] = find_nets(make_settings(weights=path)).nets
+    assert net.weights.description.is_unfinished
     assert [record.message for record in caplog.records] == ["the training of these weights has not ended"]
 
 
-def test_an_empty_folder_means_the_bundled_weights(tmp_path: Path):
-    assert find_weights(Settings(weights=tmp_path, engine="torch")) == BUNDLED
+def test_an_empty_folder_means_the_bundled_nets(settings: Callable[[Path], Settings], tmp_path: Path):
+    assert _paths(find_nets(settings(tmp_path))) == [*BUNDLED_NETS]
 
 
 @pytest.mark.parametrize("name", ["missing.safetensors", "x" * 5000])
 def test_a_path_that_cannot_be_read_is_a_weights_error(tmp_path: Path, name: str):
     with pytest.raises(WeightsError, match=r"^weights .*xx|missing\.safetensors"):
-        read_weights(find_weights(Settings(weights=tmp_path / name)))
+        find_nets(Settings(weights=tmp_path / name))
 
 
 @pytest.mark.parametrize(
@@ -77,13 +133,13 @@ def test_a_path_that_cannot_be_read_is_a_weights_error(tmp_path: Path, name: str
 def test_a_tile_must_fit_the_grid_and_halo_of_a_net_that_downsamples(
     make_settings: Callable[..., Settings], tmp_path: Path, tile: int, message: str
 ):
-    net = UNet(UNetConfig(width=1, depth=4, downsampling=4))
-    description = Description(name="coarse", architecture=net.config, preprocessing=Preprocessing())
-    save_weights(tmp_path / "coarse.safetensors", net.state_dict(), description)
-    weights = load_weights(tmp_path / "coarse.safetensors")
-    LocalBackend(make_settings(tile=Settings().tile), weights, "coarse.safetensors")
+    net, path = UNet(UNetConfig(width=1, depth=4, downsampling=4)), tmp_path / "coarse.safetensors"
+    save_weights(
+        path, net.state_dict(), Description(name="coarse", architecture=net.config, preprocessing=Preprocessing())
+    )
+    find_nets(make_settings(weights=path, tile=Settings().tile))
     with pytest.raises(SettingsError, match=message):
-        LocalBackend(make_settings(tile=tile), weights, "coarse.safetensors")
+        find_nets(make_settings(weights=path, tile=tile))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +151,24 @@ def test_a_tile_must_fit_the_grid_and_halo_of_a_net_that_downsamples(
     ],
 )
 def test_settings_that_do_not_suit_machine_or_weights_are_told(
-    make_settings: Callable[..., Settings], weights_path: Path, fields: dict[str, object], message: str
+    make_settings: Callable[..., Settings], fields: dict[str, object], message: str
 ):
     with pytest.raises(SettingsError, match=message):
-        LocalBackend(make_settings(**fields), load_weights(weights_path), weights_path.name)
+        find_nets(make_settings(**fields))
+
+
+@pytest.mark.parametrize(("budget", "loaded"), [(2**40, [True, True, True]), (1, [True, False, False])])
+def test_nets_are_loaded_at_the_start_until_the_budget_is_full(
+    make_settings: Callable[..., Settings], tmp_path: Path, budget: int, loaded: list[bool]
+):
+    paths = [save_small_net(tmp_path / f"{name}.safetensors") for name in "abc"]
+    settings = make_settings(max_nets_bytes=budget, tile=512)
+    metrics = Metrics()
+    backend = LocalBackend(
+        settings, [find_nets(settings.model_copy(update={"weights": path})).nets[0] for path in paths]
+    )
+    nets = backend.start(QueueCapacity(10**9, 60, metrics.queue_pixels), metrics, Startup())
+    assert [net.scheduler.loaded for net in nets] == loaded
+    assert [net.label for net in nets] == [load_weights(path).label for path in paths]
+    assert [net.engine.precision for net in nets] == ["fp32"] * 3
+    nets.default.scheduler.close()

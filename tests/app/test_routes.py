@@ -558,12 +558,12 @@ def test_a_bad_parameter_is_refused_by_name(client: TestClient, check_problem: C
         (
             "?treshold=0.3",
             {},
-            "There is no parameter treshold; the parameters are output, threshold, channel, min_area, class.",
+            "There is no parameter treshold; the parameters are model, output, threshold, channel, min_area, class.",
         ),
         (
             "",
             {"treshold": "0.3"},
-            "There is no parameter treshold; the parameters are output, threshold, channel, min_area, class.",
+            "There is no parameter treshold; the parameters are model, output, threshold, channel, min_area, class.",
         ),
         ("?class_index=0", {}, "There is no parameter class_index;"),
         ("?%3Cb%3E=1", {}, "There is no parameter b;"),

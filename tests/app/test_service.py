@@ -2,27 +2,25 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from app.local_backend import LocalBackend, read_weights
+from app.local_backend import LocalBackend, find_nets
 from app.service import Service
 from app.settings import Settings
-from model.engines.graph_weights import GraphWeights
-from model.weights_file import Weights, WeightsError, load_weights
+from model.weights_file import WeightsError, load_weights, save_weights
 
 ROOT = Path(__file__).parents[2]
 
 
-def _make_service(settings: Settings, weights: Weights | GraphWeights) -> Service:
-    return Service(settings, LocalBackend(settings, weights, "weights.safetensors"))
+def _make_service(settings: Settings) -> Service:
+    return Service(settings, LocalBackend(settings, find_nets(settings).nets))
 
 
 @pytest.fixture
-def service(make_settings: Callable[..., Settings], weights_path: Path) -> Service:
-    return _make_service(make_settings(), load_weights(weights_path))
+def service(make_settings: Callable[..., Settings]) -> Service:
+    return _make_service(make_settings())
 
 
 def test_a_service_is_ready_from_loading_until_draining(service: Service):
@@ -40,11 +38,14 @@ def test_a_service_that_never_loaded_can_be_closed(service: Service):
     assert not service.ready
 
 
-def test_overflow_on_the_serving_device_is_a_weights_error(make_settings: Callable[..., Settings], weights_path: Path):
-    weights = load_weights(weights_path)
+def test_overflow_on_the_serving_device_is_a_weights_error(
+    make_settings: Callable[..., Settings], weights_path: Path, tmp_path: Path
+):
+    weights, path = load_weights(weights_path), tmp_path / "huge.safetensors"
     huge = {name: 1e5 * tensor if tensor.ndim == 4 else tensor for name, tensor in weights.tensors.items()}
-    service = _make_service(make_settings(engine="torch", precision="fp16"), replace(weights, tensors=huge))
-    with pytest.raises(WeightsError, match=f"^weights {weights.label}: .*not finite"):
+    save_weights(path, huge, weights.description)
+    service = _make_service(make_settings(weights=path, engine="torch", precision="fp16"))
+    with pytest.raises(WeightsError, match=f"^weights {load_weights(path).label}: .*not finite"):
         service.load()
     assert not service.ready
     service.close()
@@ -78,7 +79,7 @@ def test_weights_cut_short_on_disk_after_they_were_read_do_no_harm(
     make_settings: Callable[..., Settings], weights_path: Path, tmp_path: Path
 ):
     copy = Path(shutil.copy(weights_path, tmp_path))
-    service = _make_service(make_settings(weights=copy), read_weights(copy))
+    service = _make_service(make_settings(weights=copy))
     copy.write_bytes(b"")  # were the file mapped into memory, the next line would end the process
     service.load()
     assert service.ready

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.weights_source import FileState, find_newest, list_weights
+from app.weights_source import FileState, list_states, list_weights
 
 
 def _touch(path: Path, age: int) -> Path:
@@ -29,17 +29,16 @@ def test_of_files_of_the_same_time_the_last_name_counts(tmp_path: Path):
 def test_sub_folders_are_not_searched(tmp_path: Path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/weights.safetensors").touch()
-    assert find_newest(tmp_path) is None
+    assert list_states(tmp_path) == []
 
 
 def test_a_file_is_its_own_newest_and_may_be_missing(tmp_path: Path):
     path = _touch(tmp_path / "w.safetensors", 0)
-    state = find_newest(path)
-    assert state is not None
+    [state] = list_states(path)
     assert (state.path, state.exists) == (path, True)
-    assert find_newest(tmp_path / "missing.safetensors") is None
+    assert list_states(tmp_path / "missing.safetensors") == []
     with pytest.raises(OSError, match="too long"):
-        find_newest(tmp_path / ("x" * 5000))
+        list_states(tmp_path / ("x" * 5000))
 
 
 def test_a_state_changes_with_each_write_and_with_a_replacement(tmp_path: Path):

@@ -63,6 +63,11 @@ class Watched:
         return value
 
 
+def _watcher(service: Service, source: Path, pause_s: float = 60) -> WeightsWatcher:
+    assert isinstance(service.computing, LocalBackend)
+    return WeightsWatcher(service, service.computing, source, pause_s)
+
+
 @pytest.fixture
 def watched(serve: Callable[..., TestClient], tmp_path: Path) -> Watched:
     """A service of a folder that holds the net `first`. With large tiles, the canary takes less time."""
@@ -70,9 +75,9 @@ def watched(serve: Callable[..., TestClient], tmp_path: Path) -> Watched:
     client = serve(weights=tmp_path, watch_s=0, tile=512)
     assert isinstance(client.app, FastAPI)
     service: Service = client.app.state.service
-    watched = Watched(client, service, WeightsWatcher(service, tmp_path, 60), tmp_path)
+    watched = Watched(client, service, _watcher(service, tmp_path), tmp_path)
     watched.look_twice()
-    assert watched.service.refused is None
+    assert watched.service.refused == ()
     return watched
 
 
@@ -108,7 +113,7 @@ def test_a_file_that_still_grows_is_never_read(watched: Watched, monkeypatch: py
         read.append(path.stat().st_size)
         return load_any(path)
 
-    monkeypatch.setattr("app.weights_watcher.load_any", noting)
+    monkeypatch.setattr("app.local_backend.load_any", noting)
     whole = save_small_net(watched.folder / "elsewhere/whole.safetensors", seed=1).read_bytes()
     path = watched.folder / "copy.safetensors"
     for end in range(0, len(whole), len(whole) // 7):
@@ -130,10 +135,10 @@ def test_a_file_that_changes_while_it_is_read_is_not_served(watched: Watched, mo
         return weights
 
     with monkeypatch.context() as patch:
-        patch.setattr("app.weights_watcher.load_any", changing)
+        patch.setattr("app.local_backend.load_any", changing)
         watched.look_twice()
     assert watched.served == "first"
-    assert watched.service.refused is None
+    assert watched.service.refused == ()
     save_small_net(path, seed=1)
     watched.look_twice()
     assert watched.served == "second"
@@ -188,7 +193,7 @@ def test_a_file_that_cannot_be_served_changes_nothing_and_is_reported(
     watched.newest(path)
     watched.look_twice()
     assert watched.served == "second"
-    assert watched.service.refused is None
+    assert watched.service.refused == ()
 
 
 def test_an_engine_that_fails_on_new_weights_is_no_reason_to_stop(
@@ -197,7 +202,7 @@ def test_an_engine_that_fails_on_new_weights_is_no_reason_to_stop(
     def failing(*_: object) -> None:
         raise RuntimeError("out of memory at /secret/place")
 
-    monkeypatch.setattr(LocalBackend, "replace", failing)
+    monkeypatch.setattr(LocalBackend, "load", failing)
     watched.add("second", seed=1)
     watched.look_twice()
     refused = watched.client.get("/model").json()["weights"]["refused"]
@@ -212,7 +217,7 @@ def test_weights_of_an_unfinished_training_are_not_picked_up(watched: Watched, c
     path = watched.add("second", seed=1, reached={"step": 5, "steps": 10, "finished": False})
     watched.look_twice()
     assert watched.served == "first"
-    assert watched.service.refused == RefusedFile(path.name, "the training of these weights has not ended")
+    assert watched.service.refused == (RefusedFile(path.name, "the training of these weights has not ended"),)
     assert caplog.records == []  # a line at level info
     assert (watched.changes("refused"), watched.changes("unfinished")) == (0, 1)
     save_small_net(path, seed=1, reached={"step": 5, "steps": 10})
@@ -232,7 +237,7 @@ def test_removing_or_touching_goes_back_to_the_former_weights(watched: Watched):
     second.unlink()
     watched.look_twice()
     assert watched.served == "first"
-    assert watched.service.refused is None
+    assert watched.service.refused == ()
 
 
 def test_if_no_file_is_left_the_net_stays_and_that_is_reported(watched: Watched, caplog: pytest.LogCaptureFixture):
@@ -241,22 +246,22 @@ def test_if_no_file_is_left_the_net_stays_and_that_is_reported(watched: Watched,
         watched.watcher.look()
     assert watched.served == "first"
     reason = "the file is gone, and there is no other weights file"
-    assert watched.service.refused == RefusedFile("first.safetensors", reason)
+    assert watched.service.refused == (RefusedFile("first.safetensors", reason),)
     assert len(caplog.records) == 1
     watched.add("second", seed=1)
     watched.look_twice()
     assert watched.served == "second"
-    assert watched.service.refused is None
+    assert watched.service.refused == ()
 
 
 def test_a_folder_that_was_empty_is_in_order_until_a_file_comes(serve: Callable[..., TestClient], tmp_path: Path):
     client = serve(weights=tmp_path, watch_s=0, tile=512)
     assert isinstance(client.app, FastAPI)
     service: Service = client.app.state.service
-    watcher = WeightsWatcher(service, tmp_path, 60)
+    watcher = _watcher(service, tmp_path)
     watched = Watched(client, service, watcher, tmp_path)
     watched.look_twice()
-    assert service.refused is None
+    assert service.refused == ()
     watched.add("own", seed=1)
     watched.look_twice()
     assert watched.served == "own"
@@ -278,7 +283,7 @@ def test_a_single_file_that_is_replaced_is_served(serve: Callable[..., TestClien
     path = save_small_net(tmp_path / "net.safetensors")
     client = serve(weights=path, watch_s=0, tile=512)
     assert isinstance(client.app, FastAPI)
-    watched = Watched(client, client.app.state.service, WeightsWatcher(client.app.state.service, path, 60), tmp_path)
+    watched = Watched(client, client.app.state.service, _watcher(client.app.state.service, path), tmp_path)
     watched.look_twice()
     watched.add("unrelated", seed=2)
     watched.look_twice()
@@ -398,8 +403,8 @@ def test_the_thread_ends_and_survives_a_folder_that_cannot_be_read(
         if len(looks) < 4:
             raise PermissionError("no entry")
 
-    monkeypatch.setattr("app.weights_watcher.find_newest", failing)
-    watcher = WeightsWatcher(watched.service, watched.folder, 0.001)
+    monkeypatch.setattr("app.weights_watcher.list_states", failing)
+    watcher = _watcher(watched.service, watched.folder, 0.001)
     watcher.start()
     wait_until(lambda: len(looks) > 6)
     watcher.close()

@@ -60,9 +60,10 @@ def make(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         metrics = Metrics()
         capacity = QueueCapacity(most, 60.0, metrics.queue_pixels)
         handle: Any = Handle(compute)
-        net = Engines(handle, served, InFlightLimit(limit), 128).start(capacity, metrics, Startup())
-        assert isinstance(net.scheduler, ClusterScheduler)
-        return net.scheduler
+        nets = Engines(handle, [served], InFlightLimit(limit), 128).start(capacity, metrics, Startup())
+        scheduler = nets.default.scheduler
+        assert isinstance(scheduler, ClusterScheduler)
+        return scheduler
 
     return make
 
@@ -256,7 +257,7 @@ def test_tiles_name_the_weights_that_their_request_began_with(
     make: Callable[..., ClusterScheduler], compute: Compute, segmenter: Segmenter, make_image: MakeImage, tmp_path: Path
 ):
     scheduler = make(compute)
-    before = scheduler._engines.served
+    before = scheduler._served
     other = scheduler.serving(Served(Reference(str(tmp_path), "1" * 64), before.description, before.engine))
 
     async def body() -> None:

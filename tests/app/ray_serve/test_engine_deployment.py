@@ -1,6 +1,8 @@
 """What an engine's replica does before its first tile; tests/end_to_end/test_ray_serve.py has real replicas."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +32,11 @@ def test_a_replica_that_is_ready_has_computed_one(weights_path, make_settings, m
 
     monkeypatch.setattr(module, "TileInputTask", Seen)
     settings, weights = make_settings(), load_weights(weights_path)
-    net = asyncio.run(module._load(settings, Reference(str(weights_path), weights.sha256)))
-    net.scheduler.close()
+    monkeypatch.setattr(module, "load_settings", lambda: settings)
+    monkeypatch.setattr("ray.serve.get_replica_context", lambda: SimpleNamespace(replica_tag="a"))
+    deployment: Any = module.EngineDeployment
+    replica = deployment.func_or_class()
+    served = asyncio.run(replica.find(None))
+    assert [each.reference for each in served] == [Reference(str(weights_path), weights.sha256)]
     side, core = settings.tile, settings.tile - 2 * weights.description.architecture.halo
     assert computed == [((side, side), (1, core, core), True)]

@@ -137,7 +137,7 @@ def _turned(files: Files, to_file: ToFile) -> dict[str, Any]:
     ("change", "status", "detail"),
     [
         (lambda files, _: {"files": files, "data": {"nam": "a"}}, 422, "There is no parameter nam; the parameters are"),
-        (lambda files, _: {"files": files, "params": {"output": "mask"}}, 422, "the parameters are name, page, thresh"),
+        (lambda files, _: {"files": files, "params": {"output": "mask"}}, 422, "the parameters are model, name, page"),
         (lambda files, _: {"files": files, "data": {"threshold": "1"}}, 422, "Parameter threshold"),
         (lambda files, _: {"files": files, "data": {"name": "n" * 201}}, 422, "Parameter name"),
         (lambda files, _: {"files": files, "params": {"page": "-1"}}, 422, "Parameter page"),

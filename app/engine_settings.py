@@ -1,0 +1,42 @@
+"""The engine that the settings choose for weights on this machine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import cv2
+import torch
+
+from app.settings import Settings, SettingsError
+from model.engines.choice import Choice, choose
+from model.engines.engine import EngineError
+from model.engines.graph_weights import GraphWeights
+from model.tiles import plan_tiles
+from model.weights_file import Weights
+
+
+def set_threads(compute: int) -> None:
+    """Sets thread counts: torch gets all threads, as OpenVINO does; OpenCV works within its caller's thread."""
+    torch.set_num_threads(compute)
+    cv2.setNumThreads(0)
+
+
+def check_settings(settings: Settings, weights: Weights | GraphWeights) -> Choice:
+    """Chooses the engine for these weights on this machine. Raises SettingsError if a setting does not fit them."""
+    architecture = weights.description.architecture
+    try:
+        plan_tiles(1, 1, tile=settings.tile, halo=architecture.halo, grid=architecture.grid)
+    except ValueError as error:
+        raise SettingsError(f"SEGMENT_TILE={settings.tile}: {error}") from error
+    with engine_problems(settings):
+        return choose(weights, settings.engine, settings.device, settings.precision)
+
+
+@contextmanager
+def engine_problems(settings: Settings) -> Iterator[None]:
+    """Raises SettingsError, which names the settings, in place of EngineError."""
+    try:
+        yield
+    except EngineError as error:
+        chosen = {name: getattr(settings, name) for name in ("engine", "device", "precision")}
+        given = " ".join(f"SEGMENT_{name.upper()}={value}" for name, value in chosen.items() if value != "auto")
+        raise SettingsError(f"{given}: {error}") from error
