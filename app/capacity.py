@@ -20,6 +20,10 @@ STRETCH = 3
 NEWEST = 0.1
 
 
+# Sums of seconds are rounded; this much is no wait.
+ROUNDING = 1 + 1e-9
+
+
 class QueueFull(Exception):
     """The queue has no capacity. `retry_after_s`: seconds after which it should have some."""
 
@@ -127,7 +131,7 @@ class QueueCapacity:
     def _check_wait(self, seconds: float) -> None:
         """`seconds`: compute time of the request."""
         wait = sum(min(self._seconds_left(reservation), seconds) for reservation in self._reservations)
-        if wait - STRETCH * seconds > self._max_wait_s:
+        if wait - STRETCH * seconds > self._max_wait_s * ROUNDING:
             raise self._overloaded(wait)
 
     def _seconds_left(self, reservation: Reservation) -> float:

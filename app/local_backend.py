@@ -128,7 +128,7 @@ def find_nets(settings: Settings) -> FoundNets:
         SettingsError: A setting does not fit this machine or the default net.
         WeightsError: The file of the default net is missing, broken or of the wrong kind.
     """
-    if settings.weights is not None and not settings.weights.is_dir():
+    if settings.weights is not None and not _is_folder(settings.weights):
         return FoundNets([_read_named(settings.weights, settings)])
     nets: dict[str, ReadNet] = {}
     refused: list[RefusedFile] = []
@@ -165,6 +165,13 @@ def bundled_states(settings: Settings) -> list[FileState]:
     return [FileState.read(path) for path in paths]
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise WeightsError(f"weights {path}: cannot be read ({error.strerror})") from error
+
+
 def _list_folder(settings: Settings) -> list[FileState]:
     if settings.weights is None:
         return []
@@ -176,11 +183,7 @@ def _list_folder(settings: Settings) -> list[FileState]:
 
 def _read_named(path: Path, settings: Settings) -> ReadNet:
     """Reads the one file that the setting names. Raises WeightsError, SettingsError."""
-    try:
-        state = FileState.read(path)
-    except OSError as error:
-        raise WeightsError(f"weights {path}: cannot be read ({error.strerror})") from error
-    net = read_net(state, settings)
+    net = read_net(FileState.read(path), settings)
     _log_weights(net)
     if net.weights.description.is_unfinished:
         log.warning("the training of these weights has not ended", extra={"fields": {"file": path}})

@@ -34,16 +34,7 @@ PACKAGED = "weights.safetensors"
 # Weights hardly shrink when they are zipped. What grows more than this is no weights, and may be larger than memory.
 MOST_GROWTH = 10
 BUNDLED = Path(__file__).parent / "weights" / "em-membranes.safetensors"
-BUNDLED_NETS = (BUNDLED,)
-"""The default net first."""
-
-
-def int8_of(path: Path) -> Path:
-    """Returns the graph in 8 bits that is bundled beside bundled weights."""
-    return path.with_name(f"{path.stem}-int8.xml")
-
-
-BUNDLED_INT8 = int8_of(BUNDLED)
+BUNDLED_INT8 = BUNDLED.with_name("em-membranes-int8.xml")
 
 
 class WeightsError(UserError):

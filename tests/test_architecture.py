@@ -131,6 +131,7 @@ TESTED_IN = {
     "tests/app/test_admission.py": ["app/request_log"],
     "tests/app/test_routes.py": ["app/parameters", "app/pipeline", "app/upload"],
     "tests/app/test_local_scheduler.py": ["app/scheduler", "app/tile_queue"],
+    "tests/app/test_local_backend.py": ["app/engine_settings"],
     "tests/app/saving/test_label_route.py": ["app/saving/label_form"],
     "tests/app/client/test_clients.py": ["app/client/exchange"],
     "tests/app/ray_serve/test_front.py": ["app/ray_serve/builder"],

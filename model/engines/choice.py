@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 from model.engines.engine import Engine, EngineError
 from model.engines.graph_weights import GraphWeights
 from model.engines.pytorch import TorchEngine, choose_device, choose_precision
-from model.weights_file import BUNDLED_NETS, Weights, int8_of
+from model.weights_file import BUNDLED, Weights
 
 if TYPE_CHECKING:
     import openvino
 
 ENGINES = ("auto", "torch", "openvino")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+
+BUNDLED_NETS = (BUNDLED,)
+"""The weights files of the bundled nets, that of the default net first."""
 
 NO_INT8 = "precision int8 takes weights that training.export --precision int8 has made"
 
@@ -63,6 +66,11 @@ def make_engine(weights: Weights | GraphWeights, choice: Choice, threads: int = 
 
     graph = weights.graph if isinstance(weights, GraphWeights) else to_graph(weights.build_net())
     return OpenVinoEngine(graph, choice.precision, threads)
+
+
+def int8_of(path: Path) -> Path:
+    """Returns the graph in 8 bits that is beside bundled weights."""
+    return path.with_name(f"{path.stem}-int8.xml")
 
 
 def bundled_weights(engine: str = "auto", device: str = "auto", precision: str = "auto") -> Path:

@@ -82,7 +82,7 @@ def test_an_engine_that_cannot_be_made_is_a_failure_with_a_reason(
     monkeypatch: pytest.MonkeyPatch,
 ):
     app = create_app(make_settings())
-    monkeypatch.setattr(app.state.service, "_computing", None)
+    monkeypatch.setattr(app.state.service, "computing", None)
     with TestClient(app) as client:
         wait_until(lambda: service_of(client).failure)
         assert client.get("/readyz").status_code == 503

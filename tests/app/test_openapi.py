@@ -24,11 +24,11 @@ def _operations(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def test_the_document_describes_the_contract(schema: dict[str, Any]):
     assert schema["info"]["version"] == __version__
     assert {path for path in schema["paths"] if not path.startswith("/v2")} == {
-        *("/segment", "/progress/{request_id}", "/labels", "/model", "/healthz", "/readyz", "/metrics")
+        *("/segment", "/progress/{request_id}", "/labels", "/model", "/models", "/healthz", "/readyz", "/metrics")
     }
     assert "/v2/models/{name}/infer" in schema["paths"]
     segment = schema["paths"]["/segment"]["post"]
-    parameters = {"output", "threshold", "channel", "min_area", "class"}
+    parameters = {"model", "output", "threshold", "channel", "min_area", "class"}
     assert {parameter["name"] for parameter in segment["parameters"]} == parameters
     content = segment["requestBody"]["content"]
     assert {"multipart/form-data", "image/png", "image/tiff"} <= content.keys()
@@ -75,10 +75,10 @@ def test_all_errors_have_one_schema(schema: dict[str, Any], client: TestClient):
 
 def test_saving_labels_is_described(schema: dict[str, Any]):
     save = schema["paths"]["/labels"]["post"]
-    assert {parameter["name"] for parameter in save["parameters"]} == {"name", "page", "threshold"}
+    assert {parameter["name"] for parameter in save["parameters"]} == {"model", "name", "page", "threshold"}
     form = save["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["required"] == ["image", "label"]
-    assert form["properties"].keys() == {"image", "label", "name", "page", "threshold"}
+    assert form["properties"].keys() == {"image", "label", "model", "name", "page", "threshold"}
     statuses = {"201", *("400", "401", "403", "404", "408", "413", "415", "422", "503", "504", "507")}
     assert save["responses"].keys() == statuses
     assert save["responses"]["201"]["headers"].keys() == {"X-Model", "X-Request-ID"}

@@ -17,9 +17,11 @@ from fastapi.testclient import TestClient
 
 from app.local_backend import LocalBackend
 from app.local_scheduler import LocalScheduler
-from app.served_net import RefusedFile
+from app.served_net import RefusedFile, ServedNet
 from app.service import Service
+from app.weights_source import FileState
 from app.weights_watcher import WeightsWatcher
+from model.engines.choice import BUNDLED_NETS
 from model.engines.graph_weights import load_any
 from model.images.decoding import decode_image
 from model.preprocessing import Pixels
@@ -61,6 +63,11 @@ class Watched:
         value = self.service.metrics.registry.get_sample_value("segment_weights_changes_total", {"outcome": outcome})
         assert value is not None
         return value
+
+
+def _segmenter_of(net: ServedNet) -> Segmenter | None:
+    assert isinstance(net.scheduler, LocalScheduler)
+    return net.scheduler.segmenter
 
 
 def _watcher(service: Service, source: Path, pause_s: float = 60) -> WeightsWatcher:
@@ -199,7 +206,7 @@ def test_a_file_that_cannot_be_served_changes_nothing_and_is_reported(
 def test_an_engine_that_fails_on_new_weights_is_no_reason_to_stop(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    def failing(*_: object) -> None:
+    def failing(*_: object, **__: object) -> None:
         raise RuntimeError("out of memory at /secret/place")
 
     monkeypatch.setattr(LocalBackend, "load", failing)
@@ -268,14 +275,14 @@ def test_a_folder_that_was_empty_is_in_order_until_a_file_comes(serve: Callable[
 
 
 def test_the_same_weights_under_another_name_are_not_loaded_again(watched: Watched):
-    before = watched.service.net
+    segmenter = _segmenter_of(watched.service.net)
     shutil.copy(watched.folder / "first.safetensors", watched.folder / "copy.safetensors")
     watched.newest(watched.folder / "copy.safetensors")
     watched.look_twice()
     after = watched.client.get("/model").json()
     assert after["weights"]["file"] == "copy.safetensors"
     assert after["weights"]["former"] is None
-    assert watched.service.net.scheduler is before.scheduler
+    assert _segmenter_of(watched.service.net) is segmenter
     assert watched.changes("served") == 0
 
 
@@ -310,7 +317,7 @@ def test_all_calls_follow_a_net_of_other_classes(
     assert answer.status_code == 200
     mask = decode_image(watched.client.post("/segment", files={"file": png}).content)
     assert np.array_equal(mask, make_segmenter(path).mask(decode_image(png)))
-    assert watched.client.get("/v2/models/first").status_code == 404
+    assert watched.client.get("/v2/models/first").status_code == 200
     metadata = watched.client.get("/v2/models/classes").json()
     assert [output["shape"] for output in metadata["outputs"] if output["name"] == "probability"] == [[-1, 3, -1, -1]]
     assert watched.client.get("/model").json()["architecture"]["classes"] == 3
@@ -327,7 +334,8 @@ def test_a_request_in_progress_keeps_its_net_and_the_net_is_then_freed(
     engine, image = hold(watched.client), make_image(200, 150)
     old, file = watched.service.net.label, to_file(image)
     freed = [weakref.ref(watched.service.net), weakref.ref(engine._engine)]
-    path = watched.add("second", seed=1)
+    former = shutil.copy(watched.folder / "first.safetensors", watched.folder / "former")
+    path = watched.add("first", seed=1)
     with ThreadPoolExecutor(2) as clients:
         first = clients.submit(watched.client.post, "/segment", files={"file": file})
         wait_until(lambda: engine.batches)
@@ -338,7 +346,7 @@ def test_a_request_in_progress_keeps_its_net_and_the_net_is_then_freed(
         engine.gate.set()
     assert [first.result().headers["x-model"], second.result().headers["x-model"]] == [old, load_weights(path).label]
     masks: list[Any] = [decode_image(answer.result().content) for answer in (first, second)]
-    for mask, weights in zip(masks, (watched.folder / "first.safetensors", path), strict=True):
+    for mask, weights in zip(masks, (former, path), strict=True):
         assert np.array_equal(mask, make_segmenter(weights).mask(image))
     assert not np.array_equal(*masks)
     engine._engine = None
@@ -351,11 +359,11 @@ def test_an_idle_service_frees_the_net_that_it_served_before(
 ):
     """Also the threads, which wait for the next tile, and the routes hold nothing of the last request."""
     watched.client.post("/segment", files={"file": png})
-    scheduler = watched.service.net.scheduler
-    assert isinstance(scheduler, LocalScheduler)
-    freed: list[Any] = [weakref.ref(each) for each in (watched.service.net, scheduler.segmenter, scheduler.engine)]
-    del scheduler
-    watched.add("second", seed=1)
+    segmenter = _segmenter_of(watched.service.net)
+    assert segmenter is not None
+    freed: list[Any] = [weakref.ref(each) for each in (watched.service.net, segmenter, segmenter.engine)]
+    del segmenter
+    watched.add("first", seed=1)
     watched.look_twice()
     wait_until(lambda: [reference() for reference in freed] == [None, None, None])
 
@@ -398,10 +406,11 @@ def test_the_thread_ends_and_survives_a_folder_that_cannot_be_read(
 ):
     looks: list[int] = []
 
-    def failing(_: Path) -> None:
+    def failing(_: Path) -> list[FileState]:
         looks.append(1)
         if len(looks) < 4:
             raise PermissionError("no entry")
+        return []
 
     monkeypatch.setattr("app.weights_watcher.list_states", failing)
     watcher = _watcher(watched.service, watched.folder, 0.001)
@@ -412,3 +421,52 @@ def test_the_thread_ends_and_survives_a_folder_that_cannot_be_read(
     count = len(looks)
     watcher.close()
     assert len(looks) == count
+
+
+def test_a_folder_serves_all_its_nets(watched: Watched, png: bytes, make_segmenter: Callable[..., Segmenter]):
+    second = watched.add("second", seed=1)
+    watched.look_twice()
+    names = ["second", "first", *(path.stem for path in BUNDLED_NETS)]
+    assert [model["name"] for model in watched.client.get("/models").json()["models"]] == names
+    for path in (watched.folder / "first.safetensors", second):
+        answer = watched.client.post("/segment", params={"model": path.stem}, files={"file": png})
+        assert answer.headers["x-model"] == load_weights(path).label
+        assert np.array_equal(decode_image(answer.content), make_segmenter(path).mask(decode_image(png)))
+
+
+def test_a_net_whose_file_is_removed_is_no_longer_served(
+    watched: Watched, png: bytes, caplog: pytest.LogCaptureFixture
+):
+    second = watched.add("second", seed=1)
+    watched.look_twice()
+    caplog.set_level(logging.INFO, "app")
+    second.unlink()
+    watched.look_twice()
+    refused = watched.client.post("/segment", params={"model": "second"}, files={"file": png})
+    assert refused.status_code == 422
+    assert [record.message for record in caplog.records if "net" in record.message] == ["net removed"]
+    assert watched.served == "first"
+
+
+def test_of_several_files_with_nets_of_one_name_the_newest_is_served(watched: Watched):
+    for number in (1, 2):
+        path = save_small_net(watched.folder / "new/first.safetensors", seed=number)
+        watched.newest(path.rename(watched.folder / f"first-{number}.safetensors"))
+        watched.look_twice()
+        model = watched.client.get("/model").json()
+        assert model["weights"]["file"] == f"first-{number}.safetensors"
+        assert len(watched.client.get("/models").json()["models"]) == 1 + len(BUNDLED_NETS)
+    (watched.folder / "first-2.safetensors").unlink()
+    watched.look_twice()
+    assert watched.client.get("/model").json()["weights"]["file"] == "first-1.safetensors"
+
+
+def test_a_net_named_like_a_bundled_one_replaces_it(watched: Watched):
+    path = BUNDLED_NETS[0]
+    bundled = watched.service.nets.find(path.stem).weights.sha256
+    own = watched.add(path.stem, seed=1)
+    watched.look_twice()
+    assert watched.service.nets.find(path.stem).weights.sha256 == load_weights(own).sha256
+    own.unlink()
+    watched.look_twice()
+    assert watched.service.nets.find(path.stem).weights.sha256 == bundled

@@ -23,7 +23,7 @@ def test_health_answers(client: TestClient, path: str):
         ("POST", f"{MODEL}/versions/2/infer", 404),
         ("POST", "/v2/models/other/infer", 404),
         ("GET", "/v2/nowhere", 404),
-        ("POST", "/v2/repository/index", 404),
+        ("POST", "/v2/repository/models/small-net/load", 404),
         ("GET", f"{MODEL}/infer", 405),
     ],
 )
