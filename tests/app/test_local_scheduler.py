@@ -3,6 +3,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from app.scheduler import EngineFailed, TileJob
 from app.tile_queue import TileQueue
 from model.preprocessing import Pixels
 from model.segmenter import ImageTask, Segmenter
-from tests.app.conftest import ReadySource
+from tests.app.conftest import GatedEngine, ReadySource
 
 TILE_PIXELS = 128 * 128
 PATIENCE_S = 60.0
@@ -34,6 +35,14 @@ class Rig:
     segmenter: Segmenter
     engine: Any
     metrics: Metrics
+    queue: TileQueue
+
+    def beside(self, segmenter: Segmenter) -> LocalScheduler:
+        """Returns a scheduler of another net, with the same queue."""
+        nets = LoadedNets(10**12, self.metrics)
+        scheduler = LocalScheduler(ReadySource(segmenter), nets, self.queue)
+        nets.load(scheduler.source)
+        return scheduler
 
     def submit(self, image: Pixels) -> "asyncio.Task[TileJob]":
         return asyncio.create_task(self.scheduler.compute(self.segmenter.task(image)))
@@ -64,7 +73,7 @@ def make_rig(gated: tuple[Segmenter, Any]) -> Iterator[Callable[..., Rig]]:
         scheduler = LocalScheduler(ReadySource(segmenter), nets, queue)
         nets.load(scheduler.source)
         queue.add_threads(engine.streams)
-        rigs.append(Rig(scheduler, segmenter, engine, metrics))
+        rigs.append(Rig(scheduler, segmenter, engine, metrics, queue))
         return rigs[-1]
 
     yield make
@@ -434,3 +443,36 @@ def test_an_idle_scheduler_closes_and_may_be_closed_twice(rig: Rig):
     rig.scheduler.close()
     rig.scheduler.close()
     assert not rig.scheduler.alive
+
+
+def test_nets_share_the_time_whatever_they_take(
+    make_rig: Callable[..., Rig], make_segmenter: Callable[..., Segmenter], make_image: MakeImage, zscore_path: Path
+):
+    """Requests of a net that takes four times as long get a quarter of the turns."""
+    rig = make_rig()
+    slow = make_segmenter(zscore_path)
+    slow.engine = GatedEngine(slow.engine)
+    slow.engine.gate.set()
+    other = rig.beside(slow)
+    capacity = rig.scheduler.capacity
+    for net, pixels_per_s in ((rig.segmenter, 4e6), (slow, 1e6)):
+        capacity.measured(pixels_per_s, net.weights.sha256)
+    done: list[str] = []
+
+    def submit(name: str, scheduler: LocalScheduler, segmenter: Segmenter) -> "asyncio.Task[TileJob]":
+        task = asyncio.create_task(scheduler.compute(segmenter.task(make_image(128, 128))))
+        task.add_done_callback(lambda _: done.append(name))
+        return task
+
+    async def body() -> None:
+        first = rig.submit(make_image(128, 128))
+        await rig.computing(1)
+        tasks = [submit("slow", other, slow) for _ in range(4)]
+        await asyncio.sleep(0)
+        tasks += [submit("fast", rig.scheduler, rig.segmenter) for _ in range(4)]
+        await asyncio.sleep(0)
+        rig.engine.gate.set()
+        await asyncio.gather(first, *tasks)
+
+    asyncio.run(body())
+    assert done == ["fast"] * 4 + ["slow"] * 4

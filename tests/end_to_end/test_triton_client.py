@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import io
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
+from tests.end_to_end.conftest import TILE
 from tests.end_to_end.http import HTTP
 
 NAME = "small-net"
@@ -153,7 +156,24 @@ def test_errors_reach_the_client(
 
 
 def test_calls_that_are_not_there_are_errors(client: Any):
-    for call in (client.get_model_repository_index, client.get_inference_statistics, client.get_log_settings):
+    for call in (client.get_inference_statistics, client.get_log_settings):
         with pytest.raises(InferenceServerException) as caught:
             call()
         assert caught.value.status() == "404"
+
+
+def test_the_client_lists_and_calls_all_nets(
+    serve: Callable[..., Any], weights_path: Path, classes_path: Path, pixels: Pixels, tmp_path: Path
+):
+    shutil.copy(weights_path, tmp_path)  # the other net is there
+    served = serve(weights=tmp_path)
+    with tritonclient.http.InferenceServerClient(f"127.0.0.1:{served.port}", network_timeout=60.0) as connected:
+        listed = connected.get_model_repository_index()
+        assert {model["name"] for model in listed} == {NAME, classes_path.stem}
+        for path in (weights_path, classes_path):
+            assert connected.is_model_ready(path.stem)
+            answer = connected.infer(path.stem, [_input(pixels)], outputs=[InferRequestedOutput("mask")])
+            expected = Segmenter.load(path, device="cpu", precision="fp32", tile=TILE).mask(
+                (pixels / 255).astype(np.float32)
+            )
+            assert np.array_equal(answer.as_numpy("mask")[0, 0], expected)

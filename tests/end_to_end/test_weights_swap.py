@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,9 @@ def _changes(server: Server) -> dict[str, float]:
     return {s.labels["outcome"]: s.value for s in samples if s.name == "segment_weights_changes_total"}
 
 
-def _put(path: Path, seed: int, **net: Any) -> Path:
-    """Saves a net beside the folder and moves it in, newer than all others."""
-    whole = save_small_net(path.parent.parent / "made" / path.name, seed=seed, **net)
+def _put(path: Path, seed: int, name: str = "") -> Path:
+    """Saves a net beside the folder and moves it in, newer than all others. `name`: of the net, or that of the file."""
+    whole = save_small_net(path.parent.parent / "made" / f"{name or path.stem}.safetensors", seed=seed)
     latest = max((file.stat().st_mtime_ns for file in path.parent.iterdir()), default=0)
     os.utime(whole, ns=(latest + 10**6, latest + 10**6))
     return whole.replace(path)
@@ -70,30 +71,34 @@ def _put(path: Path, seed: int, **net: Any) -> Path:
 def test_no_request_is_lost_or_mixed_while_weights_change_ten_times(
     serve: Callable[..., Server], tmp_path: Path, pixels: Pixels, png: bytes, wait_until: WaitUntil
 ):
-    """Requests are in flight during each change, until there were enough of them and of the changes."""
-    paths, done = [save_small_net(tmp_path / "weights/net-0.safetensors")], False
+    """One of two nets changes. Requests for both are in flight until there were enough of them and of the changes."""
+    paths, done = [save_small_net(tmp_path / "weights/net.safetensors")], False
+    other = save_small_net(paths[0].with_name("other.safetensors"), seed=SWAPS + 1)
+    os.utime(other, (1000, 1000))
     served = serve(weights=paths[0].parent, watch_s=LOOK_S, tile=TILE, engine="auto")
     answers: list[tuple[int, str, bytes]] = []
+    models = cycle(["", "net", "other"])
 
     def send() -> None:
         while not done or len(answers) < REQUESTS:
-            answer = HTTP.post(f"{served.url}/segment", files={"file": png})
+            answer = HTTP.post(f"{served.url}/segment", params={"model": next(models)}, files={"file": png})
             answers.append((answer.status_code, answer.headers.get("x-model", ""), answer.content))
 
     with ThreadPoolExecutor(CLIENTS) as clients:
         sent = [clients.submit(send) for _ in range(CLIENTS)]
         try:
             for number in range(1, SWAPS + 1):
-                paths.append(_put(paths[0].with_name(f"net-{number}.safetensors"), number))
-                wait_until(lambda number=number: _name(served) == f"net-{number}")  # type: ignore[misc]
+                paths.append(_put(paths[0].with_name(f"{number}.safetensors"), number, "net"))
+                sha256 = load_weights(paths[-1]).sha256
+                wait_until(lambda sha256=sha256: _model(served)["sha256"] == sha256)  # type: ignore[misc]
                 enough = len(answers) + CLIENTS
                 wait_until(lambda enough=enough: len(answers) >= enough)  # type: ignore[misc]
         finally:
             done = True
         for each in sent:
             each.result()
-    masks = {load_weights(path).label: _mask(path, pixels) for path in paths}
-    assert len({mask.tobytes() for mask in masks.values()}) == len(masks) == SWAPS + 1
+    masks = {load_weights(path).label: _mask(path, pixels) for path in (*paths, other)}
+    assert len({mask.tobytes() for mask in masks.values()}) == len(masks) == SWAPS + 2
     assert len(answers) >= REQUESTS
     assert Counter(status for status, *_ in answers) == {200: len(answers)}
     assert {label for _, label, _ in answers} == masks.keys()
