@@ -122,7 +122,8 @@ def find_nets(settings: Settings) -> FoundNets:
     """Reads the nets of the setting: one file, all nets of a folder and the bundled ones, or the bundled ones.
 
     Of several files with nets of one name, the newest counts. The newest file of a folder is the default. In a folder,
-    weights of a training that has not ended are passed over. Broken files beside the default are refused.
+    weights of a training that has not ended are passed over. Broken files beside the default are refused. Bundled nets
+    that do not suit the settings are left out.
 
     Raises:
         SettingsError: A setting does not fit this machine or the default net.
@@ -130,15 +131,17 @@ def find_nets(settings: Settings) -> FoundNets:
     """
     if settings.weights is not None and not _is_folder(settings.weights):
         return FoundNets([_read_named(settings.weights, settings)])
+    bundled = bundled_states(settings)
     nets: dict[str, ReadNet] = {}
     refused: list[RefusedFile] = []
-    for state in [*_list_folder(settings), *bundled_states(settings)]:
+    for state in [*_list_folder(settings), *bundled]:
         try:
             net = read_net(state, settings)
         except UserError as error:
             if not nets:
                 raise
-            refused.append(refuse(state, error))
+            _log_refused(state, error, is_bundled=state in bundled)
+            refused += [] if state in bundled else [refuse(state, error)]
         else:
             if not net.weights.description.is_unfinished:
                 nets.setdefault(net.weights.description.name, net)
@@ -188,6 +191,11 @@ def _read_named(path: Path, settings: Settings) -> ReadNet:
     if net.weights.description.is_unfinished:
         log.warning("the training of these weights has not ended", extra={"fields": {"file": path}})
     return net
+
+
+def _log_refused(state: FileState, error: UserError, *, is_bundled: bool) -> None:
+    level = logging.INFO if is_bundled else logging.WARNING  # a bundled net that does not suit a setting is in order
+    log.log(level, "weights refused", extra={"fields": {"file": state.path, "problem": str(error)}})
 
 
 def _log_weights(net: ReadNet) -> None:

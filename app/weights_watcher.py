@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -148,8 +149,12 @@ class WeightsWatcher:
 
     @cached_property
     def _bundled(self) -> list[NetFile]:
-        settings = self._service.settings
-        return [read_net(state, settings).file for state in bundled_states(settings)]
+        """The bundled nets that suit the settings."""
+        settings, files = self._service.settings, list[NetFile]()
+        for state in bundled_states(settings):
+            with suppress(UserError):  # the service has reported it at the start
+                files.append(read_net(state, settings).file)
+        return files
 
     def _ready(self, wanted: NetFile | ServedNet) -> ServedNet | None:
         """Returns the net of a file, loaded if it is new; the net that was served under its name if that fails."""

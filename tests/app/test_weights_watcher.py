@@ -470,3 +470,13 @@ def test_a_net_named_like_a_bundled_one_replaces_it(watched: Watched):
     own.unlink()
     watched.look_twice()
     assert watched.service.nets.find(path.stem).weights.sha256 == bundled
+
+
+def test_bundled_nets_that_do_not_suit_the_settings_are_left_out(serve: Callable[..., TestClient], tmp_path: Path):
+    save_small_net(tmp_path / "first.safetensors")
+    client = serve(weights=tmp_path, watch_s=0)  # the tile of these tests is too small for the bundled nets
+    assert isinstance(client.app, FastAPI)
+    watched = Watched(client, client.app.state.service, _watcher(client.app.state.service, tmp_path), tmp_path)
+    watched.add("second", seed=1)
+    watched.look_twice()
+    assert [model["name"] for model in client.get("/models").json()["models"]] == ["second", "first"]
