@@ -23,9 +23,9 @@ class NetFile:
 
     Attributes:
         state: The file, and its state when it was read.
-        weights: Description and sha256 of the weights.
-        choice: The engine that runs the net on this machine.
-        settings: The settings of the service.
+        weights: Description and sha256.
+        choice: The engine on this machine.
+        settings: Those of the service.
     """
 
     state: FileState

@@ -257,7 +257,7 @@ class TileQueue:
 
 
 def _earliest(jobs: Iterable[NetJob]) -> NetJob | None:
-    """Returns the job whose turn comes first; of several, the one that has waited longest."""
+    """Returns the job whose turn comes first; if several have the same turn, the earliest job."""
     return min(jobs, key=lambda job: job.turn, default=None)
 
 
