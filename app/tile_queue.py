@@ -74,10 +74,11 @@ class TileQueue:
 
     def add_threads(self, streams: int) -> None:
         """Starts threads until there are as many as an engine has streams."""
-        for index in range(len(self._threads), streams):
-            thread = threading.Thread(target=self._live, args=(index,), name=f"engine-{index}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        with self._changed:
+            for index in range(len(self._threads), streams):
+                thread = threading.Thread(target=self._live, args=(index,), name=f"engine-{index}", daemon=True)
+                thread.start()
+                self._threads.append(thread)
 
     @property
     def alive(self) -> bool:
