@@ -6,16 +6,15 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, Field, PositiveInt, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
+from app.json_parts import check_json_parts
 from app.problems import Problem
 
 OutputName: TypeAlias = Literal["mask", "probability", "mask_png"]
 
 ALL_OUTPUTS: tuple[OutputName, ...] = ("mask", "probability", "mask_png")
 
-# Read whole and at once, while nothing else in the process runs; lists, objects and their names cost far more of both
-# time and memory than what they hold, and no more of them are needed than an image has rows.
+# Read whole and at once, while nothing else in the process runs.
 MOST_JSON_BYTES = 32 * 2**20
-MOST_JSON_PARTS = 2**16
 
 
 class InputParameters(BaseModel):
@@ -107,9 +106,7 @@ def read_request(body: bytes, json_length: str | None) -> tuple[InferRequest, me
         detail = f"The JSON is larger than {MOST_JSON_BYTES} bytes: send the tensor as binary data."
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
     text = body[:length]
-    if sum(map(text.count, (b"[", b"{", b":"))) > MOST_JSON_PARTS:
-        parts = f"{MOST_JSON_PARTS} lists, objects and names"
-        raise bad_request(f"The JSON has more than {parts}: send the data flat, or as binary data.")
+    check_json_parts(text, "send the data flat, or as binary data.")
     try:
         return InferRequest.model_validate_json(text), memoryview(body)[length:]
     except ValidationError as error:
