@@ -5,6 +5,7 @@ look-ups and reaches no other module.
 """
 
 import asyncio
+import base64
 import contextlib
 import hmac
 from collections.abc import Iterable, Iterator
@@ -25,7 +26,13 @@ PROGRESS_ROUTE = "/progress/{request_id}"
 
 # The routes of the calls that take images, and those that clients poll. The router's own compiler makes their patterns:
 # with other patterns, a path that both read differently (one that ends with a line feed) would bypass admission.
-_COSTLY = ("/segment", "/labels", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
+_COSTLY = (
+    "/segment",
+    "/labels",
+    "/v2/models/{name}/infer",
+    "/v2/models/{name}/versions/{version}/infer",
+    "/{name}/process",
+)
 GUARDED = {route: compile_path(route)[0] for route in _COSTLY}
 POLLED = {route: compile_path(route)[0] for route in (PROGRESS_ROUTE, "/metrics")}
 
@@ -70,7 +77,7 @@ class Admission:
             self._reject("key")
             raise Problem(
                 HTTPStatus.UNAUTHORIZED,
-                "A valid key is needed, as Authorization: Bearer or X-API-Key.",
+                "A valid key is needed: as Authorization: Bearer, as X-API-Key, or as the password of Basic.",
                 {"WWW-Authenticate": "Bearer", "Connection": "close"},
             )
 
@@ -173,7 +180,20 @@ def is_known(given: bytes, keys: Iterable[bytes]) -> bool:
 
 
 def given_key(headers: Headers) -> bytes:
-    """Returns the key that a request sent, or b""."""
+    """Returns the key that a request sent, or b"".
+
+    Clients send Basic with any user if the URL that they were given contains the key: `http://any:KEY@host:8000`.
+    """
     scheme, _, token = headers.get("authorization", "").partition(" ")
     key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    if not key and scheme.lower() == "basic":
+        return _password(token)
     return key.encode("latin-1")  # the raw bytes, which starlette decoded as latin-1
+
+
+def _password(token: str) -> bytes:
+    """Returns the password in the token of Basic (RFC 7617), or b""."""
+    try:
+        return base64.b64decode(token.strip(), validate=True).partition(b":")[2]
+    except ValueError:
+        return b""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -107,6 +108,9 @@ def make_app(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., F
         {"Authorization": "Bearer "},
         {"Authorization": "Bearer"},
         {"Authorization": "Basic right"},
+        {"Authorization": "Basic " + b64encode(b"right:wrong").decode()},
+        {"Authorization": "Basic " + b64encode(b"right").decode()},
+        {"Authorization": "Basic " + b64encode(b"any:right").decode(), "X-API-Key": "wrong"},
         {"Authorization": "right"},
         {"Authorization": "Bearer righ"},
         {"Authorization": "Bearer right-and-more"},
@@ -138,12 +142,15 @@ def test_a_prefix_of_a_proxy_gets_nobody_past(make_app: Callable[..., FastAPI], 
         {"Authorization": "bearer  other"},
         {"X-API-Key": "other"},
         {"Authorization": "Basic anything", "X-API-Key": "right"},
+        {"Authorization": "Basic " + b64encode(b"any:right").decode()},
+        {"Authorization": "basic " + b64encode(b":other").decode()},
+        {"Authorization": "Basic " + b64encode("any:schlüssel".encode()).decode()},
         {"X-API-Key": "schlüssel"},
         {"Authorization": "Bearer schlüssel"},
     ],
     ids=str,
 )
-def test_a_right_key_comes_in_by_either_header(make_app: Callable[..., FastAPI], headers: dict[str, str]):
+def test_a_right_key_comes_in_by_each_header(make_app: Callable[..., FastAPI], headers: dict[str, str]):
     app = make_app(api_keys="right,other,schlüssel")
     answer = _post(app, headers | {"Content-Type": "image/png"}, _body(b"no image"))
     assert answer.status == 400
@@ -151,7 +158,10 @@ def test_a_right_key_comes_in_by_either_header(make_app: Callable[..., FastAPI],
 
 @pytest.mark.parametrize(
     "path",
-    ["/segment", "/v2/models/small-net/infer", "/v2/models/small-net/versions/1/infer", "/v2/models/unknown/infer"],
+    [
+        *("/segment", "/v2/models/small-net/infer", "/v2/models/small-net/versions/1/infer"),
+        *("/v2/models/unknown/infer", "/small-net/process", "/unknown/process"),
+    ],
 )
 @pytest.mark.parametrize("ending", ["", "\n"])  # the router takes a line feed after a path for nothing
 def test_no_path_to_what_costs_gets_past(make_app: Callable[..., FastAPI], path: str, ending: str):
@@ -161,7 +171,16 @@ def test_no_path_to_what_costs_gets_past(make_app: Callable[..., FastAPI], path:
 
 def test_keys_guard_no_more_than_what_costs(make_app: Callable[..., FastAPI]):
     app = make_app(api_keys="right")
-    for path in ("/healthz", "/readyz", "/metrics", "/model", "/v2", "/v2/health/ready", "/v2/models/small-net"):
+    for path in (
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/model",
+        "/v2",
+        "/v2/health/ready",
+        "/v2/models/small-net",
+        "/algorithms",
+    ):
         assert _post(app, path=path).status == 405  # known, open, and not for POST
 
 
