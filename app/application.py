@@ -19,6 +19,7 @@ from app.problems import install_problem_handlers
 from app.request_log import RequestLog
 from app.routes import router
 from app.saving.label_route import router as labels
+from app.server_kit.kit_routes import router as server_kit
 from app.service import Service
 from app.settings import Settings, load_settings
 from app.startup import Startup
@@ -88,6 +89,7 @@ def assemble(service: Service, startup: Startup, watcher: WeightsWatcher | None 
     app.include_router(labels)
     app.include_router(page.router)
     app.include_router(open_inference)
+    app.include_router(server_kit)  # the last one: its paths begin with any name
     app.openapi = document(app, needs_key=bool(service.settings.api_keys))  # type: ignore[method-assign]
     install_problem_handlers(app)
     # each middleware is outside those before it

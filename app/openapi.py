@@ -24,6 +24,7 @@ TAGS = [
     {"name": "labels", "description": "Corrected labels to training data."},
     {"name": "service", "description": "What is served, and how the service is."},
     {"name": "Open Inference Protocol v2", "description": "The same nets for clients of other model servers."},
+    {"name": "Imaging Server Kit", "description": "The same nets for plugins of napari and QuPath."},
 ]
 
 _SECURITY = {

@@ -112,6 +112,15 @@ def read_stack(pages: Sequence[Page]) -> Stack:
     return replace(stack, significant_bits=stack.significant_bits or packed)
 
 
+def array_shape(pages: Sequence[Page]) -> tuple[int, ...]:
+    """Returns the shape of the array that tifffile stored in a file; () if the file does not contain a shape."""
+    text = description(pages[0])
+    with suppress(*_CONTRADICTIONS):
+        if text.startswith('{"shape"'):
+            return tuple(int(length) for length in json.loads(text)["shape"])
+    return ()
+
+
 def _is_consistent(stack: Stack) -> bool:
     """True if each section has the same channels, and their pages have one size."""
     channels = [[plane.c for plane in planes] for planes in stack.sections]

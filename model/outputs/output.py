@@ -107,16 +107,16 @@ def to_file(
     rule, labels = output_spec.object_rule(description), description.labels
     match output_spec.output:
         case "geojson":
-            return _json(feature_collection(_objects(rule, rendered), labels, given), "geo+json", ".geojson")
+            return _json(feature_collection(to_objects(rule, rendered), labels, given), "geo+json", ".geojson")
         case "coco":
-            return _json(annotations(_objects(rule, rendered), labels, name), "json", ".json")
+            return _json(annotations(to_objects(rule, rendered), labels, name), "json", ".json")
         case "table":
-            table = measure_objects(_countable(_objects(rule, rendered)), labels, given)
+            table = measure_objects(countable(to_objects(rule, rendered)), labels, given)
             return File(to_csv(table), "text/csv", ".csv")
         case "rois":
-            rois = to_rois(_countable(_objects(rule, rendered)), labels, given)
+            rois = to_rois(countable(to_objects(rule, rendered)), labels, given)
             return File(rois, "application/zip", ".zip")
-    pictures = [_picture(output_spec, rule, *page) for page in zip(given.pages, rendered, strict=True)]
+    pictures = [to_picture(output_spec, rule, *page) for page in zip(given.pages, rendered, strict=True)]
     if len(pictures) > 1 or output_spec.tiff:
         return File(encode_tiff(pictures, given.places, given.pixel_size), "image/tiff", ".tif")
     return File(encode_png(pictures[0]), "image/png", ".png")
@@ -130,12 +130,12 @@ def _mask_and_levels(probabilities: Array, threshold: float, rule: ObjectRule) -
     return with_levels(to_mask(probabilities, threshold), probabilities[0], rule)
 
 
-def _objects(rule: ObjectRule, rendered: Sequence[NDArray[Any]]) -> list[tuple[Ids, NDArray[np.uint8]]]:
+def to_objects(rule: ObjectRule, rendered: Sequence[NDArray[Any]]) -> list[tuple[Ids, NDArray[np.uint8]]]:
     """Return the ids and the mask of each page."""
     return [(find_objects(page, rule), mask_of(page)) for page in rendered]
 
 
-def _countable(pages: list[tuple[Ids, NDArray[np.uint8]]]) -> list[tuple[Ids, NDArray[np.uint8]]]:
+def countable(pages: list[tuple[Ids, NDArray[np.uint8]]]) -> list[tuple[Ids, NDArray[np.uint8]]]:
     """Return the pages. Raises OutputError if they have too many objects."""
     count = sum(int(ids.max(initial=0)) for ids, _ in pages)
     if count > MOST_OBJECTS:
@@ -143,7 +143,8 @@ def _countable(pages: list[tuple[Ids, NDArray[np.uint8]]]) -> list[tuple[Ids, ND
     return pages
 
 
-def _picture(output_spec: OutputSpec, rule: ObjectRule, image: Values, rendered: NDArray[Any]) -> Pixels:
+def to_picture(output_spec: OutputSpec, rule: ObjectRule, image: Values, rendered: NDArray[Any]) -> Pixels:
+    """Return the picture of a page. Raises OutputError if its objects have more ids than 16 bits hold."""
     if output_spec.output == "mask" and output_spec.min_area is not None:
         return drop_specks(rendered, rule)
     if output_spec.output in ("mask", "probability"):

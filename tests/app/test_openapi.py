@@ -23,8 +23,10 @@ def _operations(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def test_the_document_describes_the_contract(schema: dict[str, Any]):
     assert schema["info"]["version"] == __version__
+    kit = ("parameters", "signature", "info", "n_samples", "sample/{index}", "tileable", "is_stream", "process")
     assert {path for path in schema["paths"] if not path.startswith("/v2")} == {
-        *("/segment", "/progress/{request_id}", "/labels", "/model", "/models", "/healthz", "/readyz", "/metrics")
+        *("/algorithms", *(f"/{{name}}/{call}" for call in kit)),
+        *("/segment", "/progress/{request_id}", "/labels", "/model", "/models", "/healthz", "/readyz", "/metrics"),
     }
     assert "/v2/models/{name}/infer" in schema["paths"]
     segment = schema["paths"]["/segment"]["post"]

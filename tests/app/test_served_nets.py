@@ -16,6 +16,7 @@ from app.service import Service
 from model.images.decoding import decode_image
 from model.preprocessing import Pixels
 from model.segmenter import Segmenter
+from tests.support.server_kit import image_layer, read_layer, tiff
 
 NAMES = ("small-net", "three-classes", "three-channels")
 
@@ -139,3 +140,13 @@ def test_a_net_that_cannot_be_loaded_again_is_a_503(
     for _ in range(2):
         check_problem(client.post("/segment", params={"model": "three-classes"}, files={"file": png}), 503)
     assert client.post("/segment", files={"file": png}).status_code == 200
+
+
+def test_each_net_is_an_algorithm_for_plugins(client: TestClient, make_image: Callable[..., Pixels]):
+    assert client.get("/algorithms").json() == {"algorithms": list(NAMES)}
+    for name, threshold in zip(NAMES, (True, False, True), strict=True):
+        assert ("threshold" in client.get(f"/{name}/signature").json()) is threshold
+    layers = [image_layer(tiff(make_image(20, 30)))]
+    response = client.post("/three-classes/process", json=layers)
+    assert read_layer(response)["name"] == "three-classes mask"
+    assert response.headers["x-model"].startswith("three-classes@")
