@@ -152,5 +152,5 @@ def largest_tile(weights: WeightsInfo, side: int) -> TileInput:
 
 def _assigned_threads() -> int:
     """Returns the number of CPUs that Ray has assigned to this replica."""
-    cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
+    cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 0)
     return max(1, int(cpus))

@@ -121,5 +121,5 @@ def _room(machine: Mapping[str, float], cpus: int, gpus: int) -> int:
 
 def machines() -> list[dict[str, float]]:
     """Returns the resources of each machine of the cluster, such as "CPU" and "GPU"."""
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = ray.nodes()
     return [node["Resources"] for node in nodes if node["Alive"]]
