@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from tests.support import forked, servers
+
 # Nets as small as the tests' lose more to a second thread than they gain, above all beside other tests.
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -41,6 +43,14 @@ def _graphs_of_equal_nets_are_made_once() -> Iterator[None]:
     make = openvino.to_graph
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(openvino, "to_graph", to_graph)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _servers_are_forked() -> Iterator[None]:
+    """From a process that has imported the service; benchmarks and `make torture` start them from nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(servers, "start", forked.start)
         yield
 
 

@@ -29,6 +29,7 @@ from model.unet import UNet, UNetConfig
 from model.weights_file import Description, load_weights, save_weights
 from tests.end_to_end.browser import NO_BROWSER, find_browser
 from tests.end_to_end.http import HTTP
+from tests.support.forked import Forked
 from tests.support.servers import free_port
 from tests.support.small_net import save_small_net
 
@@ -54,7 +55,7 @@ def _client_of(host: str, stack: ExitStack) -> httpx.Client:
 class Server:
     """`python -m app`, running."""
 
-    process: subprocess.Popen[bytes]
+    process: Forked
     port: int
     folder: Path
     client: httpx.Client = HTTP
@@ -164,15 +165,8 @@ def start(weights_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
         folder, port = tmp_path_factory.mktemp("server"), free_port()
         small = {"weights": weights_path, "host": "127.0.0.1", "threads": 1, "precision": "fp32", "tile": TILE}
         stdout, stderr = (stack.enter_context((folder / name).open("wb")) for name in ("stdout", "stderr"))
-        process = stack.enter_context(
-            subprocess.Popen(
-                [sys.executable, "-m", "app"],
-                cwd=ROOT,
-                env=_environment(small | {"port": port} | settings),
-                stdout=stdout,
-                stderr=stderr,
-            )
-        )
+        environment = _environment(small | {"port": port} | settings)
+        process = stack.enter_context(Forked("app", cwd=ROOT, env=environment, stdout=stdout, stderr=stderr))
         stack.callback(process.kill)
         server = Server(process, port, folder, _client_of(str(settings.get("host", "")), stack))
         _wait_until(server.is_ready)

@@ -14,16 +14,20 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 import psutil
 
 from app.settings import PREFIX
+from tests.support.forked import Forked
 from tests.support.measuring import HOST, Answer, Client, form
 
 ROOT = Path(__file__).parents[2]
 START_S, END_S = 180.0, 15.0  # how long a server may take to start, and to end by itself
 SAMPLE_S = 0.02
+
+
+Process: TypeAlias = "subprocess.Popen[bytes] | Forked"
 
 
 class ServerError(RuntimeError):
@@ -34,7 +38,7 @@ class ServerError(RuntimeError):
 class Server:
     """A running server that takes an image at `path`."""
 
-    process: "subprocess.Popen[bytes]"
+    process: Process
     port: int
     path: str
 
@@ -103,14 +107,18 @@ def started(module: str, path: str, is_ready: Callable[[Server], bool], **settin
     ours = {"host": HOST, "port": port, "log_level": "warning", "api_keys": ""} | settings
     environment = os.environ | {f"{PREFIX}{name.upper()}": str(value) for name, value in ours.items()}
     with tempfile.TemporaryFile() as log:
-        command = [sys.executable, "-m", module]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        process = start([module], environment, log)
         try:
             server = Server(process, port, path)
             _wait(server, is_ready, log)
             yield server
         finally:
             end(process)
+
+
+def start(command: list[str], environment: dict[str, str], log: IO[bytes]) -> "Process":
+    """Starts `python -m COMMAND`, which writes to `log`."""
+    return subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=environment, stdout=log, stderr=log)
 
 
 def service(**settings: object) -> AbstractContextManager[Server]:
@@ -128,7 +136,7 @@ def _wait(server: Server, is_ready: Callable[[Server], bool], log: IO[bytes]) ->
         time.sleep(0.1)
 
 
-def end(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
+def end(process: "Process | subprocess.Popen[str]") -> None:
     """Asks a process to end, and kills what is left of it and its children."""
     with contextlib.suppress(psutil.NoSuchProcess):
         family = psutil.Process(process.pid).children(recursive=True)

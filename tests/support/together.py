@@ -1,6 +1,5 @@
 """Processes that work together, with what torchrun tells them; forked from one that has imported all they need."""
 
-import multiprocessing
 import os
 import sys
 import tempfile
@@ -8,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.forked import FORKED
 from tests.support.servers import free_port
 
 PATIENCE_S = 120
-FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["tests.support.often_checked", "torch._dynamo"])
 
 
 @dataclass(frozen=True)

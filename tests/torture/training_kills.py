@@ -6,7 +6,6 @@ The training takes seconds, so a kill finds it starting up, within a step, withi
 import hashlib
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 from model.weights_file import WeightsError, load_weights
+from tests.support import servers
 from tests.torture.verdict import Verdict
 from training import synthetic
 from training.data_error import DataError
@@ -48,18 +48,16 @@ class Attack:
     wrong: list[str] = field(default_factory=list)
     killed: Counter[str] = field(default_factory=Counter)
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tests.torture.training_kills", "--data", self.data, "--out", self.out]
+    @property
+    def log(self) -> Path:
+        return self.data.with_name("log")
+
+    def start(self, *options: str) -> servers.Process:
+        command = ["tests.torture.training_kills", "--data", str(self.data), "--out", str(self.out)]
         # no git: weights name the commit, and one may be made while this goes on
         environment = os.environ | {"OMP_NUM_THREADS": "1", "GIT_DIR": os.devnull}
-        return subprocess.Popen(
-            [*map(str, command), *OPTIONS, *options],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-            start_new_session=True,  # a process group, to be killed as a whole
-        )
+        with self.log.open("wb") as log:
+            return servers.start([*command, *OPTIONS, *options], environment, log)
 
     def leave_alone(self) -> None:
         """The training that nothing happens to: what the others are compared with."""
@@ -70,7 +68,7 @@ class Attack:
         self.end(process)
         self.starting, self.working = begun - started, time.monotonic() - begun
 
-    def wait_until_it_works(self, process: subprocess.Popen[str]) -> None:
+    def wait_until_it_works(self, process: servers.Process) -> None:
         """Until there is a checkpoint, or another one than there was."""
         before = self.written()
         while self.written() == before and process.poll() is None:
@@ -90,19 +88,19 @@ class Attack:
         try:
             process.wait(share * (self.working if works else self.starting))
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            process.kill()  # it has no children
+            process.wait()
             reached = self.reached()
             self.killed[reached] += 1
             return reached
         self.end(process)
         return ""
 
-    def end(self, process: subprocess.Popen[str]) -> None:
+    def end(self, process: servers.Process) -> None:
         """Lets it, and compares what it leaves, and what it put aside before, with the one that was left alone."""
-        said = process.communicate()[1]
-        if process.returncode or "Traceback" in said:
-            self.wrong.append(f"exit code {process.returncode}: {said.strip().splitlines()[-1:]}")
+        code, said = process.wait(), self.log.read_text()
+        if code or "Traceback" in said:
+            self.wrong.append(f"exit code {code}: {said.strip().splitlines()[-1:]}")
             return
         self.trainings += 1
         self.weights = self.weights or self.sha256(self.out)

@@ -5,8 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +16,7 @@ import pytest
 import torch
 
 from tests.support import often_checked
+from tests.support.forked import Forked
 from tests.support.servers import free_port
 from tests.support.together import together
 from training.data import folder as data
@@ -34,19 +33,20 @@ ROOT = Path(__file__).parents[3]
 # rates make much of little.
 TINY = ["--width", "4", "--crop", "64", "--batch", "5", "--workers", "0", "--learning-rate", "1e-4"]
 
-OFTEN_CHECKED = ["-m", "tests.support.often_checked"]
+OFTEN_CHECKED = "tests.support.often_checked"
 
 
 def _by_torchrun(*command: str) -> list[str]:
     """On two processes. Where it is not torchrun that matters, `together` is several times as fast."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    return [*torchrun, "--master-port", str(free_port()), *command]
+    return ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port()), *command]
 
 
-def _start(command: list[str]) -> "subprocess.Popen[str]":
+def _start(command: list[str], log: Path) -> Forked:
+    """`python -m COMMAND`."""
     # the loopback: names of containers lead nowhere
     environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True)
+    with log.open("w") as both:
+        return Forked(*command, env=environment, stdout=both, stderr=both)
 
 
 def _history(folder: Path) -> dict[str, list[float]]:
@@ -57,8 +57,10 @@ def _history(folder: Path) -> dict[str, list[float]]:
 
 @dataclass(frozen=True)
 class Trained:
+    """`said`: by the main process, and by the other."""
+
     folder: Path
-    said: str
+    said: tuple[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +79,9 @@ def trained_alone(options: list[str], tmp_path_factory: pytest.TempPathFactory) 
 def trained_by_two(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """The same training."""
     folder = tmp_path_factory.mktemp("runs") / "two"
-    process = _start(_by_torchrun(*OFTEN_CHECKED, *options, "--out", str(folder)))
-    said, complaints = process.communicate(timeout=120)
-    assert process.returncode == 0, complaints
-    return Trained(folder, said)
+    main, other = together(2, often_checked.main, [*options, "--out", str(folder)])
+    assert (main.code, other.code) == (0, 0), (main, other)
+    return Trained(folder, (main.stdout, other.stdout))
 
 
 def test_losses_are_those_of_one_process_though_shares_are_uneven(trained_alone, trained_by_two):
@@ -93,10 +94,11 @@ def test_losses_are_those_of_one_process_though_shares_are_uneven(trained_alone,
 
 
 def test_only_the_main_process_speaks_and_writes(trained_by_two):
-    said, folder = trained_by_two.said, trained_by_two.folder
+    (said, said_by_other), folder = trained_by_two.said, trained_by_two.folder
     for once in ("labels: ", "5 images to train on", "step 30/30 ", "kept: ", "weights: "):
         assert len(re.findall(f"^{once}", said, re.MULTILINE)) == 1
     assert "shared by 2 processes" in said
+    assert said_by_other == ""
     assert json.loads((folder / "config.json").read_text())["processes"] == 2
     assert len(list((folder / "tensorboard").iterdir())) == 1
     assert not (folder / "earlier").exists()
@@ -156,14 +158,14 @@ def test_a_training_stopped_by_sigterm_resumes_on_any_process_count(
 ):
     """SIGTERM after the first check; of several, it is torchrun that gets it."""
     stopped = tmp_path / "stopped"
-    command = [*OFTEN_CHECKED, *options, "--out", str(stopped)]
-    process = _start([sys.executable, *command] if before == 1 else _by_torchrun(*command))
+    command, log = [OFTEN_CHECKED, *options, "--out", str(stopped)], tmp_path / "log"
+    process = _start(command if before == 1 else _by_torchrun("-m", *command), log)
     while not (stopped / "history.csv").exists():
         assert process.poll() is None, "it ended before its first check"
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    said = "".join(process.communicate(timeout=60))
-    assert said.count(f"training: stopped; --resume continues from {stopped}\n") == 1
+    process.wait(60)
+    assert log.read_text().count(f"training: stopped; --resume continues from {stopped}\n") == 1
     assert 0 < read_checkpoint(stopped / "checkpoint.pt")["step"] < 30, "stopped in the middle"
 
     for after in then:
@@ -197,9 +199,9 @@ def test_a_killed_process_ends_all_and_keeps_the_checkpoint(options, tmp_path):
         "ended = run._ended\nrun._ended = lambda why, code: (time.sleep(1), ended(why, code))[1]\n"
         "sys.exit(often_checked.main())\n"
     )
-    process = _start(_by_torchrun(str(killing), *options, "--out", str(tmp_path / "out")))
-    complaints = process.communicate(timeout=120)[1]
-    assert process.returncode == 1
+    log = tmp_path / "log"
+    assert _start(_by_torchrun(str(killing), *options, "--out", str(tmp_path / "out")), log).wait(120) == 1
+    complaints = log.read_text()
     assert "training: another process has ended" in complaints
     assert "[rank" not in complaints, "no traceback of ours"
     assert read_checkpoint(tmp_path / "out/checkpoint.pt")["step"] >= 5

@@ -17,6 +17,7 @@ import torch
 
 from model.weights_file import load_weights
 from tests.support import often_checked
+from tests.support.forked import Forked
 from training.data.folder import load_samples
 from training.data_error import DataError
 from training.loop import run_folder, trainer
@@ -80,16 +81,16 @@ def test_stopped_by_ctrl_c_and_resumed_gives_the_same_weights(cells_folder, tmp_
         paths = ["--data", str(cells_folder), "--out", str(tmp_path / out)]
         return [*paths, "--width", "4", "--crop", "32", "--batch", "2", "--steps", "40", "--workers", "0"]
 
-    command = [sys.executable, "-m", "tests.support.often_checked", *options("stopped")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    log = tmp_path / "log"
+    with log.open("w") as both:
+        process = Forked("tests.support.often_checked", *options("stopped"), stdout=both, stderr=both)
     while not (tmp_path / "stopped/history.csv").exists():
         assert process.poll() is None, "it ended before its first check"
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    stderr = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == 130
-    assert "--resume" in stderr
-    assert "Traceback" not in stderr
+    assert process.wait(60) == 130
+    assert "--resume" in log.read_text()
+    assert "Traceback" not in log.read_text()
     stopped = read_checkpoint(tmp_path / "stopped/checkpoint.pt")
     assert 0 < stopped["step"] < 40, "stopped in the middle"
 
