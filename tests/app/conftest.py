@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from app import canary
 from app.application import create_app
 from app.local_scheduler import LocalScheduler
 from app.service import Service
@@ -144,6 +145,14 @@ def stored_channels_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def zscore_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A net of one grey channel whose input is z-scored."""
     return _save_random_net(tmp_path_factory.mktemp("weights") / "zscore-net.safetensors", normalisation="zscore")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _canaries_are_small() -> Iterator[None]:
+    """A canary of 512 pixels a side takes most of an application's start; services in their own processes run it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(canary, "SIDE", TILE)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from app import canary
 from app.canary import SIDE, canary_image, run_canary
 from model.engines.engine import Array
 from model.segmenter import Segmenter
@@ -31,6 +32,11 @@ class OddEngine:
         (top, bottom), (left, right) = kept
         self.runs += 1
         return self._change(batch[:, :, top:bottom, left:right].copy())
+
+
+@pytest.fixture(autouse=True)
+def _canary_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canary, "SIDE", SIDE)
 
 
 def _with(change: Callable[[Array], Array], path: Path, tile: int = SIDE) -> tuple[Segmenter, OddEngine]:
