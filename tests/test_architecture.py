@@ -42,12 +42,13 @@ def test_files_of_the_shared_package_are_short(path):
     assert len(path.read_text().splitlines()) <= LONGEST_MODEL_FILE
 
 
-def test_serving_imports_nothing_that_only_training_installs():
+def test_serving_imports_nothing_of_training_and_of_the_client():
     code = "import sys, app.application, app.server; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     # tqdm is not among them: torch imports it if it is there
-    assert loaded.isdisjoint({"training", "tensorboard", "skimage", "scipy", "matplotlib"})
+    assert loaded.isdisjoint({"training", "tensorboard", "skimage", "scipy", "matplotlib", "httpx"})
+    assert "app.client" not in done.stdout.split()
 
 
 def test_local_prediction_imports_no_volume_or_cluster_library():

@@ -1,8 +1,11 @@
 """The comparison of trainers on data sets: splits, parts, scores and results. No peer is installed for these tests."""
 
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from benchmarks.datasets.trainers import Order, Ours, Trained, TrainerFailed
 from benchmarks.datasets.truth import Task, Truth, read_truths, task_of
 from model.images.decoding import decode_image
 from model.images.encoding import encode_png
+from tests.support.forked import Forked
 from training.data.folder import IGNORED
 
 MASK, INSTANCES, CLASSES = Task("mask", 2), Task("instances", 2), Task("classes", 4)
@@ -280,8 +284,19 @@ def test_number_of_training_images_can_be_limited(cracks: Path, tmp_path: Path, 
     assert (training["training_images"], training["test_images"]) == (2, 20)
 
 
+def _run_forked(
+    command: Sequence[str], *, timeout: float | None, check: bool, **options: Any
+) -> "subprocess.CompletedProcess[str]":
+    """`subprocess.run` of `python -m MODULE`, without the imports."""
+    assert not check
+    process = Forked(*command[2:], **options)
+    return subprocess.CompletedProcess(command, process.wait(timeout))
+
+
 def test_own_commands_train_and_segment_instances(tmp_path: Path, options: Options, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    forking = SimpleNamespace(run=_run_forked, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr("benchmarks.datasets.trainers.subprocess", forking)
     ids = square(1, np.uint16)
     ids[26:30, 4:20], ids[2:6, 4:20] = 2, 3
     folder = write_set(tmp_path / "nuclei", [f"{number}" for number in range(36)], ids)

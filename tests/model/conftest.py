@@ -1,7 +1,7 @@
 """What the tests of `model` share: small nets with real statistics, images with structure, files around them."""
 
 import signal
-import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,27 +18,31 @@ from model.preprocessing import Pixels, Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, Weights, save_weights
+from tests.support.forked import Forked
 
 PATIENCE_S = 300
 
 
 def _interrupt(command: list[str], out: Path) -> str:
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+        process = Forked(*command, stdout=stdout, stderr=stderr)
         last = time.monotonic() + PATIENCE_S
         while not list(out.glob("*_res.png")):
             assert process.poll() is None
             assert time.monotonic() < last
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=PATIENCE_S)
-    said = [line for line in stderr.splitlines() if "RAY_BACKEND_LOG_LEVEL" not in line]  # Ray's own line
-    assert (process.returncode, said) == (130, [])
-    return stdout
+        code = process.wait(PATIENCE_S)
+        stdout.seek(0)
+        stderr.seek(0)
+        said = [line for line in stderr if "RAY_BACKEND_LOG_LEVEL" not in line]  # Ray's own line
+        assert (code, said) == (130, [])
+        return stdout.read()
 
 
 @pytest.fixture(scope="session")
 def interrupt() -> Callable[..., str]:
-    """`interrupt(command, out)`: Ctrl-C once a result is in `out`, exit code 130; its stdout."""
+    """`interrupt(command, out)`: stdout of `python -m COMMAND`, which gets Ctrl-C once a result is in `out`."""
     return _interrupt
 
 

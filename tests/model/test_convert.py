@@ -1,6 +1,4 @@
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -14,16 +12,11 @@ from model.images.decoding import decode_image
 from model.segmenter import Segmenter
 from model.unet import UNet
 from model.weights_file import load_weights
+from tests.support import forked
 
 TUTORIAL = {"upsampling": "bilinear_aligned", "conv_bias": True}
 BILINEAR = {"upsampling": "bilinear_aligned", "halve_middle": True}
 TRANSPOSED = {"upsampling": "transposed", "bottleneck": "double"}
-
-
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "model.convert", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
 
 
 def converted(state: dict[str, Tensor], tmp_path: Path) -> Segmenter:
@@ -162,7 +155,7 @@ def test_a_target_that_cannot_be_written_is_said_to_be_so(make_net, tmp_path, ca
 
 def test_the_command_says_in_one_line_what_it_found(make_net, tmp_path):
     torch.save(make_net(width=16, in_channels=3, classes=2, **TRANSPOSED).state_dict(), tmp_path / "in.pth")
-    done = command(tmp_path / "in.pth", tmp_path / "out.safetensors")
+    done = forked.run("model.convert", tmp_path / "in.pth", tmp_path / "out.safetensors")
     assert (done.returncode, done.stderr) == (0, "")
     [line] = done.stdout.splitlines()
     assert "3 channels in, 2 classes, width 16, depth 4, transposed" in line
@@ -328,7 +321,7 @@ def test_the_original_is_never_written_to(make_net, tmp_path, capsys):
 
 def test_the_command_fails_with_one_line_and_exit_code_2(tmp_path):
     (tmp_path / "in.pth").write_bytes(b"\x80\x90 a pickle of a protocol yet to come")
-    done = command(tmp_path / "in.pth", tmp_path / "out.safetensors")
+    done = forked.run("model.convert", tmp_path / "in.pth", tmp_path / "out.safetensors")
     assert (done.returncode, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
     assert line.startswith(f"convert: {tmp_path / 'in.pth'}: ")

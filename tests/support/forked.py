@@ -113,6 +113,7 @@ def _run(module: str, arguments: Sequence[str], streams: list[_Inherited], cwd: 
     os.environ.update(env)
     sys.path.insert(0, cwd)
     sys.argv[1:] = arguments
+    sys.modules.pop(module, None)  # or runpy would warn that it has been imported
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

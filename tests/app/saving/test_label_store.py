@@ -4,8 +4,6 @@ import asyncio
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from app.settings import Settings, SettingsError
 from model.atomic_write import stage
 from model.images.encoding import encode_png
 from model.preprocessing import Pixels
+from tests.support.forked import FORKED
 
 MAX_PAIRS, MAX_BYTES = 10, 10 * 2**20
 MASK = np.eye(16, dtype=np.uint8) * 255
@@ -144,20 +143,20 @@ def test_old_leftovers_of_killed_writes_are_removed_at_the_start(tmp_path: Path)
     assert set(_files(tmp_path)["label"]) == {*kept["label"], young}
 
 
-WRITER = """
-import asyncio, sys, numpy as np
-from pathlib import Path
-from tests.app.saving.test_label_store import _pair, _store
-store, start = _store(Path(sys.argv[1])), int(sys.argv[2])
-for number in range(start, start + 20):
-    label = np.full((16, 16), number, np.uint8)
-    asyncio.run(store.save(_pair(label=label), {"name": str(number)}))
-"""
+def _write(folder: Path, start: int) -> None:
+    store = _store(folder)
+    for number in range(start, start + 20):
+        label = np.full((16, 16), number, np.uint8)
+        asyncio.run(store.save(_pair(label=label), {"name": str(number)}))
 
 
 def test_two_processes_that_save_one_image_keep_both_histories(tmp_path: Path):
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(start)]) for start in (100, 200)]
-    assert [writer.wait(120) for writer in writers] == [0, 0]
+    writers = [FORKED.Process(target=_write, args=(tmp_path, start), daemon=True) for start in (100, 200)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(120)
+    assert [writer.exitcode for writer in writers] == [0, 0]
     files = _files(tmp_path)
     assert [len(found) for found in files.values()] == [1, 1, 40, 40]
     records = {path.stem: json.loads(path.read_text()) for path in files["provenance"]}

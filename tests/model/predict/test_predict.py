@@ -1,7 +1,5 @@
 import csv
 import json
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.unet import UNet
 from model.weights_file import Description, save_weights
+from tests.support import forked
 from tests.support.image_files import tiff
 
 PATIENCE_S = 60
@@ -350,7 +349,7 @@ def test_ctrl_c_keeps_finished_results_and_a_repeat_continues(
     (tmp_path / "in").mkdir()
     for number in range(120):
         (tmp_path / "in" / f"{number}.png").write_bytes(encode_png(make_image(256, 256, seed=number)))
-    command = [sys.executable, "-m", "model.predict", *engine, "--tta", "8", "--out", str(tmp_path / "out")]
+    command = ["model.predict", *engine, "--tta", "8", "--out", str(tmp_path / "out")]
     out = interrupt([*command, str(tmp_path / "in")], tmp_path / "out")
     finished = names(tmp_path / "out")
     assert 0 < len(finished) < 120
@@ -359,5 +358,5 @@ def test_ctrl_c_keeps_finished_results_and_a_repeat_continues(
     assert out == told
     left = next(image for image in (tmp_path / "in").iterdir() if f"{image.stem}_res.png" not in finished)
     again = [left, *(tmp_path / "in" / name.replace("_res", "") for name in finished)]
-    done = subprocess.run([*command, *map(str, again)], capture_output=True, text=True, check=True)
+    done = forked.run(*command, *again)
     assert done.stdout.startswith(f"1 done, {len(finished)} kept from before")

@@ -1,7 +1,6 @@
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -119,7 +118,7 @@ def test_ctrl_c_stops_all_workers_and_what_is_finished_is_told(
     (tmp_path / "in").mkdir()
     for number in range(120):
         (tmp_path / "in" / f"{number}.png").write_bytes(encode_png(make_image(256, 256, seed=number)))
-    command = [sys.executable, "-m", "model.predict", *options, "--tta", "8", "--out", str(tmp_path / "out")]
+    command = ["model.predict", *options, "--tta", "8", "--out", str(tmp_path / "out")]
     out = interrupt([*command, "--cpus", "1", "--ray", cluster, str(tmp_path / "in")], tmp_path / "out")
     finished = list((tmp_path / "out").iterdir())
     assert 0 < len(finished) < 120
