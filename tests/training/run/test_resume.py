@@ -2,10 +2,9 @@
 
 import errno
 import os
+import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,8 +15,9 @@ import pytest
 import torch
 
 from model.weights_file import load_weights
-from tests.support import often_checked
+from tests.support import forked, often_checked, servers
 from tests.support.forked import Forked
+from tests.support.together import together
 from training.data.folder import load_samples
 from training.data_error import DataError
 from training.loop import run_folder, trainer
@@ -204,7 +204,7 @@ def _kill_at(moment: int, patch: pytest.MonkeyPatch) -> list[str]:
 def test_a_kill_at_any_disk_operation_does_not_change_the_final_weights(train, whole, tmp_path, monkeypatch):
     """Each process is killed one operation later than the one before, so each goes on from another state."""
     train("out", "--seed", "1")  # an earlier training, to be put aside first
-    moment, ended = 0, 0
+    moment, ended, read = 0, 0, set[int]()
     resume: list[str] = []
     while ended < 2:
         with monkeypatch.context() as patch:
@@ -219,8 +219,10 @@ def test_a_kill_at_any_disk_operation_does_not_change_the_final_weights(train, w
                 assert load_weights(tmp_path / "out" / WEIGHTS).sha256 == whole
                 ended, resume = ended + 1, []
         for name in (run_folder.CHECKPOINT, run_folder.PREVIOUS_CHECKPOINT):
-            if (tmp_path / "out" / name).exists():
-                read_checkpoint(tmp_path / "out" / name)
+            path = tmp_path / "out" / name
+            if path.exists() and (written := path.stat().st_mtime_ns) not in read:
+                read_checkpoint(path)
+                read.add(written)
         moment += 1
     assert moment > 30
     assert all((earlier / WEIGHTS).exists() for earlier in (tmp_path / "out/earlier").iterdir())
@@ -271,19 +273,25 @@ def test_stopped_while_the_report_is_written_it_is_written_later(train, whole, t
     assert (tmp_path / "out/report.html").exists()
 
 
-@pytest.mark.parametrize("said", ["labels: ", "images to train on"])
-def test_stopped_while_it_starts_up_it_says_so_without_a_traceback(cells_folder, tmp_path, said):
-    command = [sys.executable, "-m", "training.run", "--data", str(cells_folder), "--out", str(tmp_path / "out")]
-    process = subprocess.Popen([*command, *SHORT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    while said not in process.stdout.readline():
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [(servers.start, "labels: "), (forked.start, "images to train on")],
+    ids=["importing", "imported"],
+)
+def test_stopped_while_it_starts_up_it_says_so_without_a_traceback(cells_folder, tmp_path, start, said):
+    """During the imports, and after them."""
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        command = ["training.run", "--data", str(cells_folder), "--out", str(tmp_path / "out"), *SHORT]
+        process = start(command, dict(os.environ), file)
+    while said not in log.read_text():
         assert process.poll() is None
+        time.sleep(0.005)
     process.send_signal(signal.SIGTERM)  # what runs in the background may ignore SIGINT
-    stderr = process.communicate(timeout=60)[1]
     # Python ends itself by SIGINT if that came within an exec(), as imports have some; to a shell both are 130
-    assert process.returncode in (130, -signal.SIGINT), stderr
-    assert "training: stopped" in stderr
-    assert "Traceback" not in stderr
+    assert process.wait(60) in (130, -signal.SIGINT), log.read_text()
+    assert "training: stopped" in log.read_text()
+    assert "Traceback" not in log.read_text()
 
 
 @pytest.mark.usefixtures("no_report")
@@ -388,16 +396,17 @@ def test_a_time_budget_is_resumed_with_its_plan(cells_folder, tmp_path, monkeypa
         preparation.prepare(arguments, samples)
 
 
-LIMITED = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))\n"
-RUN = "from training.run.command import main; sys.exit(main())"
+def _train_into_small_files(argv: list[str]) -> int:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))
+    return run.main(argv)
 
 
 @pytest.mark.usefixtures("no_report")
 def test_a_file_size_limit_ends_training_with_one_line_and_can_resume(trained, cells_folder, tmp_path):
     """The limit holds for a process of its own: the one that tests would not survive it."""
     options = ["--data", str(cells_folder), "--out", str(tmp_path), *SHORT, "--name", "cells"]
-    begun = subprocess.run([sys.executable, "-c", LIMITED + RUN, *options], capture_output=True, text=True)
-    assert begun.returncode == 1
+    [begun] = together(1, _train_into_small_files, options)
+    assert begun.code == 1
     assert begun.stderr == (
         f"training: {tmp_path}: cannot be written to (File too large); "
         "all up to step 0 is kept, and --resume continues from there\n"
