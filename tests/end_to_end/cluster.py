@@ -46,13 +46,12 @@ class Cluster:
         self.wait_until(self.is_ready)
 
     def redeploy(self, weights: Path | None) -> None:
-        """`serve deploy`, with other weights."""
+        """Deploys as `serve deploy` does, with other weights."""
         for deployment in self.config["applications"][0]["deployments"]:
             deployment["user_config"] = {"weights": weights and str(weights)}
         [dashboard] = set(re.findall(r"http://127\.0\.0\.1:\d+", self.log.partition("Submitted")[0]))
-        command = [*_command("serve"), "deploy", self._written(), "--address", dashboard]
-        done = subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        answer = HTTP.put(f"{dashboard}/api/serve/applications/", json=self.config)
+        assert answer.status_code == 200, answer.text
 
     def is_ready(self) -> bool:
         assert self.process is not None
