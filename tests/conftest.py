@@ -14,6 +14,9 @@ from tests.support import forked, servers
 # Nets as small as the tests' lose more to a second thread than they gain, above all beside other tests.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# Ray's workers would wait for all other tests: they have the lowest priority by default.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - this is how Ray spells it
+
 # A shell has what it starts in the background ignore Ctrl-C, and some tests are of Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -128,4 +128,5 @@ def _command(name: str) -> list[str]:
 
 def _environment() -> dict[str, str]:
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("SEGMENT_", "RAY_"))}
-    return outside | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    ours = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    return outside | ours
