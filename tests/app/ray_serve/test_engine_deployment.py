@@ -33,6 +33,7 @@ def test_a_replica_that_is_ready_has_computed_one(weights_path, make_settings, m
     monkeypatch.setattr(module, "TileInputTask", Seen)
     settings, weights = make_settings(), load_weights(weights_path)
     monkeypatch.setattr(module, "load_settings", lambda: settings)
+    monkeypatch.setattr(module, "configure_logs", lambda _level: None)  # for all tests that follow
     monkeypatch.setattr("ray.serve.get_replica_context", lambda: SimpleNamespace(replica_tag="a"))
     deployment: Any = module.EngineDeployment
     replica = deployment.func_or_class()
