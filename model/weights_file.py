@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -19,13 +19,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from model.atomic_write import write_whole
+from model.domain.card import Card, Example
 from model.errors import UserError
 from model.outputs.objects import ObjectRule, Objects
 from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
-
-if TYPE_CHECKING:
-    pass
 
 METADATA_KEY = "description"
 SUFFIXES = (".safetensors", ".xml", ".zip")
@@ -50,6 +48,8 @@ class Description(BaseModel):
         seed_depth: Pixels by which a region must narrow to be split, see `ObjectRule`; required by "seeds" only.
         min_area: Objects with fewer pixels are dropped.
         labels: The meaning of the mask's values.
+        card: What the net is for; None if the file does not say it.
+        example: An image and its mask to show.
         provenance: Data, recipe, command, commit and scores, for people to read.
     """
 
@@ -64,6 +64,8 @@ class Description(BaseModel):
     seed_depth: float | None = Field(None, gt=0, le=1000)
     min_area: int = Field(0, ge=0)
     labels: dict[int, str] = Field(default_factory=lambda: {0: "background", 255: "foreground"})
+    card: Card | None = None
+    example: Example | None = None
     provenance: dict[str, JsonValue] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -153,9 +155,7 @@ def load_weights(path: Path = BUNDLED) -> Weights:
     except (SafetensorError, ValueError) as error:
         raise WeightsError(f"weights {path}: {_what_else(data)}") from error
     if METADATA_KEY not in metadata:
-        raise WeightsError(
-            f"weights {path}: a safetensors file without a description; bring it in with python -m model.convert"
-        )
+        raise WeightsError(f"weights {path}: a file without a description; bring it in with python -m model.convert")
     description = read_description(path, metadata[METADATA_KEY])
     check_tensors(str(path), tensors, description.architecture)
     return Weights(description, hashlib.sha256(data).hexdigest(), tensors)

@@ -36,7 +36,7 @@ MOST_TEXT = 1024  # characters, of the format's description
 
 
 @dataclass(frozen=True)
-class Card:
+class PackageInfo:
     """The parts of a package's description that weights lack. `description`: "" to compose one.
 
     `channel` chooses one of a sample with several; "" for the channel of the training, or the first.
@@ -49,23 +49,23 @@ class Card:
     channel: str = ""
 
 
-def write(weights: Weights, source: Path, path: Path, card: Card) -> list[str]:
+def write(weights: Weights, source: Path, path: Path, info: PackageInfo) -> list[str]:
     """The package, with the file `source` that the weights were read from in it; returns what the checks found.
 
     Raises ParityError, ImageError, ValueError, WeightsError, OSError.
     """
     loguru.logger.disable("bioimageio")  # what it has to say comes back in its summary
-    _check_card(card)
-    reader = ImageReader.suited_to(weights.description, card.channel)
+    _check_info(info)
+    reader = ImageReader.suited_to(weights.description, info.channel)
     with TemporaryDirectory() as name:
         folder = Path(name)
-        image = sample.choose(weights.description, card.sample, reader)
+        image = sample.choose(weights.description, info.sample, reader)
         found = _write_nets(folder, weights)
         (folder / PACKAGED).write_bytes(read_bytes(source))
         _write_sample(folder, weights, image)
-        text = card.description or documentation.summary(weights)
-        (folder / "README.md").write_text(documentation.markdown(weights, text, card.license))
-        save_bioimageio_package(_describe(folder, weights, card, text), output_path=path)
+        text = info.description or documentation.summary(weights)
+        (folder / "README.md").write_text(documentation.markdown(weights, text, info.license))
+        save_bioimageio_package(_describe(folder, weights, info, text), output_path=path)
     return [*reader.notes(), *found, *check(path)]
 
 
@@ -79,16 +79,16 @@ def check(path: Path) -> list[str]:
     return [f"bioimageio.core's test_model: {summary.status}, {len(summary.details)} checks"]
 
 
-def _check_card(card: Card) -> None:
+def _check_info(info: PackageInfo) -> None:
     """Says what the format does not take before any work is done. Raises ValueError."""
-    if len(card.description) > MOST_TEXT:
-        raise UserError(f"--description: {MOST_TEXT} characters at most, not {len(card.description)}")
-    if any("/" in name for name in card.authors):
+    if len(info.description) > MOST_TEXT:
+        raise UserError(f"--description: {MOST_TEXT} characters at most, not {len(info.description)}")
+    if any("/" in name for name in info.authors):
         raise UserError("--authors: names without slashes")
     try:
-        spec.LicenseId(card.license)
+        spec.LicenseId(info.license)
     except ValidationError as error:
-        raise UserError(f"--license {card.license}: not an SPDX identifier, as Apache-2.0 or CC-BY-4.0 are") from error
+        raise UserError(f"--license {info.license}: not an SPDX identifier, as Apache-2.0 or CC-BY-4.0 are") from error
 
 
 def _write_nets(folder: Path, weights: Weights) -> list[str]:
@@ -111,13 +111,13 @@ def _write_sample(folder: Path, weights: Weights, image: Values) -> None:
     (folder / "cover.png").write_bytes(encode_png(sample.cover(image, segmenter.mask(image))))
 
 
-def _describe(folder: Path, weights: Weights, card: Card, text: str) -> spec.ModelDescr:
+def _describe(folder: Path, weights: Weights, info: PackageInfo, text: str) -> spec.ModelDescr:
     description = weights.description
     return spec.ModelDescr(
         name=f"{description.name.replace('.', '-')} U-Net",
         description=text,
-        authors=[spec.Author(name=name) for name in card.authors],
-        license=spec.LicenseId(card.license),
+        authors=[spec.Author(name=name) for name in info.authors],
+        license=spec.LicenseId(info.license),
         documentation=spec.FileDescr(source=folder / "README.md"),
         covers=[spec.FileDescr(source=folder / "cover.png")],
         attachments=[spec.FileDescr(source=folder / PACKAGED)],

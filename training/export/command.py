@@ -37,8 +37,8 @@ FORMATS = {
     ),
 }
 
-# What else a package of the zoo may be told, see `training.export.bioimageio.Card`.
-CARD = ("authors", "description", "license", "sample")
+# What else a package of the zoo may be told, see `training.export.bioimageio.PackageInfo`.
+PACKAGE_OPTIONS = ("authors", "description", "license", "sample")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -101,16 +101,16 @@ def _parse(argv: list[str] | None) -> ExportOptions:
         type=Path,
         help="images like those to be segmented, for int8: a folder or a ZIP; labels do not matter",
     )
-    card = parser.add_argument_group("bioimageio")
-    card.add_argument("--authors", metavar="NAME", nargs="+", help="who trained the net")
-    card.add_argument("--description", metavar="TEXT", help="default: made of what the weights say of themselves")
-    card.add_argument("--license", metavar="SPDX-ID", help="of the weights; default: Apache-2.0")
-    card.add_argument("--sample", metavar="IMAGE", type=Path, help="an image for the package's test and its cover")
+    package = parser.add_argument_group("bioimageio")
+    package.add_argument("--authors", metavar="NAME", nargs="+", help="who trained the net")
+    package.add_argument("--description", metavar="TEXT", help="default: made of what the weights say of themselves")
+    package.add_argument("--license", metavar="SPDX-ID", help="of the weights; default: Apache-2.0")
+    package.add_argument("--sample", metavar="IMAGE", type=Path, help="an image for the package's test and its cover")
     arguments = parser.parse_args(argv)
     if (arguments.precision == "int8") != bool(arguments.calibrate):
         parser.error("--precision int8 and --calibrate DIR go together")
-    for name in ("calibrate", *CARD):
-        owner = "bioimageio" if name in CARD else "openvino"
+    for name in ("calibrate", *PACKAGE_OPTIONS):
+        owner = "bioimageio" if name in PACKAGE_OPTIONS else "openvino"
         if getattr(arguments, name) and arguments.to != owner:
             parser.error(f"--{name} goes with --to {owner}")
     if arguments.channel and not (arguments.calibrate or arguments.sample):
@@ -173,5 +173,5 @@ def _write(options: ExportOptions, weights: Weights, path: Path) -> list[str]:
             return openvino_graph.write(weights, path)
     from training.export import bioimageio
 
-    card = {name: getattr(options, name) for name in CARD if getattr(options, name)}
-    return bioimageio.write(weights, options.weights, path, bioimageio.Card(**card, channel=options.channel))
+    given = {name: getattr(options, name) for name in PACKAGE_OPTIONS if getattr(options, name)}
+    return bioimageio.write(weights, options.weights, path, bioimageio.PackageInfo(**given, channel=options.channel))
