@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from model.domain.novelty_notice import novelty_notice
 from model.images.calibration import PixelSize
 from model.images.channels import channel_titles, count_channels
 from model.images.decoding import ImageFile
@@ -59,7 +60,11 @@ def read_input(file: ImageFile, description: Description, channel: str = "") -> 
     decoded = file.decode(channel, together)
     bits = bits_in_use(used_bits(decoded.pages), file.header.significant_bits)
     chosen = _choice(file) if file.takes_first(channel, together) else []
-    notices = (*chosen, *scaling_notices(description, decoded.value_range, bits))
+    notices = (
+        *chosen,
+        *scaling_notices(description, decoded.value_range, bits),
+        *novelty_notices(description, decoded.pages, bits),
+    )
     if file.header.stack is None:
         return NetInput(decoded.pages, bits, notices, pixel_size=file.header.pixel_size)
     several = len(file.header.channels) not in (0, together)
@@ -118,3 +123,11 @@ def scaling_notices(description: Description, value_range: tuple[float, float] |
     if bits < 16:
         return [f"Pixel values use {bits} of 16 bits, so 0 to {2**bits - 1} were scaled to the full range of the net."]
     return []
+
+
+def novelty_notices(description: Description, pages: Sequence[Values], bits: int) -> list[str]:
+    """Returns a sentence about pages that look unlike the images that the net was trained on; none if they do not."""
+    if not description.known_images:
+        return []
+    notice = novelty_notice(description.name, description.known_images, description.preprocessing, pages, bits)
+    return [notice] if notice else []

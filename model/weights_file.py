@@ -8,6 +8,7 @@ import hashlib
 import json
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from model.atomic_write import write_whole
 from model.domain.card import Card, Example
+from model.domain.known_images import KnownImages
 from model.errors import UserError
 from model.outputs.objects import ObjectRule, Objects
 from model.preprocessing import Preprocessing
@@ -50,6 +52,7 @@ class Description(BaseModel):
         labels: The meaning of the mask's values.
         card: What the net is for; None if the file does not say it.
         example: An image and its mask to show.
+        known_images: By which an image that looks unlike the training images is noticed.
         provenance: Data, recipe, command, commit and scores, for people to read.
     """
 
@@ -66,6 +69,7 @@ class Description(BaseModel):
     labels: dict[int, str] = Field(default_factory=lambda: {0: "background", 255: "foreground"})
     card: Card | None = None
     example: Example | None = None
+    known_images: KnownImages | None = None
     provenance: dict[str, JsonValue] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -163,20 +167,16 @@ def load_weights(path: Path = BUNDLED) -> Weights:
 
 def is_described(path: Path) -> bool:
     """Returns True if a file holds weights with a description, whatever its name is."""
-    try:
-        with safe_open(path, "pt") as file:
-            return METADATA_KEY in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
+    with suppress(SafetensorError, OSError), safe_open(path, "pt") as file:
+        return METADATA_KEY in (file.metadata() or {})
+    return False
 
 
 def read_is_unfinished(path: Path) -> bool:
     """Returns True if the header of a `.safetensors` file says that its training has not ended; else False."""
-    try:
-        with safe_open(path, "pt") as file:
-            return Description.model_validate_json((file.metadata() or {})[METADATA_KEY]).is_unfinished
-    except (SafetensorError, OSError, KeyError, ValidationError):
-        return False
+    with suppress(SafetensorError, OSError, KeyError, ValidationError), safe_open(path, "pt") as file:
+        return Description.model_validate_json((file.metadata() or {})[METADATA_KEY]).is_unfinished
+    return False
 
 
 def read_bytes(path: Path) -> bytes:

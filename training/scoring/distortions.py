@@ -30,7 +30,8 @@ def _noisy(pixels: np.ndarray) -> np.ndarray:
     return noise
 
 
-def _resized(factor: float, sample: Sample) -> Sample:
+def resized(factor: float, sample: Sample) -> Sample:
+    """Returns a sample with `factor` times as many pixels on each side."""
     size = tuple(max(1, round(side * factor)) for side in sample.label.shape[::-1])
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     pixels: Values = cv2.resize(sample.pixels, size, interpolation=how)  # type: ignore[assignment]
@@ -49,7 +50,7 @@ DISTORTIONS: dict[str, Distortion] = {
     "gamma 2": partial(_shaded, lambda pixels: pixels**2),
     "blurred": partial(_shaded, lambda pixels: cv2.GaussianBlur(pixels, (0, 0), 2.0)),
     "noisy": partial(_shaded, _noisy),
-    "15% larger": partial(_resized, 1.15),
-    "15% smaller": partial(_resized, 0.85),
-    "a third smaller": partial(_resized, 0.67),
+    "15% larger": partial(resized, 1.15),
+    "15% smaller": partial(resized, 0.85),
+    "a third smaller": partial(resized, 0.67),
 }
