@@ -1,6 +1,7 @@
 """Reading the images of a data folder: one channel of those that have several, as the service reads them."""
 
 import argparse
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,9 @@ if TYPE_CHECKING:  # importing torch would delay messages about the data by seco
 # Lists of channel names in one note; images of one data set rarely have more.
 _LISTS_SHOWN = 3
 
+# Ratio of two pixel sizes that count as equal: programs round.
+_SAME_SIZE = 1.01
+
 # The entry of the weights' provenance with the channel that the training read.
 RECORDED = "channel"
 
@@ -28,11 +32,13 @@ class ImageReader:
         channel: Number or name of the channel to read; "" for the first one, or for all colours.
         together: Number of channels that the net takes together; a file with just as many gives H x W x C.
         unread: Number of files whose first channel alone was read, by the names of all their channels.
+        pixel_sizes: Number of files by the width and height of their pixels in micrometres; None if a file has no size.
     """
 
     channel: str = ""
     together: int = 1
     unread: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    pixel_sizes: Counter[tuple[float, float] | None] = field(default_factory=Counter)
 
     @classmethod
     def suited_to(cls, description: "Description", channel: str) -> "ImageReader":
@@ -43,9 +49,17 @@ class ImageReader:
         """Returns all pages, H x W or H x W x C each. Raises ImageError, UnsupportedImage, NoSuchChannel, OSError."""
         file = ImageFile.read(path.read_bytes())
         pages = file.decode(self.channel, self.together).pages
+        size = file.header.pixel_size
+        self.pixel_sizes[(size.x, size.y) if size else None] += 1
         if file.takes_first(self.channel, self.together):
             self.unread[file.header.channels] += 1
         return pages
+
+    def pixel_size(self) -> float | None:
+        """Returns the width of a pixel in micrometres; None if the files that were read differ, or do not state it."""
+        sizes = {width for size in self.pixel_sizes for width in size or (math.nan,)}
+        low, high = min(sizes, default=math.nan), max(sizes, default=math.nan)
+        return float(f"{low:.4g}") if high <= low * _SAME_SIZE and not any(map(math.isnan, sizes)) else None
 
     def notes(self) -> list[str]:
         """Returns a line about channels that were not read; none if all were read, or one was chosen."""

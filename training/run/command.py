@@ -44,8 +44,10 @@ def _run(argv: list[str] | None, processes: Processes, clock: Clock) -> int:
     options = processes.on_main(lambda: parse(argv))
     try:
         cache = image_cache(options.out, options.image_memory, options.workers, processes)
-        data = processes.each(lambda: load_data(options.data, options.scheme, cache, ImageReader(options.channel)))
-        options = replace(options, scheme=data.scheme, labels=options.labels or data.scheme.names)
+        reader = ImageReader(options.channel)
+        data = processes.each(lambda: load_data(options.data, options.scheme, cache, reader))
+        size = reader.pixel_size() if options.pixel_size is None else options.pixel_size
+        options = replace(options, scheme=data.scheme, labels=options.labels or data.scheme.names, pixel_size=size)
         check_labels(data.scheme, options.labels, options.objects)
         processes.say(*processes.on_main(lambda: [*inspect(data.samples, options.labels), *data.notes]))
         # imported last: torch takes seconds to import, and errors in the data should be reported before

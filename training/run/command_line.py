@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from model.outputs.objects import Objects
+from training.data.card_options import add_card_options
 from training.data.image_reader import add_channel_option
 from training.data.labels.label_options import add_label_options, check_labels, frozen_values, scheme_of
 from training.data.labels.label_scheme import LabelScheme
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_machine(parser)
     parser.add_argument("--name", default="unet", help="the name the weights are served under (default: unet)")
     _add_labels(parser)
+    add_card_options(parser)
     return parser
 
 

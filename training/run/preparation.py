@@ -10,9 +10,12 @@ from typing import Any
 import torch
 from pydantic import JsonValue, ValidationError
 
+from model.domain.known_images import KnownImages, from_all_over
 from model.engines.pytorch import choose_device
 from model.outputs.objects import ObjectRule, Objects
 from model.weights_file import Description, Weights
+from training.data.card_options import to_card
+from training.data.example import typical_example
 from training.data.fingerprint import Fingerprint, take_fingerprint
 from training.data.folder import Sample, fingerprint, load_samples
 from training.data.holdout import HoldOut, hold_out, hold_out_folder, suggested_folds
@@ -185,7 +188,15 @@ def _describe(situation: _Situation, start: Start, split: HoldOut, notes: Mappin
     begun = state["trained"] if state else today()
     images = {"training": len(split.training), "validation": len(split.validation)}
     rule = _object_rule(options, situation.samples, start.init, notes)
-    return describe(options, start.recipe, images, rule, start.init, begun, notes)
+    described = describe(options, start.recipe, images, rule, start.init, begun, notes)
+    shown = split.validation or split.training
+    known = (split.training[index].pixels for index in from_all_over(len(split.training)))
+    update = {
+        "card": to_card(options, None, start.init.description.card if start.init else None),
+        "example": typical_example(shown, options.scheme.classes),
+        "known_images": KnownImages.of(known, described.preprocessing),
+    }
+    return described.model_copy(update=update)
 
 
 def _plan_start(situation: _Situation, recipe: Recipe, init: Weights | None, split: HoldOut) -> Start:

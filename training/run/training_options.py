@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Literal
 
 from model.outputs.objects import Objects
+from training.data.card_options import CardOptions
 from training.data.labels.label_options import LabelOptions
 from training.data.labels.label_scheme import LabelScheme
 from training.scoring.objective import Objective
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(LabelOptions):
+class TrainingOptions(LabelOptions, CardOptions):
     """The options of `python -m training.run`; `--help` explains them.
 
     Attributes:

@@ -37,6 +37,10 @@ def test_weights_describe_themselves_and_segment(trained):
     assert description.architecture.width == 4
     assert description.preprocessing.normalisation == "zscore"
     assert description.provenance["images"] == {"training": 5, "validation": 1}
+    assert description.card is None
+    assert description.example
+    assert description.known_images
+    assert {len(column) for column in description.known_images.features.values()} == {5}
     assert str(trained) not in json.dumps(description.provenance)
     told = json.loads((trained / "config.json").read_text())
     assert told["validation_images"] == ["5"]
@@ -57,8 +61,9 @@ def test_history_config_curves_and_checkpoint_lie_beside_them(trained):
 @pytest.mark.usefixtures("no_report")
 def test_the_same_seed_gives_the_same_weights(trained, cells_folder, tmp_path):
     assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), *SHORT, "--name", "cells"]) == 0
-    first, second = (load_weights(path / "weights.safetensors").tensors for path in (trained, tmp_path))
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    first, second = (load_weights(path / "weights.safetensors") for path in (trained, tmp_path))
+    assert all(torch.equal(first.tensors[name], second.tensors[name]) for name in first.tensors)
+    assert first.sha256 == second.sha256
 
 
 @pytest.mark.usefixtures("no_report")

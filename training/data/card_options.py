@@ -1,0 +1,71 @@
+"""Options for the texts of a model card, shared by the commands that write weights."""
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from training.data_error import DataError
+
+if TYPE_CHECKING:  # importing OpenCV would delay messages about the command line
+    from model.domain.card import Card
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardOptions:
+    """The values of the options that `add_card_options` adds.
+
+    Attributes:
+        segments: What the foreground is, one sentence; "" if unknown, and so are `modality` and `not_for`.
+        modality: How the images were taken.
+        pixel_size: Width of a pixel in micrometres; None for the size that the image files state.
+        not_for: What the net does not work for, one sentence.
+    """
+
+    segments: str
+    modality: str
+    pixel_size: float | None
+    not_for: str
+
+
+def add_card_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `to_card` to a parser."""
+    card = parser.add_argument_group("model card", "what the net is for, as the service shows it to people")
+    card.add_argument("--segments", metavar="TEXT", default="", help='one sentence: "Nuclei in fluorescence images."')
+    card.add_argument("--modality", metavar="TEXT", default="", help='for example "fluorescence microscopy"')
+    card.add_argument(
+        "--pixel-size",
+        metavar="UM",
+        type=float,
+        help="width of a pixel in micrometres (default: that of the image files, if all agree)",
+    )
+    card.add_argument("--not-for", metavar="TEXT", default="", help="one sentence: what the net does not work for")
+
+
+def to_card(options: CardOptions, found: float | None, former: "Card | None") -> "Card | None":
+    """Makes a card of the options.
+
+    Args:
+        options: The options; an option that is not given keeps what the former card says.
+        found: Width of a pixel in micrometres that the image files state.
+        former: The card of the weights before; None if they had none.
+
+    Returns:
+        None if nothing is known.
+
+    Raises:
+        DataError: A text or the size is not accepted.
+    """
+    from model.domain.card import Card
+
+    given = {"segments": options.segments, "modality": options.modality, "not_for": options.not_for}
+    known = {**(former.model_dump() if former else {}), **{name: text for name, text in given.items() if text}}
+    if (size := found if options.pixel_size is None else options.pixel_size) is not None:
+        known["pixel_size_um"] = size
+    try:
+        return Card.model_validate(known) if known else None
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).removesuffix("_um").replace("_", "-")
+        raise DataError(f"{option} {first['input']!r}: {first['msg']}") from error
