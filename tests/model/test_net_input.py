@@ -1,17 +1,21 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from model.domain.known_images import KnownImages
 from model.images.channels import NoSuchChannel
 from model.images.decoding import ImageFile
+from model.images.encoding import encode_png
 from model.net_input import NetInput, read_input
 from model.preprocessing import Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNetConfig
-from model.weights_file import Description
+from model.weights_file import Description, load_weights
 from tests.support.image_files import GREY, GREY16, RGB, pillow, tiff
+from tests.support.pictures import blobs
 
 
 def net(normalisation: Any = "zscore", channels: Any = "grey", taken: int = 1, scaling: Any = "unit") -> Description:
@@ -112,3 +116,16 @@ def test_12_bits_in_16_give_a_raw_net_the_mask_of_8_bits(
         found[name] = segmenter.render(given.pages[0], lambda probabilities: probabilities[0], given.bits)
     assert np.abs(found["12"] - found["8"]).max() < 0.02
     assert np.abs(found["8 in 16"] - found["8"]).max() < 0.02
+
+
+def test_image_unlike_the_training_images_has_a_notice():
+    known = KnownImages.of([blobs(seed) for seed in range(9)], net().preprocessing)
+    description = net().model_copy(update={"known_images": known})
+    assert read(encode_png(blobs(50)), description).notices == ()
+    (notice,) = read(encode_png(blobs(50, grain=4)), description).notices
+    assert notice == "The image looks unlike the images that net was trained on: finer structures."
+
+
+def test_example_image_is_known_to_the_bundled_net():
+    example = Path(__file__).parents[2] / "docs" / "example.png"
+    assert read(example.read_bytes(), load_weights().description).notices == ()
