@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app import __version__, page
 from app.admission import Admission
 from app.local_backend import LocalBackend, find_nets
+from app.net_example import router as net_example
 from app.open_inference.endpoints import router as open_inference
 from app.openapi import document, operation_id
 from app.path_prefix import PathPrefix
@@ -87,6 +88,7 @@ def assemble(service: Service, startup: Startup, watcher: WeightsWatcher | None 
     app.state.service = service
     app.include_router(router)
     app.include_router(labels)
+    app.include_router(net_example)
     app.include_router(page.router)
     app.include_router(open_inference)
     app.include_router(server_kit)  # the last one: its paths begin with any name

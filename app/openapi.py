@@ -15,6 +15,7 @@ from app.parameters import parameter_schemas
 from app.request_progress import Stage
 from app.saving.label_form import LabelParameters
 from app.served_net import NetName, RefusedFile
+from model.domain.card import Card
 from model.outputs.objects import Objects
 from model.preprocessing import Preprocessing
 from model.unet import UNetConfig
@@ -76,6 +77,8 @@ class ServedModel(BaseModel):
     preprocessing: Preprocessing
     threshold: float = Field(description="lowest probability of the foreground, unless a request says otherwise")
     labels: dict[int, str] = Field(description="the meaning of the mask's values")
+    card: Card | None = Field(description="what the net is for; null if its weights do not say it")
+    has_example: bool = Field(description="true if GET /models/{name}/example/{picture} has an image and its mask")
     objects: Objects = Field(description="how the mask becomes objects")
     seed_depth: float | None
     min_area: int = Field(description="objects with fewer pixels are dropped")
@@ -122,7 +125,7 @@ class Status(BaseModel):
     status: str
 
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
 _OBJECT = {"schema": {"type": "object"}}
 _FILE = {"type": "string", "format": "binary", "description": "the image (image is an alias)"}
 _FORM = {"schema": {"type": "object", "required": ["file"], "properties": {"file": _FILE, **parameter_schemas()}}}
@@ -145,7 +148,7 @@ _IMAGE_TYPES = ("image/png", "image/jpeg", "image/tiff", "image/bmp", "image/web
 
 SEGMENT_REQUEST = {
     "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in parameter_schemas().items()],
-    "requestBody": {"required": True, "content": {"multipart/form-data": _FORM} | dict.fromkeys(_IMAGE_TYPES, _BINARY)},
+    "requestBody": {"required": True, "content": {"multipart/form-data": _FORM} | dict.fromkeys(_IMAGE_TYPES, BINARY)},
 }
 
 LABELS_REQUEST = {
@@ -190,12 +193,12 @@ SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The output, as large as the image.",
         "content": {
-            "image/png": _BINARY,
-            "image/tiff": _BINARY,
+            "image/png": BINARY,
+            "image/tiff": BINARY,
             "application/geo+json": _OBJECT,
             "application/json": _OBJECT,
             "text/csv": {"schema": {"type": "string"}},
-            "application/zip": _BINARY,
+            "application/zip": BINARY,
         },
         "headers": {
             **_REQUEST_ID,

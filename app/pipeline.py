@@ -173,6 +173,8 @@ async def _compute(
     progress.begin("decoding")
     try:
         kept, tasks = await service.run_in_pool(prepare)
+        if not net.scheduler.loaded:
+            progress.begin("loading")
         job = await net.scheduler.compute(*tasks, on_queued=progress.follow)
     except QueueFull as error:
         service.metrics.rejected.labels("overload").inc()

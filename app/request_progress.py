@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from app.scheduler import TileJob
 
-Stage: TypeAlias = Literal["uploading", "decoding", "queued", "computing", "encoding"]
+Stage: TypeAlias = Literal["uploading", "decoding", "loading", "queued", "computing", "encoding"]
 
 
 class RequestProgress:

@@ -26,7 +26,7 @@ from app.problems import Problem, not_ready_problem
 from app.request_log import REQUEST_ID
 from app.served_net import ServedNet
 from app.served_nets import ServedNets
-from app.service import Service, service_of
+from app.service import Service, ready_service_of, service_of
 from app.upload import read_upload
 from model.outputs.output import Output, OutputSpec
 
@@ -128,24 +128,16 @@ async def get_progress(
 @router.get("/model", responses=_UNAVAILABLE, tags=["service"])
 async def get_model(request: Request) -> ServedModel:
     """Returns the default net: the weights, their origin, and the engine."""
-    service = _ready_service(request)
+    service = ready_service_of(request)
     return _describe(service, service.net)
 
 
 @router.get("/models", responses=_UNAVAILABLE, tags=["service"])
 async def get_models(request: Request) -> ServedModels:
     """Returns all nets that are served, the default first. The parameter `model` chooses one by its name."""
-    service = _ready_service(request)
+    service = ready_service_of(request)
     models = [_describe(service, net) for net in service.nets]
     return ServedModels(default=models[0].name, models=models, refused=list(service.refused))
-
-
-def _ready_service(request: Request) -> Service:
-    """Raises Problem, 503."""
-    service = service_of(request)
-    if not service.ready:
-        raise not_ready_problem()
-    return service
 
 
 def _describe(service: Service, net: ServedNet) -> ServedModel:
@@ -159,6 +151,8 @@ def _describe(service: Service, net: ServedNet) -> ServedModel:
         preprocessing=description.preprocessing,
         threshold=description.threshold,
         labels=description.labels,
+        card=description.card,
+        has_example=description.example is not None,
         objects=description.objects,
         seed_depth=description.seed_depth,
         min_area=description.min_area,

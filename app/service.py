@@ -12,6 +12,7 @@ from fastapi import Request
 from app.capacity import QueueCapacity
 from app.malloc import Trimmer
 from app.metrics import Metrics
+from app.problems import not_ready_problem
 from app.request_progress import ProgressBoard
 from app.saving.label_store import open_store
 from app.served_net import RefusedFile, ServedNet
@@ -122,4 +123,12 @@ def _running(net: ServedNet) -> dict[str, str]:
 def service_of(request: Request) -> Service:
     """The service of the application that a request came to."""
     service: Service = request.app.state.service
+    return service
+
+
+def ready_service_of(request: Request) -> Service:
+    """Returns the service of the application that a request came to. Raises Problem: 503, it starts or drains."""
+    service = service_of(request)
+    if not service.ready:
+        raise not_ready_problem()
     return service

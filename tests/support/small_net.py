@@ -1,6 +1,7 @@
 """Weights of a small net whose masks hold both values, for servers that are tested."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import JsonValue
@@ -11,11 +12,17 @@ from model.weights_file import Description, save_weights
 
 
 def save_small_net(
-    path: Path, depth: int = 2, *, seed: int = 0, classes: int = 1, reached: dict[str, JsonValue] | None = None
+    path: Path,
+    depth: int = 2,
+    *,
+    seed: int = 0,
+    classes: int = 1,
+    reached: dict[str, JsonValue] | None = None,
+    **described: Any,
 ) -> Path:
     """One channel, width 4; always the same for a seed; served under the file's name. Returns the path.
 
-    `reached`: what the provenance says of the training.
+    `reached`: what the provenance says of the training. `described`: other fields of the description.
     """
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
@@ -30,6 +37,7 @@ def save_small_net(
         preprocessing=Preprocessing(),
         threshold=0.4,
         provenance={} if reached is None else {"reached": reached},
+        **described,
     )
     save_weights(path, net.state_dict(), description)
     return path
