@@ -21,19 +21,19 @@ export function setKey(key) {
   sessionStorage.setItem(KEY, key);
 }
 
-/** What `GET /model` says; waits while the service starts. Throws Problem. */
-export async function describeModel() {
+/** What `GET /models` says; waits while the service starts. Throws Problem. */
+export async function listNets() {
   for (;;) {
-    const response = await fetch("model").catch(() => null);
+    const response = await fetch("models").catch(() => null);
     if (response?.ok) return response.json();
     if (response?.status !== 503) throw await problemOf(response?.status ?? 0, response ? await response.text() : "");
     await pause(2);
   }
 }
 
-/** What `GET /model` says now; null if the service does not answer. */
-export async function describeModelNow() {
-  const response = await fetch("model").catch(() => null);
+/** What `GET /models` says now; null if the service does not answer. */
+export async function listNetsNow() {
+  const response = await fetch("models").catch(() => null);
   return response?.ok ? response.json() : null;
 }
 

@@ -77,13 +77,13 @@ export function makeDownloads(frame, { model, current, onDone }) {
  */
 async function fileOf(parameters, { entry, ...settings }) {
   const kind = parameters.output;
-  const { channel } = entry;
-  if ("class" in parameters) return { ...(await segment(entry.file, present({ ...parameters, channel }))), note: "" };
+  const asked = { model: entry.parameters.model, ...parameters, channel: entry.channel };
+  if ("class" in parameters) return { ...(await segment(entry.file, present(asked))), note: "" };
   const { files, problems, notes } = await makeOutputs(entry, [kind], settings);
   if (files.length) return { blob: files[0].blob, name: stemOf(entry.result) + files[0].ending, note: notes.join(" ") };
   if (kind !== "overlay" || entry.corrections.size) throw new Error(problems[0].message);
   const { threshold, min_area } = settings;
-  return { ...(await segment(entry.file, present({ ...parameters, channel, threshold, min_area }))), note: DRAWN };
+  return { ...(await segment(entry.file, present({ ...asked, threshold, min_area }))), note: DRAWN };
 }
 
 /** The parameters that are not null. */

@@ -1,13 +1,13 @@
 // @ts-check
 // Puts the page together: what is chosen, and what follows from a change of it.
 
-import { describeModel, labelOf } from "./api.js";
+import { labelOf, listNets } from "./api.js";
 import { ChannelChoice } from "./channels.js";
 import { ContrastControl } from "./contrast.js";
 import { hasUnsaved } from "./correcting/corrected_page.js";
 import { CorrectionMode } from "./correcting/correction_mode.js";
 import { TrainingData } from "./correcting/training_data.js";
-import { byId, makeButton } from "./dom.js";
+import { byId } from "./dom.js";
 import { DownloadAll } from "./download_all.js";
 import { makeDownloads } from "./downloads.js";
 import { Filmstrip } from "./filmstrip.js";
@@ -15,11 +15,16 @@ import { followGestures } from "./gestures.js";
 import { collectFiles, describeSkipped } from "./intake.js";
 import { KeyDialog } from "./key_dialog.js";
 import { followKeys, HelpDialog } from "./keys.js";
+import { NetCards } from "./net_cards.js";
+import { keepInAddress, NetChoice, netInAddress } from "./net_choice.js";
+import { hideNetNotice, showNetNotice } from "./net_notice.js";
 import { NetWatch } from "./net_watch.js";
+import { findAdded, findNet } from "./nets.js";
 import { ObjectView } from "./object_view.js";
 import { describeLimits } from "./limits.js";
 import { MinAreaControl } from "./min_area_control.js";
 import { loadPicture } from "./picture.js";
+import { isOnItsWay } from "./progress.js";
 import { Queue } from "./queue.js";
 import { Scene } from "./scene.js";
 import { Stage } from "./stage.js";
@@ -27,16 +32,21 @@ import { ThresholdControl } from "./threshold_control.js";
 import { connectViewControls, showLegend } from "./view_controls.js";
 import { Viewer } from "./viewer.js";
 
+const LONGEST_NAME = 64; // of a net, signs
+
 const viewer = new Viewer(byId("canvas"));
-const known = describeModel();
-const limits = known.then((described) => described.limits);
+const known = listNets();
+const limits = known.then(({ models }) => models[0].limits);
 const queue = new Queue(() => known.then(() => parametersOf(model)), limits, onChange);
 const filmstrip = new Filmstrip(byId("images"), { onSelect: select, onRemove: remove });
 const stage = new Stage({
   onPage: showPage,
   onRetry: retry,
   onCancel: (entry) => queue.cancel(entry),
+  onNet: chooseNet,
 });
+const netChoice = new NetChoice(chooseNet);
+const netCards = new NetCards(chooseNet);
 const contrast = new ContrastControl(() => scene?.renewPicture());
 const channelChoice = new ChannelChoice((channel) => {
   const isWanted = mayLose([selected], "Another channel has another mask.");
@@ -45,7 +55,9 @@ const channelChoice = new ChannelChoice((channel) => {
   else channelChoice.show(selected.result.channels, selected.channel);
 });
 const keyDialog = new KeyDialog(retryRefused);
-let model = null; // what the service says of its net
+let served = null; // the nets of the service, see nets.js
+let chosen = netInAddress(); // name of the net that the person has chosen; null to follow the default net
+let model = null; // the net of the page, as the service describes it
 let watch = null;
 let scene = null; // both are null until the model is known
 let control = null; // of the threshold; null for a net of several classes
@@ -62,6 +74,7 @@ const trainingData = new TrainingData({
     weights: result.model || labelOf(model),
     classes: model.architecture.classes,
   }),
+  netOf: ({ parameters }) => (served.models.some(({ name }) => name === parameters.model) ? parameters.model : model.name),
   onSaved: followSaved,
   onRefused: ({ hadKey }) => keyDialog.open(hadKey),
 });
@@ -99,15 +112,18 @@ window.addEventListener("beforeunload", (event) => {
 });
 known.then(begin, ({ message }) => (byId("model").textContent = `${message} Load the page again to try again.`));
 
-function begin(described) {
-  introduce(described);
-  watch = new NetWatch(described, changeNet);
+function begin(found) {
+  served = found;
+  introduce(findNet(served, chosen));
+  const missing = takeMissing();
+  if (missing) showNetNotice(`${missing} This page uses ${model.name}.`);
+  watch = new NetWatch(served, followNets);
   new DownloadAll(() => queue.entries, () => settings());
 }
 
 /** Several classes come as a mask of class indices; one class as probabilities, which the slider cuts. */
-function parametersOf({ architecture }) {
-  return { output: architecture.classes > 1 ? "mask" : "probability" };
+function parametersOf({ name, architecture }) {
+  return { model: name, output: architecture.classes > 1 ? "mask" : "probability" };
 }
 
 /** Shows everything that depends on the net, instead of what depended on the net before. */
@@ -119,7 +135,7 @@ function introduce(described) {
   scene?.clear();
   const isOneClass = architecture.classes === 1;
   byId("model").textContent = `${name} (${sha256.slice(0, 12)}), ${engine} on ${device}, ${precision}`;
-  byId("purpose").textContent = purposeOf(name, labels);
+  showNets();
   const rule = { objects, min_area };
   const calls = { onPage: (page) => stage.showPage(selected.file, page), onObjects: showObjects };
   const options = { threshold: isOneClass ? threshold : null, rule, kind: kindOf(model), contrast: () => contrast.value };
@@ -145,27 +161,70 @@ function kindOf({ architecture, objects, provenance }) {
   return objects === "seeds" || provenance.label_format === "instances" ? "instances" : "mask";
 }
 
-/** One sentence on what the net is for. */
-function purposeOf(name, labels) {
-  const classes = new Intl.ListFormat("en").format(Object.values(labels));
-  return `The net ${name} distinguishes ${classes}. Its masks of other kinds of images mean nothing.`;
+/** Shows the nets of the service, and which of them the page uses. */
+function showNets() {
+  const names = served.models.map(({ name }) => name);
+  netChoice.show(names, model.name);
+  netCards.show(served.models, model.name);
+  stage.otherNets = names.filter((name) => name !== model.name);
+}
+
+/** The sentence on a chosen net that is not served, which is forgotten; "" if there is none. */
+function takeMissing() {
+  if (chosen === null || chosen === model.name) return "";
+  const missing = `The net ${chosen.slice(0, LONGEST_NAME)} is not served.`;
+  chosen = null;
+  keepInAddress(null);
+  return missing;
+}
+
+/** Follows a change of the nets of the service: the page's net may be another one now. */
+function followNets(found, before) {
+  served = found;
+  const net = findNet(served, chosen);
+  if (labelOf(net) !== labelOf(model)) return changeNet(net);
+  showNets();
+  const [added] = findAdded(served, before);
+  if (added) showNetNotice(`The service has a new net: ${added.name}.`, [[`Use ${added.name}`, () => chooseNet(added.name)]]);
 }
 
 /** The service serves another net: the page's settings follow, and masks of other nets are marked. */
-function changeNet(described) {
-  introduce(described);
-  const notice = byId("net-notice");
-  const close = () => (notice.hidden = true);
-  const computeAgain = () => {
-    close();
-    const outdated = queue.entries.filter(({ state }) => state === "outdated");
-    if (mayLose(outdated, "Masks are computed again.")) outdated.forEach((entry) => queue.retry(entry));
-  };
+function changeNet(net) {
+  introduce(net);
   const hasResults = queue.entries.some(({ result }) => result);
-  const buttons = [...(hasResults ? [makeButton("Compute all again", computeAgain)] : []), makeButton("Close", close)];
-  notice.replaceChildren(`The service has another net now: ${labelOf(model)}. `, ...buttons);
-  notice.hidden = false;
+  const missing = takeMissing();
+  const text = missing ? `${missing} This page uses` : "The service has another net now:";
+  showNetNotice(`${text} ${labelOf(model)}.`, hasResults ? [["Compute all again", computeAgain]] : []);
   showResults();
+}
+
+/** The person chooses a net: the shown image is computed at once, masks of other images are marked. */
+function chooseNet(name) {
+  if (name !== model.name && mayLose(queue.entries, "Another net makes other masks.")) switchTo(name);
+  else showNets();
+}
+
+function switchTo(name) {
+  const unfinished = queue.entries.filter((entry) => isOnItsWay(entry));
+  keepInAddress((chosen = name));
+  queue.entries.forEach(({ corrections }) => corrections.clear());
+  introduce(findNet(served, name));
+  showResults();
+  unfinished.forEach((entry) => queue.restart(entry));
+  if (["outdated", "failed"].includes(selected?.state)) queue.retry(selected);
+  const count = findOutdated().length;
+  hideNetNotice();
+  const images = count === 1 ? "The mask of one more image is" : `The masks of ${count} more images are`;
+  if (count) showNetNotice(`${images} of another net.`, [["Compute all again", computeAgain]]);
+}
+
+function findOutdated() {
+  return queue.entries.filter(({ state }) => state === "outdated");
+}
+
+function computeAgain() {
+  const outdated = findOutdated();
+  if (mayLose(outdated, "Masks are computed again.")) outdated.forEach((entry) => queue.retry(entry));
 }
 
 /** Shows the selected result, and marks those of other nets. */
@@ -209,6 +268,12 @@ async function askForNet() {
   showResults();
 }
 
+/** Sends an image again that was refused because its net is not served any more. */
+async function retryWithNet(entry) {
+  await watch.look();
+  if (entry.state === "failed" && entry.parameters.model !== model.name) queue.retry(entry);
+}
+
 /** Follows a change of an entry of the queue. */
 function onChange(entry) {
   filmstrip.update(entry);
@@ -222,6 +287,7 @@ function onChange(entry) {
   if (entry.state === "done") say(`${entry.file.name} is done.`);
   if (entry.state === "cancelled") say(`${entry.file.name} is cancelled.`);
   if (entry.state === "failed") say(`${entry.file.name}: ${entry.problem.message}`);
+  if (entry.state === "failed" && entry.problem.status === 422) retryWithNet(entry);
   if (entry.state === "failed" && entry.problem.status === 401) keyDialog.open(entry.problem.hadKey);
 }
 

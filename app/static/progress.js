@@ -16,6 +16,7 @@ const STATES = {
 const STAGES = {
   uploading: "Uploading",
   decoding: "Reading the image",
+  loading: "Loading the net",
   queued: "Waiting for other images",
   computing: "Computing",
   encoding: "Writing the mask",

@@ -60,6 +60,12 @@ export class Queue {
     this.#next();
   }
 
+  /** Gives up the request of an entry, if there is one, and sends the image again. */
+  restart(entry) {
+    entry.leaving.abort();
+    this.retry(entry);
+  }
+
   /** Marks a result as one of another net. */
   outdate(entry) {
     this.#set(entry, { state: "outdated" });

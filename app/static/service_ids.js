@@ -15,7 +15,7 @@ const KEPT = 4; // answers of an image
  */
 export async function askForIds(entry, { threshold, min_area }) {
   const chosen = Object.entries({ threshold, min_area, channel: entry.channel }).filter(([, value]) => value !== null);
-  const parameters = { output: "instances", ...Object.fromEntries(chosen) };
+  const parameters = { model: entry.parameters.model, output: "instances", ...Object.fromEntries(chosen) };
   const key = `${entry.id}-instances-${entry.results}-${JSON.stringify(parameters)}`;
   const answers = entry.serviceIds;
   if (!answers.has(key)) {

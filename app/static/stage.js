@@ -1,10 +1,12 @@
 // @ts-check
 // The stage around the canvas: caption, page slider, notes, and the message in place of a mask.
 
-import { byId } from "./dom.js";
+import { byId, makeButton } from "./dom.js";
+import { splitDoubt } from "./nets.js";
 import { describeState, isOnItsWay } from "./progress.js";
 import { number } from "./statistics.js";
 
+const MOST_OFFERED = 3; // nets, as buttons
 const RETRIES = { outdated: "Compute again", cancelled: "Compute" }; // the button of a state
 
 export class Stage {
@@ -16,13 +18,18 @@ export class Stage {
   #pages = byId("pages");
   #page = byId("page");
 
+  /** @type {string[]} names of the nets that are served besides the chosen one */
+  otherNets = [];
+
   /**
    * @param {object} calls
    * @param {(index: number) => void} calls.onPage called with the index of the page that the slider chooses
    * @param {(entry: any) => void} calls.onRetry called with the entry that is sent again
    * @param {(entry: any) => void} calls.onCancel called with the entry whose request is cancelled
+   * @param {(name: string) => void} calls.onNet called with the name of the net that the person wants to try
    */
-  constructor({ onPage, onRetry, onCancel }) {
+  constructor({ onPage, onRetry, onCancel, onNet }) {
+    this.onNet = onNet;
     this.onRetry = onRetry;
     this.onCancel = onCancel;
     this.#page.addEventListener("input", () => onPage(this.#page.valueAsNumber - 1));
@@ -39,6 +46,7 @@ export class Stage {
     this.#pages.hidden = true;
     byId("channel-field").hidden = true;
     this.showNotes([]);
+    this.#showDoubt("");
     if (isDone && document.activeElement === this.#action) byId("canvas").focus(); // the button disappears
     this.#message.hidden = isDone;
     this.#message.dataset.state = state;
@@ -63,10 +71,19 @@ export class Stage {
     this.#page.value = index + 1;
     byId("page-number").textContent = `${index + 1} of ${pages}`;
     byId("range-field").hidden = !isStretched;
-    const notes = notice ? [notice] : [];
+    const { doubt, rest } = splitDoubt(notice);
+    this.#showDoubt(doubt);
+    const notes = rest ? [rest] : [];
     if (isShrunk) notes.push("Shown with fewer pixels than it has; objects and downloads are those of all pixels.");
     if (!hasPicture) notes.push("This browser cannot show the image itself; its mask is right all the same.");
     this.showNotes(notes);
+  }
+
+  /** Shows a doubt whether the image suits the net, and offers other nets. */
+  #showDoubt(doubt) {
+    const nets = this.otherNets.slice(0, MOST_OFFERED);
+    byId("doubt").hidden = !doubt;
+    byId("doubt").replaceChildren(`${doubt} `, ...nets.map((name) => makeButton(`Try ${name}`, () => this.onNet(name))));
   }
 
   /** @param {string[]} notes sentences below the canvas */

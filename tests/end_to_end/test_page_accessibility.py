@@ -10,10 +10,12 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Page, expect
 
+from model.domain.card import Card
 from model.images.encoding import encode_tiff
 from model.preprocessing import Pixels
-from tests.end_to_end.browser import DROP_FOLDER, EXAMPLE, expect_objects, give
+from tests.end_to_end.browser import DROP_FOLDER, EXAMPLE, add_doubt, expect_objects, give
 from tests.end_to_end.http import HTTP
+from tests.support.small_net import save_small_net
 
 AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
 
@@ -35,6 +37,7 @@ def _visit_states(page: Page, url: str, pixels: Pixels) -> Iterator[str]:
     yield from _visit_corrections(page)
     yield from _visit_other_files(page, pixels)
     yield from _visit_requests(page)
+    yield from _visit_doubt(page)
     yield from _visit_another_net(page, url)
 
 
@@ -113,9 +116,19 @@ def _visit_requests(page: Page) -> Iterator[str]:
     page.unroute("**/segment?*")
 
 
+def _visit_doubt(page: Page) -> Iterator[str]:
+    page.route("**/segment?*", add_doubt)
+    give(page, ("odd.png", EXAMPLE))
+    page.get_by_role("button", name="odd.png Done").click()
+    expect(page.locator("#doubt")).to_be_visible()
+    yield "a doubt"
+    page.unroute("**/segment?*")
+
+
 def _visit_another_net(page: Page, url: str) -> Iterator[str]:
-    model = HTTP.get(f"{url}/model").json()
-    page.route("**/model", lambda route: route.fulfill(json=model | {"sha256": "0" * 64}))
+    nets = HTTP.get(f"{url}/models").json()
+    changed = [model | {"sha256": "0" * 64} for model in nets["models"]]
+    page.route("**/models", lambda route: route.fulfill(json=nets | {"models": changed}))
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     expect(page.locator("#net-notice")).to_be_visible()
     page.get_by_role("button", name="example.png The net has changed").click()
@@ -127,7 +140,9 @@ def test_axe_finds_no_serious_fault_in_any_state(
 ):
     if not AXE.exists():
         pytest.skip("no axe-core (in the project's folder: npm ci)")
-    url = serve(api_keys="right", labels=tmp_path).url
+    save_small_net(tmp_path / "weights/blobs.safetensors", card=Card(segments="Blobs.", pixel_size_um=0.5))
+    save_small_net(tmp_path / "weights/small-net.safetensors", seed=1)
+    url = serve(api_keys="right", labels=tmp_path / "labels", weights=tmp_path / "weights").url
     page = open_page(url, refused=True)
     page.evaluate(AXE.read_text())
     faults = []

@@ -16,6 +16,7 @@ test("tiles and the download have a share", () => {
 
 test("stages without a share are named", () => {
   assert.equal(describeState(computing({ stage: "decoding", tiles_done: 0, tiles: 0 })), "Reading the image");
+  assert.equal(describeState(computing({ stage: "loading", stage_s: 2.4, tiles_done: 0, tiles: 0 })), "Loading the net, 2 s");
   assert.equal(describeState(computing({ stage: "encoding", stage_s: 3, tiles_done: 8, tiles: 8 })), "Writing the mask, 3 s");
   assert.equal(shareOf(computing({ stage: "queued", tiles_done: 0, tiles: 8 })), null);
 });

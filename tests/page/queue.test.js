@@ -86,6 +86,17 @@ test("an image is not sent again when it is cancelled while the server is busy",
   assert.equal(HeldRequest.sent.length, 1);
 });
 
+test("an image on its way that is restarted is sent again", async () => {
+  const queue = makeQueue();
+  const [entry] = addImages(queue, 1);
+  await settle();
+  queue.restart(entry);
+  await settle();
+  HeldRequest.sent[1].answer(200);
+  await settle();
+  assert.deepEqual([entry.state, HeldRequest.sent.length], ["done", 2]);
+});
+
 test("a cancelled image can be computed again", async () => {
   const queue = makeQueue();
   const [entry] = addImages(queue, 1);

@@ -29,6 +29,7 @@ export class TrainingData {
    * @param {() => Promise<any>} calls.makePair gives the shown page as `Scene.pair` does
    * @param {(entry: any) => { threshold: number | null, weights: string, classes: number }} calls.about what is known of the
    *   mask of an entry of the queue
+   * @param {(entry: any) => string} calls.netOf gives the name of a served net whose labels are like those of an entry
    * @param {(entry: any) => void} calls.onSaved called with an entry of the queue whose page is saved
    * @param {(problem: any) => void} calls.onRefused called if the service wants a key
    */
@@ -66,7 +67,8 @@ export class TrainingData {
     let text = "";
     if (this.isSending) {
       const { page, threshold } = pair.provenance;
-      const answer = await saveLabel(pair.image, pair.label, { name: found.entry.file.name, page, threshold });
+      const about = { name: found.entry.file.name, page, threshold, model: this.calls.netOf(found.entry) };
+      const answer = await saveLabel(pair.image, pair.label, about);
       text = `Saved. The server has ${answer.pairs} pair${answer.pairs === 1 ? "" : "s"}.`;
     }
     this.#pairs.set(`${found.entry.id} ${found.index}`, pair);
