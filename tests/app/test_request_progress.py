@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app import pipeline
+from app.net_file import NetFile
 from app.request_progress import ProgressBoard, RequestProgress
 from model.preprocessing import Pixels
 
@@ -73,18 +74,30 @@ def test_progress_counts_the_tiles_up_to_their_total(
     check_problem(client.get("/progress/mine"), 404)
 
 
-@pytest.mark.parametrize(("step", "stage"), [("decode", "decoding"), ("to_file", "encoding")])
+@pytest.mark.parametrize(
+    ("owner", "step", "stage"),
+    [(pipeline, "decode", "decoding"), (NetFile, "load", "loading"), (pipeline, "to_file", "encoding")],
+)
 def test_stages_before_and_after_the_tiles_are_reported(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, png: bytes, wait_until: WaitUntil, step: str, stage: str
+    serve: Serve,
+    service_of: Callable[[TestClient], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    png: bytes,
+    wait_until: WaitUntil,
+    owner: Any,
+    step: str,
+    stage: str,
 ):
-    gate, do = threading.Event(), getattr(pipeline, step)
+    gate, do = threading.Event(), getattr(owner, step)
 
     def wait_and_do(*arguments: Any) -> Any:
         assert gate.wait(60)
         return do(*arguments)
 
     client = serve()
-    monkeypatch.setattr(pipeline, step, wait_and_do)
+    service = service_of(client)
+    service.computing.retire(service.net)  # not in memory, so that it is loaded
+    monkeypatch.setattr(owner, step, wait_and_do)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(_send, client, png)
         wait_until(lambda: _ask(client).get("stage") == stage)
