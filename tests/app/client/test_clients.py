@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -233,6 +235,54 @@ def test_model_and_ready_tell_of_the_service(connect: Callable[..., Client], url
     assert client.ready() is True
     told = client.model()
     assert (told["name"], told["sha256"]) == ("small-net", segmenter.weights.sha256)
+
+
+@pytest.fixture(scope="module")
+def several(
+    serve_http: Callable[..., tuple[str, FastAPI]],
+    weights_path: Path,
+    classes_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    """The URL of a service that has the nets `small-net`, which is the default, and `three-classes`."""
+    folder = tmp_path_factory.mktemp("several")
+    for age, path in enumerate((weights_path, classes_path)):
+        os.utime(shutil.copy(path, folder), (1000 - age, 1000 - age))
+    with ExitStack() as stack:
+        yield serve_http(stack, weights=folder, labels=tmp_path_factory.mktemp("labels"), watch_s=0)[0]
+
+
+def test_models_lists_all_nets_the_default_first(connect: Callable[..., Client], several: str):
+    client = connect(several)
+    models = client.models()
+    assert [model["name"] for model in models] == ["small-net", "three-classes"]
+    assert models[0] == client.model()
+
+
+def test_an_image_is_segmented_by_the_net_of_a_name(
+    connect: Callable[..., Client],
+    several: str,
+    make_segmenter: Callable[..., Segmenter],
+    classes_path: Path,
+    make_image: MakeImage,
+):
+    client, image, segmenter = connect(several), make_image(40, 50), make_segmenter(classes_path)
+    assert np.array_equal(client.segment(image, model="three-classes"), segmenter.mask(image))
+    assert np.array_equal(client.segment(image), client.segment(image, model="small-net"))
+    stack = np.stack([image, image[::-1]])
+    expected = [segmenter.mask(page) for page in stack]
+    assert np.array_equal(client.segment_stack(stack, model="three-classes"), expected)
+    with pytest.raises(ServiceError, match="the models are small-net, three-classes"):
+        client.segment(image, model="nothing")
+
+
+def test_a_label_is_checked_against_the_net_of_a_name(
+    connect: Callable[..., Client], several: str, make_image: MakeImage
+):
+    image, label = make_image(40, 50), np.full((40, 50), 2, np.uint8)
+    assert connect(several).save_labels(image, label, model="three-classes")["pairs"] == 1
+    with pytest.raises(ServiceError, match="classes"):
+        connect(several).save_labels(image, label + 1, model="three-classes")
 
 
 def test_an_error_says_what_the_problem_says(connect: Callable[..., Client], url: str, png: bytes):
