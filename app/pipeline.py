@@ -14,10 +14,12 @@ from starlette.requests import ClientDisconnect
 
 from app.capacity import QueueFull
 from app.decode import decode, image_problems, measure
+from app.net_suggestions import suggest_nets
 from app.problems import Problem, engine_problem, overload_problem
 from app.request_progress import RequestProgress
 from app.scheduler import EngineFailed
 from app.served_net import ServedNet
+from app.served_nets import ServedNets
 from app.service import Service, service_of
 from app.upload import Upload
 from model.images.tiff_axes import Plane
@@ -127,18 +129,22 @@ def _ranges(numbers: Sequence[int | None]) -> Iterator[str]:
 async def segment(
     request: Request,
     progress: RequestProgress,
+    nets: ServedNets,
     net: ServedNet,
     upload: Upload,
     output_spec: OutputSpec,
     channel: str,
 ) -> Result[File]:
-    """Makes the requested output of a channel and frees the upload's bytes. Raises Problem, ClientDisconnect."""
+    """Makes the requested output of a channel and frees the upload's bytes. Raises Problem, ClientDisconnect.
+
+    `nets`: the served ones, of which `net` makes the output.
+    """
     service = service_of(request)
     read: list[NetInput] = []
 
     def prepare() -> tuple[NetInput, Sequence[ImageTask]]:
         given, tasks = _prepare(service, net, upload.take(), output_spec, channel)
-        read.append(replace(given, pages=(), file=None))
+        read.append(replace(suggest_nets(nets, net, given), pages=(), file=None))
         return given, tasks
 
     def encode(given: NetInput, tasks: Sequence[ImageTask]) -> File:

@@ -67,7 +67,7 @@ async def segment(request: Request, progress: pipeline.ListedProgress) -> Respon
         parameters = read_parameters([*query, *upload.fields])
         net = nets.find(parameters.model)
         output_spec = _output_spec(net, parameters, accepted)
-        result = await pipeline.segment(request, progress, net, upload, output_spec, parameters.channel)
+        result = await pipeline.segment(request, progress, nets, net, upload, output_spec, parameters.channel)
     file = result.answer
     headers = {
         **pipeline.headers(net, result),

@@ -72,14 +72,19 @@ function describeLength(length) {
   return length < 0.1 ? `${(1000 * length).toLocaleString("en", digits)} nm` : `${length.toLocaleString("en", digits)} µm`;
 }
 
+const DOUBT = /The image looks unlike the images that \S+ was trained on\b.*?\.(?= [A-Z]|$)/;
+const SUGGESTION = /Nets that were trained on such images: (.*?)\.(?= [A-Z]|$)/;
+
 /**
- * The sentence in a notice of the service that doubts whether the image suits the net, and the other sentences.
+ * The parts of a notice of the service: the doubt whether the image suits the net, names of nets that suit the image, and the
+ * other sentences.
  *
  * @param {string} notice the header X-Notice
- * @returns {{ doubt: string, rest: string }}
+ * @returns {{ doubt: string, suited: string[], rest: string }}
  */
 export function splitDoubt(notice) {
-  const [, before, doubt, after] =
-    notice.match(/^(.*?)(The image looks unlike the images that \S+ was trained on\b.*?\.)(?= [A-Z]|$)(.*)$/) ?? [];
-  return doubt ? { doubt, rest: `${before.trim()} ${after.trim()}`.trim() } : { doubt: "", rest: notice };
+  const [doubt = ""] = notice.match(DOUBT) ?? [];
+  const [suggestion = "", names = ""] = notice.match(SUGGESTION) ?? [];
+  const rest = notice.replace(doubt, "").replace(suggestion, "").replace(/ {2,}/g, " ").trim();
+  return { doubt, suited: names ? names.split(", ") : [], rest };
 }

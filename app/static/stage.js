@@ -46,7 +46,7 @@ export class Stage {
     this.#pages.hidden = true;
     byId("channel-field").hidden = true;
     this.showNotes([]);
-    this.#showDoubt("");
+    this.#showDoubt("", []);
     if (isDone && document.activeElement === this.#action) byId("canvas").focus(); // the button disappears
     this.#message.hidden = isDone;
     this.#message.dataset.state = state;
@@ -71,19 +71,21 @@ export class Stage {
     this.#page.value = index + 1;
     byId("page-number").textContent = `${index + 1} of ${pages}`;
     byId("range-field").hidden = !isStretched;
-    const { doubt, rest } = splitDoubt(notice);
-    this.#showDoubt(doubt);
+    const { doubt, suited, rest } = splitDoubt(notice);
+    this.#showDoubt(doubt, suited);
     const notes = rest ? [rest] : [];
     if (isShrunk) notes.push("Shown with fewer pixels than it has; objects and downloads are those of all pixels.");
     if (!hasPicture) notes.push("This browser cannot show the image itself; its mask is right all the same.");
     this.showNotes(notes);
   }
 
-  /** Shows a doubt whether the image suits the net, and offers other nets. */
-  #showDoubt(doubt) {
-    const nets = this.otherNets.slice(0, MOST_OFFERED);
+  /** Shows a doubt whether the image suits the net. Offers nets that suit the image, or others if there is none. */
+  #showDoubt(doubt, suited) {
+    const fitting = this.otherNets.filter((name) => suited.includes(name));
+    const nets = (fitting.length ? fitting : this.otherNets).slice(0, MOST_OFFERED);
+    const text = fitting.length ? `${doubt} It looks like the images that ${fitting.join(", ")} learned from.` : doubt;
     byId("doubt").hidden = !doubt;
-    byId("doubt").replaceChildren(`${doubt} `, ...nets.map((name) => makeButton(`Try ${name}`, () => this.onNet(name))));
+    byId("doubt").replaceChildren(`${text} `, ...nets.map((name) => makeButton(`Try ${name}`, () => this.onNet(name))));
   }
 
   /** @param {string[]} notes sentences below the canvas */

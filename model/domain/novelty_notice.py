@@ -8,6 +8,8 @@ from model.domain.features import LEAST_SHARE, OCTAVES, Features, is_coloured, m
 from model.domain.known_images import UNLIKE, KnownImages, Novelty
 from model.preprocessing import Preprocessing, Values
 
+_BEGINNING = "The image looks unlike the images that"
+
 # Pages of a stack that are looked at.
 _PAGES = 3
 
@@ -36,15 +38,39 @@ def novelty_notice(
         pages: H x W or H x W x C each.
         bits: Bits in use of 16, see `Preprocessing.affine`.
     """
-    looked_at = [pages[index] for index in np.linspace(0, len(pages) - 1, min(_PAGES, len(pages))).astype(int)]
-    found = [(novelty, page) for page in looked_at if (novelty := _novelty(known, preprocessing, page, bits))]
+    found = _novelties(known, preprocessing, pages, bits)
     unlike = [(novelty, page) for novelty, page in found if novelty.score >= UNLIKE]
     if 2 * len(unlike) <= len(found):
         return ""
     novelty, page = max(unlike, key=lambda each: each[0].score)
     colour = ["colour where they are grey"] if is_coloured(page) and not known.coloured else []
     said = [*colour, *describe(novelty)][:2]
-    return f"The image looks unlike the images that {name} was trained on: {' and '.join(said)}."
+    return f"{_BEGINNING} {name} was trained on: {' and '.join(said)}."
+
+
+def is_novelty_notice(sentence: str) -> bool:
+    """Returns True for a sentence of `novelty_notice`."""
+    return sentence.startswith(_BEGINNING)
+
+
+def is_familiar(known: KnownImages, preprocessing: Preprocessing, pages: Sequence[Values], bits: int = 0) -> bool:
+    """Returns True if most pages of a file look like the training images; False if no page can be compared.
+
+    Args: see `novelty_notice`. Pages with other channels than the net takes cannot be compared.
+    """
+    try:
+        found = _novelties(known, preprocessing, pages, bits)
+    except ValueError:
+        return False
+    return 2 * sum(novelty.score < UNLIKE for novelty, _ in found) > len(found)
+
+
+def _novelties(
+    known: KnownImages, preprocessing: Preprocessing, pages: Sequence[Values], bits: int
+) -> list[tuple[Novelty, Values]]:
+    """Returns the novelty of some of the pages, with these pages; without pages that cannot be compared."""
+    looked_at = [pages[index] for index in np.linspace(0, len(pages) - 1, min(_PAGES, len(pages))).astype(int)]
+    return [(novelty, page) for page in looked_at if (novelty := _novelty(known, preprocessing, page, bits))]
 
 
 def _novelty(known: KnownImages, preprocessing: Preprocessing, page: Values, bits: int) -> Novelty | None:

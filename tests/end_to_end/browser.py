@@ -10,7 +10,7 @@ import cv2
 import httpx
 import numpy as np
 from PIL import Image
-from playwright.sync_api import FilePayload, Page, Route, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from model.preprocessing import Pixels
 from tests.end_to_end.http import HTTP
@@ -18,8 +18,6 @@ from tests.end_to_end.http import HTTP
 EXAMPLE = (Path(__file__).parents[2] / "app/static/example.png").read_bytes()
 NO_BROWSER = "no Chromium or Chrome on the path (on Debian: apt install chromium)"
 TINT = (0, 158, 115)  # of the only class, as in overlays
-
-DOUBT = "The image looks unlike the images that cells was trained on: brighter background."
 
 # A folder cannot be made by a script, so its entries are made up.
 DROP_FOLDER = """async () => {
@@ -32,12 +30,6 @@ DROP_FOLDER = """async () => {
     dataTransfer.items.add(image);
     document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true }));
 }"""
-
-
-def add_doubt(route: Route) -> None:
-    """Lets a request through, and adds a doubt to its answer."""
-    response = route.fetch()
-    route.fulfill(response=response, headers=response.headers | {"x-notice": DOUBT})
 
 
 def find_browser() -> str | None:

@@ -12,12 +12,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from model.domain.card import Card, Example
+from model.domain.known_images import KnownImages
 from model.images.encoding import encode_png
-from model.preprocessing import Pixels
-from tests.end_to_end.browser import DOUBT, add_doubt, ask, expect_figures, expect_objects, give, read_mask
+from model.preprocessing import Pixels, Preprocessing
+from tests.end_to_end.browser import ask, expect_figures, expect_objects, give, read_mask
 from tests.end_to_end.conftest import Server
 from tests.end_to_end.hand import Hand
 from tests.end_to_end.http import HTTP
+from tests.support.pictures import blobs
 from tests.support.small_net import save_small_net
 
 OpenPage: TypeAlias = Callable[..., Page]
@@ -28,13 +30,17 @@ LABELS = {0: "background", 1: "nucleus", 2: "membrane"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, pixels: Pixels) -> Path:
-    """Weights of the nets `cells`, which is the default, `blobs`, which has a card, and `parts` of three classes."""
+    """Weights of three nets: `cells`, the default, which knows coarse images; `blobs`, which has a card and knows fine
+    images; `parts`, of three classes."""
     folder = tmp_path_factory.mktemp("nets") / "weights"
     example = Example.of(encode_png(pixels), encode_png(255 - pixels))
     card = Card(segments="Bright blobs on dark ground.", modality="fluorescence microscopy", not_for="Dark blobs.")
     save_small_net(folder / "parts.safetensors", seed=1, classes=3, labels=LABELS)
-    save_small_net(folder / "blobs.safetensors", seed=2, card=card, example=example)
-    save_small_net(folder / "cells.safetensors")
+    coarse, fine = (
+        KnownImages.of([blobs(seed, grain=grain) for seed in range(12)], Preprocessing()) for grain in (32, 4)
+    )
+    save_small_net(folder / "blobs.safetensors", seed=2, card=card, example=example, known_images=fine)
+    save_small_net(folder / "cells.safetensors", known_images=coarse)
     for age, name in enumerate(("cells", "blobs", "parts")):
         os.utime(folder / f"{name}.safetensors", (10**9 - age, 10**9 - age))
     return folder
@@ -175,11 +181,13 @@ def test_the_page_follows_nets_that_come_and_go(
     assert page.url == f"{nets.url}/"
 
 
-def test_a_doubt_offers_the_other_nets(nets: Server, open_page: OpenPage, png: bytes):
-    page = open_page(nets.url)
-    page.route("**/segment?model=cells*", add_doubt)
-    give(page, ("x.png", png))
-    expect(page.locator("#doubt")).to_contain_text(DOUBT)
-    page.get_by_role("button", name="Try blobs").click()
-    expect(page.locator("#doubt")).to_be_hidden()
-    _expect_mask_of(page, nets.url, png, "blobs")
+def test_a_doubt_offers_the_net_that_knows_such_images(nets: Server, open_page: OpenPage):
+    page, data = open_page(nets.url), encode_png(blobs(50, grain=4))
+    give(page, ("x.png", data))
+    doubt = page.locator("#doubt")
+    expect(doubt).to_contain_text("The image looks unlike the images that cells was trained on: finer structures.")
+    expect(doubt).to_contain_text("It looks like the images that blobs learned from.")
+    expect(doubt.get_by_role("button")).to_have_text(["Try blobs"])
+    doubt.get_by_role("button").click()
+    expect(doubt).to_be_hidden()
+    _expect_mask_of(page, nets.url, data, "blobs")

@@ -53,7 +53,10 @@ test("a card describes its net, without what it leaves open", () => {
 
 test("the doubt is taken out of a notice", () => {
   const doubt = "The image looks unlike the images that em-membranes-1.2 was trained on: objects 2.5 times as large.";
-  assert.deepEqual(splitDoubt(doubt), { doubt, rest: "" });
-  assert.deepEqual(splitDoubt(`Channel 0 of 3. ${doubt} Values were scaled.`), { doubt, rest: "Channel 0 of 3. Values were scaled." });
-  assert.deepEqual(splitDoubt("Channel 0 of 3."), { doubt: "", rest: "Channel 0 of 3." });
+  assert.deepEqual(splitDoubt(doubt), { doubt, suited: [], rest: "" });
+  const rest = "Channel 0 of 3. Values were scaled.";
+  assert.deepEqual(splitDoubt(`Channel 0 of 3. ${doubt} Values were scaled.`), { doubt, suited: [], rest });
+  const suggestion = "Nets that were trained on such images: nuclei-v1.2, cells.";
+  assert.deepEqual(splitDoubt(`${doubt} ${suggestion}`), { doubt, suited: ["nuclei-v1.2", "cells"], rest: "" });
+  assert.deepEqual(splitDoubt("Channel 0 of 3."), { doubt: "", suited: [], rest: "Channel 0 of 3." });
 });
