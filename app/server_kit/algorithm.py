@@ -51,14 +51,24 @@ def info_page(description: Description) -> str:
         f"<td>{escape(str(schema.get('default', '')))}</td></tr>"
         for name, schema in parameters_schema(description)["properties"].items()
     )
-    found = ", ".join(label for value, label in sorted(description.labels.items()) if value)
     name = escape(description.name)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title><h1>{name}</h1>'
-        f"<p>A U-Net that finds: {escape(found or 'foreground')}.</p>"
+        f"{''.join(f'<p>{escape(line)}</p>' for line in _about(description))}"
         f"<table><tr><th>parameter</th><th>meaning</th><th>default</th></tr>{rows}</table>"
         '<p><a href="../">The page of the service</a>, <a href="../docs">its API</a>.</p></html>\n'
     )
+
+
+def _about(description: Description) -> list[str]:
+    """Returns what the weights file says of the net, a sentence each."""
+    found = ", ".join(label for value, label in sorted(description.labels.items()) if value)
+    lines, card = [f"A U-Net that finds: {found or 'foreground'}."], description.card
+    if card:
+        size = f"{card.pixel_size_um:g} micrometres" if card.pixel_size_um else ""
+        known = {"": card.segments, "Images: ": card.modality, "Pixel size: ": size, "Not for: ": card.not_for}
+        lines += [f"{title}{text}" for title, text in known.items() if text]
+    return lines
 
 
 def _parameter(title: str, kind: str, **more: Any) -> dict[str, Any]:

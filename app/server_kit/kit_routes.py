@@ -18,8 +18,9 @@ from app.served_nets import ServedNets
 from app.server_kit.algorithm import info_page, parameter_names, parameters_schema
 from app.server_kit.array_pages import ArrayAxes, axes_of, check_pixels, decode_array
 from app.server_kit.layers import KitRequest, read_layers
-from app.server_kit.result_layers import KitResult, LayerData, encode_layers
+from app.server_kit.result_layers import KitResult, LayerData, encode_layers, sample_layer
 from app.service import Service, service_of
+from model.images.png import decode_png
 from model.net_input import NetInput
 from model.outputs.limits import OutputError
 from model.outputs.output import renderer
@@ -116,16 +117,23 @@ async def get_info(net: _Net) -> HTMLResponse:
 
 
 @router.get("/{name}/n_samples", responses=_UNKNOWN)
-async def count_samples(net: _Net) -> dict[str, int]:  # noqa: ARG001 - the name of the net is checked
+async def count_samples(net: _Net) -> dict[str, int]:
     """The number of example images."""
-    return {"n_samples": 0}
+    return {"n_samples": _count_samples(net)}
 
 
 @router.get("/{name}/sample/{index}", responses=_UNKNOWN)
 async def get_sample(net: _Net, index: int) -> list[dict[str, Any]]:
-    """An example image as a layer."""
-    detail = f"There is no sample {index}; {net.description.name} has none."
-    raise Problem(HTTPStatus.NOT_FOUND, detail)
+    """An example image as a layer: small, and stretched to 8 bits."""
+    example = net.description.example
+    if example is None or index != 0:
+        detail = f"There is no sample {index}; {net.description.name} has {_count_samples(net)}, numbered from 0."
+        raise Problem(HTTPStatus.NOT_FOUND, detail)
+    return [sample_layer(decode_png(example.image))]
+
+
+def _count_samples(net: ServedNet) -> int:
+    return 0 if net.description.example is None else 1
 
 
 @router.get("/{name}/tileable", responses=_UNKNOWN)

@@ -88,6 +88,11 @@ def encode_layers(layers: Sequence[LayerData], as_stream: bool) -> bytes:
     return json.dumps(layers, separators=(",", ":")).encode()
 
 
+def sample_layer(image: NDArray[Any]) -> LayerData:
+    """Returns an image for the parameter `image`."""
+    return {"kind": "image", "name": "image", "data": to_base64(image), "meta": {}, "tile_meta": _NO_TILE}
+
+
 def to_base64(array: NDArray[Any]) -> str:
     """Returns the base64 of a TIFF file, from which tifffile reads an array of the same shape and type."""
     buffer = BytesIO()

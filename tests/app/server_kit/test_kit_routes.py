@@ -1,15 +1,20 @@
 import gzip
 import json
+from base64 import b64decode
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from fastapi.testclient import TestClient
 
 from app.application import create_app
 from app.settings import Settings
+from model.domain.card import Card, Example
+from model.images.encoding import encode_png
 from model.segmenter import Segmenter
 from tests.support.server_kit import (
     ALGORITHM,
@@ -22,6 +27,7 @@ from tests.support.server_kit import (
     read_layer,
     tiff,
 )
+from tests.support.small_net import save_small_net
 
 CheckProblem = Callable[[Any, int], dict[str, Any]]
 
@@ -37,6 +43,23 @@ def test_the_net_is_an_algorithm(client: TestClient):
     page = client.get(f"{ALGORITHM}/info")
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_card_and_example_of_the_weights_are_page_and_sample(
+    serve: Callable[..., TestClient], tmp_path: Path, check_problem: CheckProblem
+):
+    image = np.arange(35 * 20, dtype=np.uint16).astype(np.uint8).reshape(20, 35)
+    example = Example.of(encode_png(image), encode_png(image // 128 * 255))
+    card = Card(segments="Finds <dots>.", modality="fluorescence microscopy", pixel_size_um=0.5)
+    client = serve(weights=save_small_net(tmp_path / "dots.safetensors", card=card, example=example))
+    assert client.get("/dots/n_samples").json() == {"n_samples": 1}
+    [layer] = client.get("/dots/sample/0").json()
+    assert (layer["kind"], layer["name"]) == ("image", "image")
+    assert np.array_equal(tifffile.imread(BytesIO(b64decode(layer["data"]))), image)
+    assert check_problem(client.get("/dots/sample/1"), 404)["detail"].endswith("dots has 1, numbered from 0.")
+    page = client.get("/dots/info").text
+    for text in ("Finds &lt;dots&gt;.", "Images: fluorescence microscopy", "Pixel size: 0.5 micrometres"):
+        assert f"<p>{text}</p>" in page
 
 
 @pytest.mark.parametrize("call", ["parameters", "signature", "info", "n_samples", "tileable", "sample/0", "process"])
