@@ -115,7 +115,7 @@ def scaling_notices(description: Description, value_range: tuple[float, float] |
         value_range: The lowest and highest value of pixels that became float32; None for all others.
         bits: Bits in use of 16; 16 for other pixels.
     """
-    if description.preprocessing.normalisation == "zscore":
+    if description.preprocessing.is_relative:
         return []
     if value_range:
         low, high = value_range

@@ -10,7 +10,9 @@ from typing import Any, Literal, TypeAlias, cast
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from model.packages.described_normalisation import DescribedNormalisation
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 """As image files store them."""
@@ -35,16 +37,23 @@ LEAST_DEVIATION = {np.dtype(np.uint8): 1.0, np.dtype(np.uint16): 16.0, np.dtype(
 
 @dataclass(frozen=True)
 class Affine:
-    """From stored pixel values to net input: `(pixel - shift) / scale`, one pair a channel, fixed for an image."""
+    """From stored pixel values to net input: `(pixel - shift) / scale`, one pair a channel, fixed for an image.
+
+    `low` and `high` limit the results; None for no limit.
+    """
 
     shift: NDArray[np.float32]
     scale: NDArray[np.float32]
+    low: float | None = None
+    high: float | None = None
 
     def apply(self, pixels: Values) -> NDArray[np.float32]:
         """H x W x C uint8, uint16 or float32 -> C x H x W float32, contiguous and a copy."""
         planes: NDArray[np.float32] = pixels.transpose(2, 0, 1).astype(np.float32, order="C")
         planes -= self.shift[:, None, None]
         planes /= self.scale[:, None, None]
+        if self.low is not None or self.high is not None:
+            np.clip(planes, self.low, self.high, out=planes)
         return planes
 
 
@@ -54,15 +63,30 @@ class Preprocessing(BaseModel):
     `channels`: "grey" (colour is converted, alpha dropped), "rgb" (grey is repeated, alpha dropped), or "stored"
     (the image must have as many channels as the net takes).
     `scaling`: "unit" maps the full range of the pixels to 0..1, "raw" to 0..255. The full range of 16 bits is that of
-    the bits in use: 0..4095 for an image of a 12-bit camera.
+    the bits in use: 0..4095 for an image of a 12-bit camera. "stored" keeps the numbers of 8 and 16 bits.
     `normalisation`: "zscore" subtracts each image's mean and divides by its standard deviation, channel by channel.
+    "described" is that of a BioImage.IO package, in `described`; without a statistic, it follows the scaling.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     channels: Literal["grey", "rgb", "stored"] = "grey"
-    scaling: Literal["unit", "raw"] = "unit"
-    normalisation: Literal["none", "zscore"] = "none"
+    scaling: Literal["unit", "raw", "stored"] = "unit"
+    normalisation: Literal["none", "zscore", "described"] = "none"
+    described: DescribedNormalisation | None = Field(None, exclude_if=lambda described: described is None)
+
+    @model_validator(mode="after")
+    def _described_is_given(self) -> "Preprocessing":
+        if (self.normalisation == "described") != (self.described is not None):
+            raise ValueError('normalisation "described", and no other, has the field "described"')
+        return self
+
+    @property
+    def is_relative(self) -> bool:
+        """True if statistics of the image decide the scale, so that the range of its pixels does not matter."""
+        if self.described:
+            return self.described.statistic != "none"
+        return self.normalisation == "zscore"
 
     def arrange(self, image: Values) -> Values:
         """H x W or H x W x {1, 2, 3, 4, ...} -> H x W x C, the same type: the channels the net takes, RGB order."""
@@ -86,6 +110,8 @@ class Preprocessing(BaseModel):
             bits: Bits in use of 16, for nets of input that is not normalised; 0 to look at the image.
         """
         channels = image.shape[2]
+        if self.described and self.is_relative:
+            return self._followed(*self.described.moments(image))
         if self.normalisation != "zscore":
             return self.fixed(channels, image.dtype, bits or used_bits([image]))
         # cv2 takes at most four channels at once
@@ -96,8 +122,15 @@ class Preprocessing(BaseModel):
     def fixed(self, channels: int, dtype: np.dtype[Any], bits: int = 16) -> Affine:
         """Returns the map without normalisation. It depends on the pixels' type, and for 16 bits on the bits in use."""
         full = 2.0**bits - 1 if dtype == np.uint16 else FULL_SCALE[dtype]
-        unit = full if self.scaling == "unit" else full / 255.0
-        return Affine(np.zeros(channels, np.float32), np.full(channels, unit, np.float32))
+        unit = {"unit": full, "raw": full / 255.0, "stored": 1.0}[self.scaling]
+        return self._followed(np.zeros(channels), np.full(channels, unit))
+
+    def _followed(self, shift: NDArray[np.float64], scale: NDArray[np.float64]) -> Affine:
+        """The map `(pixel - shift) / scale`, and then the fixed numbers of `described`."""
+        then = self.described or DescribedNormalisation()
+        scale = scale / then.gain
+        shift = shift - scale * then.offset
+        return Affine(shift.astype(np.float32), scale.astype(np.float32), then.low, then.high)
 
 
 def used_bits(pages: Sequence[Values]) -> int:

@@ -36,7 +36,7 @@ def to_images(values: NDArray[np.float32], description: Description) -> list[Val
     _check_channels(values.shape[1], description)
     low, high = float(values.min()), float(values.max())
     magnitude = max(high, -low)
-    if description.preprocessing.normalisation != "zscore" and (low < 0 or high > SCALES[-1]):
+    if not description.preprocessing.is_relative and (low < 0 or high > SCALES[-1]):
         raise bad_request("The values of input are 0..1, 0..255 or 0..65535.")
     scales = SCALES if low >= 0 else ()
     full = next((scale for scale in scales if magnitude <= scale), magnitude)
