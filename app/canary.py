@@ -31,7 +31,7 @@ ROUNDING = 1e-3
 
 def run_canary(segmenter: Segmenter) -> None:
     """Runs each stream of the engine once, and what has all of its threads. Raises WeightsError."""
-    image = canary_image(segmenter.description.architecture.in_channels)
+    image = _middle(canary_image(segmenter.description.architecture.in_channels), segmenter.largest_side or SIDE)
     runs = segmenter.engine.streams + 1
     with ThreadPoolExecutor(max_workers=runs) as pool:
         for tiles in pool.map(_run, [segmenter] * runs, [image] * runs):
@@ -49,6 +49,12 @@ def canary_image(channels: int) -> Pixels:
     blocks = random.integers(0, 256, (SIDE // BLOCK, SIDE // BLOCK, channels), np.uint8)
     noise = random.integers(0, 256, (SIDE // 2, SIDE, channels), np.uint8)
     return np.concatenate([blocks.repeat(BLOCK, 0).repeat(BLOCK, 1)[: SIDE // 2], noise])
+
+
+def _middle(image: Pixels, side: int) -> Pixels:
+    """The middle of the image, of at most `side` rows and columns."""
+    first = max(0, SIDE - side) // 2
+    return image[first : first + side, first : first + side]
 
 
 def _run(segmenter: Segmenter, image: Pixels) -> list[Found]:

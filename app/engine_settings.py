@@ -9,9 +9,8 @@ import torch
 from app.settings import Settings, SettingsError
 from model.engines.choice import Choice, choose
 from model.engines.engine import EngineError
-from model.engines.graph_weights import GraphWeights
+from model.engines.graph_weights import AnyWeights
 from model.tiles import plan_tiles
-from model.weights_file import Weights
 
 
 def set_threads(compute: int) -> None:
@@ -20,11 +19,12 @@ def set_threads(compute: int) -> None:
     cv2.setNumThreads(0)
 
 
-def check_settings(settings: Settings, weights: Weights | GraphWeights) -> Choice:
+def check_settings(settings: Settings, weights: AnyWeights) -> Choice:
     """Chooses the engine for these weights on this machine. Raises SettingsError if a setting does not fit them."""
     architecture = weights.description.architecture
     try:
-        plan_tiles(1, 1, tile=settings.tile, halo=architecture.halo, grid=architecture.grid)
+        side = architecture.tile_side(settings.tile)
+        plan_tiles(1, 1, tile=side, halo=architecture.halo, grid=architecture.grid)
     except ValueError as error:
         raise SettingsError(f"SEGMENT_TILE={settings.tile}: {error}") from error
     with engine_problems(settings):

@@ -12,7 +12,7 @@ from app.engine_settings import engine_problems, set_threads
 from app.loaded_nets import LoadedNets
 from app.local_scheduler import LocalScheduler
 from app.metrics import Metrics
-from app.net_file import AnyWeights, NetFile
+from app.net_file import NetFile
 from app.served_net import NetName, RefusedFile, ServedNet
 from app.served_nets import ServedNets
 from app.settings import Settings
@@ -20,7 +20,7 @@ from app.startup import Startup
 from app.tile_queue import TileQueue
 from app.weights_source import FileState, list_states
 from model.engines.choice import bundled_nets
-from model.engines.graph_weights import load_any
+from model.engines.graph_weights import AnyWeights, load_any
 from model.errors import UserError
 from model.weights_file import WeightsError
 

@@ -3,18 +3,15 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
 
 from app.canary import run_canary
 from app.engine_settings import check_settings
 from app.settings import Settings
 from app.weights_source import FileState
 from model.engines.choice import Choice, make_engine
-from model.engines.graph_weights import GraphWeights, load_any
+from model.engines.graph_weights import AnyWeights, load_any
 from model.segmenter import Segmenter
-from model.weights_file import Weights, WeightsError, WeightsInfo
-
-AnyWeights: TypeAlias = Weights | GraphWeights
+from model.weights_file import WeightsError, WeightsInfo
 
 
 @dataclass(frozen=True, eq=False)

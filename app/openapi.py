@@ -17,6 +17,7 @@ from app.saving.label_form import LabelParameters
 from app.served_net import NetName, RefusedFile
 from model.domain.card import Card
 from model.outputs.objects import Objects
+from model.packages.packaged_net import PackagedNet
 from model.preprocessing import Preprocessing
 from model.unet import UNetConfig
 
@@ -72,7 +73,7 @@ class ServedModel(BaseModel):
 
     name: str
     sha256: str = Field(description="of the weights file")
-    architecture: UNetConfig
+    architecture: UNetConfig | PackagedNet = Field(description="the net, or what is known of that of a package")
     input_channels: int
     preprocessing: Preprocessing
     threshold: float = Field(description="lowest probability of the foreground, unless a request says otherwise")

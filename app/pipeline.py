@@ -26,7 +26,7 @@ from model.images.tiff_axes import Plane
 from model.net_input import NetInput
 from model.outputs.limits import OutputError
 from model.outputs.output import File, OutputSpec, renderer, to_file
-from model.segmenter import ImageTask, Render
+from model.segmenter import ImageRefused, ImageTask, Render
 
 # Longer names of channels are replaced by numbers, because clients and proxies limit the size of headers.
 _LONGEST_CHANNELS = 2000
@@ -229,6 +229,8 @@ def make_tasks(net: ServedNet, given: NetInput, render: Render) -> list[ImageTas
     """A task for each page. Raises Problem, 422, if the net takes no such pages."""
     try:
         return [net.task(page, render, given.bits) for page in given.pages]
+    except ImageRefused as error:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
     except ValueError as error:
         channels = net.description.architecture.in_channels
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The net takes images of {channels} channels.") from error

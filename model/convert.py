@@ -46,12 +46,12 @@ def main(argv: list[str] | None = None) -> int:
         description = describe(state, name or "unet", arguments.source.name)
         if arguments.threshold is not None:
             description = Description.model_validate(description.model_dump() | {"threshold": arguments.threshold})
-        check_tensors(str(arguments.source), state, description.architecture)
+        check_tensors(str(arguments.source), state, description.unet)
         save_weights(arguments.target, state, description)
     except (UserError, ValidationError, OSError) as error:
         print(f"convert: {_reason(error)}", file=sys.stderr)
         return 2
-    config = description.architecture
+    config = description.unet
     parameters = sum(parameter.numel() for parameter in UNet(config).parameters())
     print(
         f"{arguments.target}: {config.in_channels} channels in, {config.classes} classes, width {config.width}, "

@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     Commands report it in one line. Every other exception is a bug and shows its traceback.
     """
+
+
+class WeightsError(UserError):
+    """A weights file that cannot be used; the message names the file and says what is wrong."""

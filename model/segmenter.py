@@ -69,6 +69,23 @@ class Task(Protocol):
         ...
 
 
+class ImageRefused(UserError):
+    """An image that a net does not take; the message is a sentence that clients may see."""
+
+
+def _check_image(description: Description, pixels: Values, side: int, tiles: int) -> None:
+    """Raises ImageRefused if a result would depend on how the image is cut, or if a net needs stored numbers."""
+    height, width = pixels.shape[:2]
+    net, preprocessing = description.architecture, description.preprocessing
+    if tiles > 1 and net.is_unlimited:
+        raise ImageRefused(
+            f"The net looks at the whole image, so it takes at most {side} x {side} pixels (SEGMENT_TILE, --tile); "
+            f"the image has {width} x {height}."
+        )
+    if preprocessing.scaling == "stored" and pixels.dtype == np.float32:
+        raise ImageRefused("The net takes the stored numbers of 8 or 16 bits; the image has others.")
+
+
 class ImageTask:
     """One image on its way through an engine: a `Task`."""
 
@@ -98,7 +115,9 @@ class ImageTask:
             raise UserError(f"the net takes {architecture.in_channels} channels, the image has {channels}")
         self._affine = preprocessing.affine(self._pixels, bits)
         self._render = render
-        self.tiles = plan_tiles(height, width, tile=tile, halo=architecture.halo, grid=architecture.grid)
+        side = architecture.tile_side(tile)
+        self.tiles = plan_tiles(height, width, tile=side, halo=architecture.halo, grid=architecture.grid)
+        _check_image(description, self._pixels, side, len(self.tiles))
         nothing = render(np.zeros((architecture.classes, 0, 0), np.float32))
         self.result: NDArray[Any] = np.empty((*nothing.shape[:-2], height, width), nothing.dtype)
         """(... x) H x W, of the render's type; whole once every tile is pasted."""
@@ -129,7 +148,8 @@ class Segmenter:
         self._tile = tile
         architecture = self.description.architecture
         self.engine = engine if tta == 1 else TTAEngine(engine, tta, architecture.grid)
-        plan_tiles(1, 1, tile=tile, halo=architecture.halo, grid=architecture.grid)  # says so now if it never will
+        side = architecture.tile_side(tile)
+        plan_tiles(1, 1, tile=side, halo=architecture.halo, grid=architecture.grid)  # says so now if it never will
 
     @classmethod
     def load(
@@ -150,6 +170,12 @@ class Segmenter:
         weights = load_any(path or bundled_weights(engine, device, precision))
         choice = choose(weights, engine, device, precision)
         return cls(weights, make_engine(weights, choice, threads), tile=tile, tta=tta)
+
+    @property
+    def largest_side(self) -> int | None:
+        """The side of the largest image that the net takes; None if there is no limit."""
+        architecture = self.description.architecture
+        return architecture.tile_side(self._tile) if architecture.is_unlimited else None
 
     def task(self, image: Values, render: Render = as_they_are, bits: int = 0) -> ImageTask:
         """The tiles of an image (see `ImageTask`), for callers that have tiles of several images to run."""

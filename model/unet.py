@@ -76,6 +76,15 @@ class UNetConfig(BaseModel):
         spoiled += self.downsampling > 1
         return -(-spoiled * self.downsampling // self.stride) * self.stride
 
+    @property
+    def is_unlimited(self) -> bool:
+        """True if each result depends on the whole image, so that tiles would change it: never."""
+        return False
+
+    def tile_side(self, wanted: int) -> int:
+        """The side of the largest tile, in pixels: the wanted one."""
+        return wanted
+
 
 class DoubleConv(nn.Module):
     """Twice (3 x 3 convolution, batch norm, ReLU): N x D_in x H x W -> N x D_out x H x W."""

@@ -6,8 +6,6 @@ width, scaling or threshold of a file. This module unpickles nothing.
 
 import hashlib
 import json
-import zipfile
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,23 +20,17 @@ from torch import Tensor
 from model.atomic_write import write_whole
 from model.domain.card import Card, Example
 from model.domain.known_images import KnownImages
-from model.errors import UserError
+from model.errors import WeightsError as WeightsError
 from model.outputs.objects import ObjectRule, Objects
+from model.packages.package_zip import PackageZip
+from model.packages.packaged_net import PackagedNet
 from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
 
 METADATA_KEY = "description"
 SUFFIXES = (".safetensors", ".xml", ".zip")
-# What the weights file is called in a package for other programs (a .zip).
-PACKAGED = "weights.safetensors"
-# Weights hardly shrink when they are zipped. What grows more than this is no weights, and may be larger than memory.
-MOST_GROWTH = 10
 BUNDLED = Path(__file__).parent / "weights" / "em-membranes.safetensors"
 BUNDLED_INT8 = BUNDLED.with_name("em-membranes-int8.xml")
-
-
-class WeightsError(UserError):
-    """A weights file that cannot be used; the message names the file and says what is wrong."""
 
 
 class Description(BaseModel):
@@ -60,7 +52,7 @@ class Description(BaseModel):
 
     format_version: Literal[1] = 1
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    architecture: UNetConfig
+    architecture: UNetConfig | PackagedNet
     preprocessing: Preprocessing
     threshold: float = Field(0.5, gt=0, lt=1)
     objects: Objects = "regions"
@@ -90,6 +82,13 @@ class Description(BaseModel):
         elif self.architecture.classes > 1:
             raise ValueError(f'objects "seeds" is for one class; the net has {self.architecture.classes}')
         return self
+
+    @property
+    def unet(self) -> UNetConfig:
+        """The architecture of a net that this project builds. Raises WeightsError for the net of a package."""
+        if isinstance(self.architecture, PackagedNet):
+            raise WeightsError(f"{self.name}: the net of a package can be run, but not trained or exported")
+        return self.architecture
 
     @property
     def object_rule(self) -> ObjectRule:
@@ -133,7 +132,7 @@ class Weights(WeightsInfo):
 
     def build_net(self) -> UNet:
         """The net with these weights, float32, in evaluation mode."""
-        net = UNet(self.description.architecture)
+        net = UNet(self.description.unet)
         net.load_state_dict(self.tensors, strict=True)
         return net.eval()
 
@@ -161,7 +160,7 @@ def load_weights(path: Path = BUNDLED) -> Weights:
     if METADATA_KEY not in metadata:
         raise WeightsError(f"weights {path}: a file without a description; bring it in with python -m model.convert")
     description = read_description(path, metadata[METADATA_KEY])
-    check_tensors(str(path), tensors, description.architecture)
+    check_tensors(str(path), tensors, description.unet)
     return Weights(description, hashlib.sha256(data).hexdigest(), tensors)
 
 
@@ -191,25 +190,8 @@ def read_bytes(path: Path) -> bytes:
 
 def _read_packaged(path: Path) -> bytes:
     """One member, into memory: nothing is unpacked to disk, and nothing else in the package is looked at."""
-    try:
-        with zipfile.ZipFile(path) as package:
-            return package.read(_member(package, path))  # no more than its declared size, whatever is packed
-    except WeightsError:
-        raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise WeightsError(f"weights {path}: broken or truncated, or not a package") from error
-
-
-def _member(package: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
-    """The weights file's entry, if its declared size is one that can be read into memory. Raises WeightsError."""
-    found = [member for member in package.infolist() if member.filename == PACKAGED]
-    if not found:
-        raise WeightsError(f"weights {path}: a package without {PACKAGED}, so not of training.export --to bioimageio")
-    if found[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise NotImplementedError("another compression")
-    if found[0].file_size > MOST_GROWTH * path.stat().st_size:
-        raise WeightsError(f"weights {path}: {PACKAGED} in it would grow to more than weights can")
-    return found[0]
+    with PackageZip.open(path) as package:
+        return package.own_weights()
 
 
 def read_description(path: Path, text: str) -> Description:
@@ -218,7 +200,8 @@ def read_description(path: Path, text: str) -> Description:
         return Description.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or METADATA_KEY
+        # pydantic also names the type that a value should have of several
+        field = ".".join(str(part) for part in first["loc"] if "UNetConfig" not in str(part)) or METADATA_KEY
         raise WeightsError(f"weights {path}: {field}: {first['msg']}") from error
 
 

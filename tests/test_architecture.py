@@ -151,6 +151,8 @@ TESTED_IN = {
             *("tiff_volume", "volume_jobs", "volume_run"),
         )
     ],
+    "tests/model/packages/test_packaged_weights.py": ["model/packages/packaged_file", "model/packages/trial"],
+    "tests/model/packages/test_reach.py": ["model/packages/packaged_net"],
     "tests/model/test_weights_file.py": ["model/engines/graph_weights"],
     "tests/training/test_evaluate.py": [
         f"training/scoring/{name}"

@@ -144,6 +144,7 @@ def _describe(file: NetFile) -> Served:
 def largest_tile(weights: WeightsInfo, side: int) -> TileInput:
     """Black, as from the middle of an image of several tiles."""
     architecture, preprocessing = weights.description.architecture, weights.description.preprocessing
+    side = architecture.tile_side(side)
     core = architecture.halo, side - architecture.halo
     span = Span(0, side, *core, end=core[1])
     pixels = np.zeros((side, side, architecture.in_channels), np.uint8)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.engines.engine import Engine, EngineError
-from model.engines.graph_weights import GraphWeights
+from model.engines.graph_weights import AnyWeights, GraphWeights
 from model.engines.pytorch import TorchEngine, choose_device, choose_precision
+from model.packages.packaged_file import Format
+from model.packages.packaged_weights import PackagedWeights
 from model.weights_file import BUNDLED, Weights
 
 if TYPE_CHECKING:
@@ -31,19 +33,20 @@ class Choice:
     precision: str
 
 
-def choose(
-    weights: Weights | GraphWeights, engine: str = "auto", device: str = "auto", precision: str = "auto"
-) -> Choice:
+def choose(weights: AnyWeights, engine: str = "auto", device: str = "auto", precision: str = "auto") -> Choice:
     """Resolves each "auto". Raises EngineError if the choice is not available.
 
     "auto" is OpenVINO on a CPU, where it is installed and takes the net, else torch.
     """
     if isinstance(weights, GraphWeights):
         return _choose_for_graph(weights.graph, engine, device, precision)
+    if isinstance(weights, PackagedWeights) and precision != "int8":
+        return _choose_for_package(weights, engine, device, precision)
     if precision == "int8":
         raise EngineError(NO_INT8)
+    assert isinstance(weights, Weights)  # noqa: S101
     found = choose_device(device)
-    aligned = weights.description.architecture.upsampling == "bilinear_aligned"
+    aligned = weights.description.unet.upsampling == "bilinear_aligned"
     if engine == "openvino":
         _check_openvino(str(found))
         if aligned:  # such nets must be computed as the original does
@@ -55,11 +58,14 @@ def choose(
     return Choice("torch", str(found), choose_precision(found, precision))
 
 
-def make_engine(weights: Weights | GraphWeights, choice: Choice, threads: int = 0) -> Engine:
+def make_engine(weights: AnyWeights, choice: Choice, threads: int = 0) -> Engine:
     """The engine of a choice. `threads`: OpenVINO's, 0 for one a core; torch has its own for the whole process.
 
-    Raises EngineError.
+    Raises EngineError, and WeightsError for a package.
     """
+    if isinstance(weights, PackagedWeights):
+        file_format: Format = "onnx" if choice.engine == "openvino" else "torchscript"
+        return weights.make_engine(file_format, choice.device, choice.precision, threads)
     if isinstance(weights, Weights) and choice.engine == "torch":
         return TorchEngine(weights.build_net(), choice.device, choice.precision, weights.description.threshold)
     from model.engines.openvino import OpenVinoEngine, to_graph
@@ -103,6 +109,23 @@ def _choose_for_graph(graph: "openvino.Model", engine: str, device: str, precisi
     if precision not in ("auto", "int8"):
         raise EngineError("weights in int8 run only in precision int8")
     return Choice("openvino", "cpu", "int8")
+
+
+def _choose_for_package(weights: PackagedWeights, engine: str, device: str, precision: str) -> Choice:
+    """OpenVINO for ONNX on a CPU, else torch for TorchScript. "auto" is fp32, in which packages are tested."""
+    runs_onnx = "onnx" in weights.files and _runs_openvino(device)
+    if engine != "torch" and runs_onnx:
+        from model.engines import openvino
+
+        return Choice("openvino", "cpu", openvino.choose_precision("fp32" if precision == "auto" else precision))
+    if engine == "openvino":
+        _check_openvino(str(choose_device(device)))
+        raise EngineError("the openvino engine runs only the ONNX of packages, and this package has none")
+    if "torchscript" not in weights.files:
+        raise EngineError("this package has only ONNX, which runs only on the openvino engine, on the cpu")
+    if precision not in ("auto", "fp32"):
+        raise EngineError(f"precision {precision!r}: the TorchScript of packages runs in fp32")
+    return Choice("torch", str(choose_device(device)), "fp32")
 
 
 def _check_openvino(device: str) -> None:

@@ -3,8 +3,10 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from model.packages.package_zip import PackageZip
+from model.packages.packaged_weights import PackagedWeights, load_package
 from model.weights_file import (
     BUNDLED,
     METADATA_KEY,
@@ -27,9 +29,20 @@ class GraphWeights(WeightsInfo):
     graph: "openvino.Model"
 
 
-def load_any(path: Path = BUNDLED) -> Weights | GraphWeights:
-    """Reads a weights file, or a graph if the suffix is .xml. Raises WeightsError."""
-    return load_graph(path) if path.suffix == ".xml" else load_weights(path)
+AnyWeights: TypeAlias = Weights | GraphWeights | PackagedWeights
+"""What an engine can run."""
+
+
+def load_any(path: Path = BUNDLED) -> AnyWeights:
+    """Reads a weights file, a graph if the suffix is .xml, or a package if it is .zip. Raises WeightsError."""
+    if path.suffix == ".xml":
+        return load_graph(path)
+    return load_package(path) if path.suffix == ".zip" and not _is_own(path) else load_weights(path)
+
+
+def _is_own(path: Path) -> bool:
+    with PackageZip.open(path) as package:
+        return package.is_own
 
 
 def load_graph(path: Path) -> GraphWeights:

@@ -39,6 +39,7 @@ STREAMS = 2
 # Bytes of activations that a request keeps, per pixel, channel of the first layer, and byte of a number: measured for
 # widths 16, 32 and 64 in int8, bf16 and fp32, see `python -m benchmarks.several_nets`.
 ACTIVATIONS = 8
+CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
 # Prepared layers that a stream keeps for shapes it has seen. OpenVINO's own 5000 would take gigabytes if images have
 # many sizes. A net has about 30 layers, so the layers of the last eight shapes are kept.
@@ -58,12 +59,20 @@ class OpenVinoEngine:
 
     name, device = "openvino", "cpu"
 
-    def __init__(self, graph: openvino.Model, precision: str, threads: int = 0) -> None:
-        """`precision`: fp32 or bf16, or int8 for a quantised graph. `threads`: that compute, 0 for one a core."""
+    def __init__(self, graph: openvino.Model, precision: str, threads: int = 0, *, crops_decoder: bool = True) -> None:
+        """Compiles a graph.
+
+        Args:
+            graph: N x C x H x W -> N x K x H x W.
+            precision: fp32 or bf16, or int8 for a quantised graph.
+            threads: Number of threads that compute; 0 for one a core.
+            crops_decoder: False for graphs of other programs, of which only the result is cropped.
+        """
         self.precision = precision
         threads = threads or os.cpu_count() or 1
         self.streams = min(STREAMS, threads)
-        self._depth, self._downsampling = len(_joins(graph)), _downsampling(graph)
+        joins = _joins(graph) if crops_decoder else []
+        self._depth, self._downsampling = len(joins), _downsampling(graph) if crops_decoder else 1
         # The net computes at its own scale, so the chip is busy from that scale's number of pixels up.
         self.batch_pixels = BATCH_PIXELS * self._downsampling**2
         self._config = {
@@ -75,7 +84,8 @@ class OpenVinoEngine:
         undivided = self._compile(graph, streams=1)
         divided = self._compile(graph, self.streams) if self.streams > 1 else undivided
         self._undivided = undivided.create_infer_request()
-        self._cropping_net = self._compile(_crop_decoder(graph), streams=1)
+        cropping = _crop_decoder(graph) if crops_decoder else _crop_result(graph)
+        self._cropping_net = self._compile(cropping, streams=1)
         self._cropping = self._cropping_net.create_infer_request()
         self._bytes_per_pixel = _activations(graph, precision) / self._downsampling**2
         self._weights_bytes = _constants(graph)
@@ -129,11 +139,11 @@ class OpenVinoEngine:
                 self._running -= 1
 
     def _compile(self, graph: openvino.Model, streams: int) -> openvino.CompiledModel:
-        return _core().compile_model(graph, "CPU", self._config | {properties.num_streams: streams})
+        return the_core().compile_model(graph, "CPU", self._config | {properties.num_streams: streams})
 
 
 @cache
-def _core() -> openvino.Core:
+def the_core() -> openvino.Core:
     """Returns the only Core of the process, which is never destroyed.
 
     Each Core gives the thread that creates it a stack for signals, and restores the previous stack when it is
@@ -151,7 +161,7 @@ def _infer(request: openvino.InferRequest, *inputs: NDArray[Any]) -> Array:
 def choose_precision(wanted: str) -> str:
     """Resolves "auto": bf16 if the chip multiplies in bf16, else fp32. Raises EngineError for other precisions."""
     if wanted == "auto":
-        return "bf16" if "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+        return "bf16" if "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
     if wanted not in TYPES:
         raise EngineError(f"precision {wanted!r} is not one of the openvino engine's: auto, {', '.join(TYPES)}")
     return wanted
@@ -159,7 +169,7 @@ def choose_precision(wanted: str) -> str:
 
 def has_int8() -> bool:
     """Returns True if the chip is faster in 8 bits."""
-    return "INT8" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "INT8" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def to_graph(net: UNet) -> openvino.Model:
@@ -175,7 +185,7 @@ def to_graph(net: UNet) -> openvino.Model:
 
 def read_graph(xml: bytes, weights: bytes) -> openvino.Model:
     """Raises RuntimeError if they are broken."""
-    return _core().read_model(model=xml, weights=weights)
+    return the_core().read_model(model=xml, weights=weights)
 
 
 def is_int8(graph: openvino.Model) -> bool:
@@ -192,8 +202,8 @@ def broken_constants(graph: openvino.Model) -> list[str]:
 
 def _activations(graph: openvino.Model, precision: str) -> float:
     """Returns the bytes of activations that a request keeps per pixel at the net's own scale."""
-    first = next(node for node in graph.get_ordered_ops() if node.get_type_name() == "Convolution")
-    channels = first.get_output_partial_shape(0)[1].get_length()
+    convolutions = [node for node in graph.get_ordered_ops() if node.get_type_name() in CONVOLUTIONS]
+    channels = convolutions[0].get_output_partial_shape(0)[1].get_length() if convolutions else 1
     return float(ACTIVATIONS * channels * {"int8": 1, "bf16": 2, "fp32": 4}[precision])
 
 
@@ -224,13 +234,25 @@ def _downsampling(graph: openvino.Model) -> int:
 
 def _crop_decoder(graph: openvino.Model) -> openvino.Model:
     """A copy of the graph with a second input, the `decoder_crops`."""
-    graph = graph.clone()
-    crops = ops.parameter([-1, 2, 2], np.int64, name="crops")
+    graph, crops = graph.clone(), _crops()
     for level, node in enumerate(_joins(graph)):
         for side in (0, 1):
             _crop(node.input(side), crops, 2 * level + side)
     if nodes := resampling(graph):
         _crop(nodes[-1].input(0), crops, -2)
+    return _with_crops(graph, crops)
+
+
+def _crop_result(graph: openvino.Model) -> openvino.Model:
+    """A copy of the graph with a second input, the `decoder_crops` of a net without levels."""
+    return _with_crops(graph.clone(), _crops())
+
+
+def _crops() -> openvino.Node:
+    return ops.parameter([-1, 2, 2], np.int64, name="crops")
+
+
+def _with_crops(graph: openvino.Model, crops: openvino.Node) -> openvino.Model:
     _crop(graph.get_results()[0].input(0), crops, -1)
     graph.add_parameters([crops])
     graph.validate_nodes_and_infer_types()

@@ -14,7 +14,7 @@ SMALL = 512 * 512 / MEGA
 
 
 def test_its_net_is_the_bundled_one():
-    architecture: UNetConfig = load_weights(BUNDLED).description.architecture
+    architecture: UNetConfig = load_weights(BUNDLED).description.unet
     assert (architecture.halo, architecture.grid) == (HALO, 16)
 
 

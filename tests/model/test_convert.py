@@ -127,7 +127,7 @@ def test_wrappers_around_the_tensors_are_removed(make_net, tmp_path, wrap):
 def test_the_old_pickle_format_is_read_too(make_net, tmp_path):
     torch.save(make_net(**TUTORIAL).state_dict(), tmp_path / "in.pth", _use_new_zipfile_serialization=False)
     assert main([str(tmp_path / "in.pth"), str(tmp_path / "out.safetensors")]) == 0
-    assert load_weights(tmp_path / "out.safetensors").description.architecture.conv_bias
+    assert load_weights(tmp_path / "out.safetensors").description.unet.conv_bias
 
 
 def test_name_and_threshold_may_be_given(make_net, tmp_path):

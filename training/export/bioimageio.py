@@ -22,9 +22,10 @@ from model import unet
 from model.engines.pytorch import TorchEngine
 from model.errors import UserError
 from model.images.encoding import encode_png
+from model.packages.package_zip import PACKAGED
 from model.preprocessing import FULL_SCALE, Preprocessing, Values
 from model.segmenter import Segmenter
-from model.weights_file import PACKAGED, Weights, read_bytes
+from model.weights_file import Weights, read_bytes
 from training.data.image_reader import ImageReader
 from training.export import documentation, onnx, sample, torchscript
 from training.export.parity import ParityError
@@ -138,7 +139,7 @@ def _describe(folder: Path, weights: Weights, info: PackageInfo, text: str) -> s
 
 def _input(folder: Path, weights: Weights) -> spec.InputTensorDescr:
     description = weights.description
-    config, preprocessing = description.architecture, description.preprocessing
+    config, preprocessing = description.unet, description.preprocessing
     names = {"grey": ["grey"], "rgb": ["red", "green", "blue"]}
     stored = [f"channel {index}" for index in range(config.in_channels)]
     size = spec.ParameterizedSize(min=config.stride, step=config.stride)

@@ -129,7 +129,7 @@ def _check_packages(options: ExportOptions) -> None:
 
 def _check_weights(options: ExportOptions, weights: Weights) -> None:
     """Raises ValueError for a net that the format is not for."""
-    if options.to == "openvino" and weights.description.architecture.upsampling == "bilinear_aligned":
+    if options.to == "openvino" and weights.description.unet.upsampling == "bilinear_aligned":
         raise UserError("--to openvino takes no nets with aligned corners; onnx, torchscript and bioimageio do")
 
 

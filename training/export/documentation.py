@@ -2,7 +2,8 @@
 
 from pydantic import JsonValue
 
-from model.weights_file import PACKAGED, Weights
+from model.packages.package_zip import PACKAGED
+from model.weights_file import Weights
 
 CHANNELS = {"grey": "one grey channel", "rgb": "red, green and blue"}
 
@@ -26,7 +27,7 @@ def class_names(weights: Weights) -> list[str]:
 
 def summary(weights: Weights) -> str:
     """A sentence."""
-    config = weights.description.architecture
+    config = weights.description.unet
     names = class_names(weights)
     told = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     return (
@@ -37,7 +38,7 @@ def summary(weights: Weights) -> str:
 def markdown(weights: Weights, text: str, license_id: str) -> str:
     """The package's README."""
     description = weights.description
-    config, preprocessing = description.architecture, description.preprocessing
+    config, preprocessing = description.unet, description.preprocessing
     scaling = SCALING["zscore" if preprocessing.normalisation == "zscore" else preprocessing.scaling]
     channels = CHANNELS.get(preprocessing.channels, f"{config.in_channels} channels, as they are stored")
     return f"""# {description.name}
@@ -74,7 +75,7 @@ in `DIR`, prints all scores that suit the labels, and the best threshold.
 
 def _scale(weights: Weights) -> str:
     """A sentence on the net's own resampling, or nothing."""
-    side = weights.description.architecture.downsampling
+    side = weights.description.unet.downsampling
     if side == 1:
         return ""
     return (
@@ -85,7 +86,7 @@ def _scale(weights: Weights) -> str:
 
 def _reach(weights: Weights) -> str:
     """Sentences on the grid and the overlap that tiles need."""
-    config = weights.description.architecture
+    config = weights.description.unet
     if config.upsampling == "bilinear_aligned":
         return (
             "The output depends on where a pixel lies in the image, so tiles give another result than the whole image."

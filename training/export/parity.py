@@ -45,7 +45,7 @@ def check(weights: Weights, run: Run) -> list[str]:
 
 def batches(description: Description) -> list[Array]:
     """Returns batches of one, two and three images, square, wide and tall, with preprocessed cells."""
-    stride, channels = description.architecture.stride, description.architecture.in_channels
+    stride, channels = description.unet.stride, description.unet.in_channels
     side = -(-SIDE // stride) * stride
     image = np.stack([cells(3 * side, np.random.default_rng(seed))[0] for seed in range(channels)], axis=2)
     prepared = description.preprocessing.affine(image).apply(image)

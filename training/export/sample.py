@@ -35,7 +35,7 @@ def choose(description: Description, path: Path | None, reader: ImageReader | No
         image = cast(Values, np.repeat(image[:, :, :1], channels, axis=2))
     if image.shape[2] != channels:
         raise ImageError(f"--sample {path}: the net takes {channels} channels, the image has {image.shape[2]}")
-    stride = description.architecture.stride
+    stride = description.unet.stride
     return _middle(image, -(-SIDE // stride) * stride)
 
 

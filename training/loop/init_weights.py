@@ -107,7 +107,7 @@ def with_channels(weights: Weights, channels: Literal["grey", "rgb"], changes: l
         first = first.sum(dim=1, keepdim=True)
         changes.append(f"--init: the first layer of {weights.label} is reduced from RGB to grey")
     update = {
-        "architecture": description.architecture.model_copy(update={"in_channels": first.shape[1]}),
+        "architecture": description.unet.model_copy(update={"in_channels": first.shape[1]}),
         "preprocessing": description.preprocessing.model_copy(update={"channels": channels}),
     }
     tensors = weights.tensors | {FIRST_LAYER: first}
@@ -124,7 +124,7 @@ def with_classes(weights: Weights, classes: int, seed: int, update: dict[str, An
         update: Other fields of the description to replace.
         changes: Gets a line about the change.
     """
-    architecture = weights.description.architecture.model_copy(update={"classes": classes})
+    architecture = weights.description.unet.model_copy(update={"classes": classes})
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         fresh = UNet(architecture).state_dict()

@@ -49,7 +49,7 @@ def make_plan(
     """
     plan = RecipePlan(RECIPES[options.recipe])
     if plan.recipe.adapts:
-        plan = plan_recipe(fingerprint, plan.recipe, init.description.architecture if init else None)
+        plan = plan_recipe(fingerprint, plan.recipe, init.description.unet if init else None)
     changed = plan.recipe.model_dump()
     if changed["select"] != "training_loss" or options.select:
         changed["select"] = objective

@@ -37,6 +37,7 @@ class VolumePlan:
         """`tile`: as `plan_tiles` takes it."""
         net = description.architecture
         sides = volume.height, volume.width
+        tile = net.tile_side(tile)
         rows, columns = (block_spans(side, tile=tile, halo=net.halo, grid=net.grid) for side in sides)
         height, width = (block_side(side, tile=tile, halo=net.halo, grid=net.grid) for side in sides)
         return cls(rows, columns, (height, width))

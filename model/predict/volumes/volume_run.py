@@ -13,6 +13,7 @@ import numpy as np
 from model.errors import UserError
 from model.net_input import bits_in_use, scaling_notices
 from model.outputs.output import OutputSpec, renderer
+from model.packages.packaged_net import PackagedNet
 from model.predict.jobs import Job
 from model.predict.volumes import moments, ranges
 from model.predict.volumes.measurements import Measurements, Place
@@ -201,6 +202,14 @@ def _check_channels(volume: Volume, description: Description) -> None:
     taken = description.architecture.in_channels
     pixel: Values = np.zeros((1, 1, volume.channels), volume.values_dtype)
     given = description.preprocessing.arrange(pixel).shape[2]
+    if isinstance(description.architecture, PackagedNet) and _needs_whole_images(description):
+        raise UserError(f"{description.name}: this package's net needs whole images in memory, so it takes no volumes")
     # channels that are no colours, stains for one, make no grey
     if given != taken or not (volume.colours or volume.channels in (1, taken)):
         raise UserError(f"the net takes {taken} channels, the volume has {volume.channels}")
+
+
+def _needs_whole_images(description: Description) -> bool:
+    """True if a package's net sees the whole image, or if its preprocessing does."""
+    preprocessing = description.preprocessing
+    return description.architecture.is_unlimited or preprocessing.is_relative or preprocessing.scaling == "stored"

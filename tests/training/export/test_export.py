@@ -68,7 +68,7 @@ def test_int8_keeps_the_resampling_of_a_net_in_floating_point(tmp_path: Path, ce
     assert main(["--weights", str(tmp_path / "in.safetensors"), *wanted, "--out", str(tmp_path / "half.xml")]) == 0
     weights = load_any(tmp_path / "half.xml")
     assert isinstance(weights, GraphWeights)
-    assert weights.description.architecture.downsampling == 2
+    assert weights.description.unet.downsampling == 2
     sources = [node.input_value(0).get_node().get_type_name() for node in resampling(weights.graph)]
     assert sources == ["Parameter", "Add"]
     image = load_samples(cells_folder)[0].pixels[:61, :83]

@@ -27,7 +27,7 @@ def test_several_sizes_and_batches_of_the_nets_own_input_are_tried(weights: Weig
     assert any(batch.shape[2] != batch.shape[3] for batch in batches)
     for batch in batches:
         assert batch.shape[1] == 3
-        assert not any(size % weights.description.architecture.stride for size in batch.shape[2:])
+        assert not any(size % weights.description.unet.stride for size in batch.shape[2:])
         assert batch.dtype == np.float32
         assert 0 <= batch.min() < 0.3 < 0.7 < batch.max() <= 1
         assert len({image.tobytes() for image in batch}) == len(batch)

@@ -34,7 +34,7 @@ def test_weights_describe_themselves_and_segment(trained):
     weights = load_weights(trained / "weights.safetensors")
     description = weights.description
     assert description.name == "cells"
-    assert description.architecture.width == 4
+    assert description.unet.width == 4
     assert description.preprocessing.normalisation == "zscore"
     assert description.provenance["images"] == {"training": 5, "validation": 1}
     assert description.card is None
