@@ -15,11 +15,11 @@ from xml.sax.saxutils import escape
 from model.atomic_write import write_whole
 from model.domain.card import Example
 from model.domain.known_images import MOST, KnownImages
-from model.engines.graph_weights import GraphWeights, load_any
+from model.engines.graph_weights import GraphWeights, load_graph
 from model.errors import UserError
 from model.preprocessing import Values
 from model.segmenter import Segmenter
-from model.weights_file import METADATA_KEY, Description, Weights, save_weights
+from model.weights_file import METADATA_KEY, Description, Weights, load_weights, save_weights
 from training.data.card_options import CardOptions, add_card_options, to_card
 from training.data.example import make_example
 from training.data.folder import load_images
@@ -87,22 +87,22 @@ def _parse(argv: list[str] | None) -> DescribeOptions:
 
 def _describe(options: DescribeOptions) -> Iterator[str]:
     """Rewrites the files; yields a line for each. Raises UserError, OSError."""
-    loaded = [(path, load_any(_no_package(path))) for path in options.weights]
+    loaded = [(path, _load(path)) for path in options.weights]
     update = _update(options, *loaded[0])
     renamed = dict[str, str]()
     for path, weights in loaded:
         described = _with_origin(weights.description.model_copy(update=update), renamed)
         _write(path, weights, described)
-        now = load_any(path)
+        now = _load(path)
         renamed[weights.sha256] = now.sha256
         yield f"{path}: {weights.label} is {now.label} now"
 
 
-def _no_package(path: Path) -> Path:
-    """Raises DataError for a package, whose other files must fit its weights."""
+def _load(path: Path) -> Weights | GraphWeights:
+    """Raises DataError for a package, whose other files must fit its weights; WeightsError."""
     if path.suffix == ".zip":
         raise DataError(f"--weights {path}: a package cannot be changed; describe its weights file and export it again")
-    return path
+    return load_graph(path) if path.suffix == ".xml" else load_weights(path)
 
 
 def _update(options: DescribeOptions, path: Path, weights: Weights | GraphWeights) -> dict[str, Any]:
