@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from model.engines.engine import Array
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.weights_file import WeightsError
 

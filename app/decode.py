@@ -8,7 +8,7 @@ from app.problems import Problem
 from model.images.channels import NoSuchChannel
 from model.images.decoding import ImageFile
 from model.images.image_errors import ImageError, UnsupportedImage
-from model.net_input import NetInput, read_input
+from model.inputs.net_input import NetInput, read_input
 from model.weights_file import Description
 
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from app.served_net import ServedNet
 from app.served_nets import ServedNets
-from model.domain.novelty_notice import is_familiar, is_novelty_notice
-from model.net_input import NetInput
+from model.inputs.net_input import NetInput
+from model.inputs.novelty_notice import is_familiar, is_novelty_notice
 
 
 def suggest_nets(nets: ServedNets, net: ServedNet, given: NetInput) -> NetInput:

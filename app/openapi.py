@@ -15,10 +15,10 @@ from app.parameters import parameter_schemas
 from app.request_progress import Stage
 from app.saving.label_form import LabelParameters
 from app.served_net import NetName, RefusedFile
-from model.domain.card import Card
+from model.inputs.card import Card
+from model.inputs.preprocessing import Preprocessing
 from model.outputs.objects import Objects
 from model.packages.packaged_net import PackagedNet
-from model.preprocessing import Preprocessing
 from model.unet import UNetConfig
 
 TAGS = [

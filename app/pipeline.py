@@ -23,7 +23,7 @@ from app.served_nets import ServedNets
 from app.service import Service, service_of
 from app.upload import Upload
 from model.images.tiff_axes import Plane
-from model.net_input import NetInput
+from model.inputs.net_input import NetInput
 from model.outputs.limits import OutputError
 from model.outputs.output import File, OutputSpec, renderer, to_file
 from model.segmenter import ImageRefused, ImageTask, Render

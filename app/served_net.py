@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from app.scheduler import TileScheduler
 from model.engines.engine import EngineInfo
-from model.preprocessing import Values
+from model.inputs.preprocessing import Values
 from model.segmenter import ImageTask, Render
 from model.weights_file import Description, WeightsInfo
 

@@ -22,10 +22,10 @@ from scipy.stats import spearmanr
 
 from benchmarks.datasets.sets import ImageSet, SetError, find_sets
 from benchmarks.datasets.truth import read_truths, task_of
-from model.domain.features import is_coloured, measure
-from model.domain.known_images import UNLIKE, KnownImages, from_all_over
 from model.images.decoding import decode_image
-from model.preprocessing import Preprocessing, Values
+from model.inputs.features import is_coloured, measure
+from model.inputs.known_images import UNLIKE, KnownImages, from_all_over
+from model.inputs.preprocessing import Preprocessing, Values
 from model.segmenter import Segmenter
 from training.data.folder import Sample
 from training.scoring.distortions import DISTORTIONS, Distortion, resized
@@ -44,7 +44,7 @@ class Answer:
     """A net's result for one image.
 
     Attributes:
-        novelty: Of the image, see `model.domain.known_images.Novelty`.
+        novelty: Of the image, see `model.inputs.known_images.Novelty`.
         dice: Of the mask, 0..1.
         sureness: Mean distance of the probabilities from 0.5, times 2: 0..1.
     """

@@ -37,7 +37,7 @@ from model.engines.graph_weights import load_any
 from model.engines.pytorch import chip
 from model.images.decoding import decode_image
 from model.images.encoding import encode_png
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from model.segmenter import TILE, Segmenter, to_mask
 from tests.end_to_end.cluster import Cluster as Running
 from tests.end_to_end.cluster import cluster

@@ -31,7 +31,7 @@ from model.engines.choice import bundled_nets
 from model.engines.graph_weights import load_any
 from model.engines.pytorch import chip, choose_device
 from model.images.encoding import encode_png
-from model.preprocessing import Preprocessing
+from model.inputs.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, save_weights
 from tests.support.measuring import Client, form, versions

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from model.errors import UserError
-from model.preprocessing import Preprocessing
+from model.inputs.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, WeightsError, check_tensors, is_described, save_weights
 

@@ -16,7 +16,7 @@ from model.engines.engine import Array, Engine
 from model.engines.graph_weights import load_any
 from model.engines.tta import TTAEngine
 from model.errors import UserError
-from model.preprocessing import FULL_SCALE, Affine, Values
+from model.inputs.preprocessing import FULL_SCALE, Affine, Values
 from model.tiles import Tile, cut_window, plan_tiles
 from model.weights_file import Description, WeightsInfo
 

@@ -18,13 +18,13 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from model.atomic_write import write_whole
-from model.domain.card import Card, Example
-from model.domain.known_images import KnownImages
 from model.errors import WeightsError as WeightsError
+from model.inputs.card import Card, Example
+from model.inputs.known_images import KnownImages
+from model.inputs.preprocessing import Preprocessing
 from model.outputs.objects import ObjectRule, Objects
 from model.packages.package_zip import PackageZip
 from model.packages.packaged_net import PackagedNet
-from model.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
 
 METADATA_KEY = "description"

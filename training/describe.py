@@ -13,11 +13,11 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from model.atomic_write import write_whole
-from model.domain.card import Example
-from model.domain.known_images import MOST, KnownImages
 from model.engines.graph_weights import GraphWeights, load_graph
 from model.errors import UserError
-from model.preprocessing import Values
+from model.inputs.card import Example
+from model.inputs.known_images import MOST, KnownImages
+from model.inputs.preprocessing import Values
 from model.segmenter import Segmenter
 from model.weights_file import METADATA_KEY, Description, Weights, load_weights, save_weights
 from training.data.card_options import CardOptions, add_card_options, to_card

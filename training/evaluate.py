@@ -18,8 +18,8 @@ from model.engines.tta import COUNTS
 from model.errors import UserError
 from model.images.decoding import decode_image
 from model.images.encoding import encode_png
+from model.inputs.preprocessing import FULL_SCALE, Preprocessing
 from model.predict.inputs import RESULT, images_in
-from model.preprocessing import FULL_SCALE, Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNetConfig
 from model.weights_file import Description, WeightsError, load_weights, save_weights

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.convert import TUTORIAL_THRESHOLD
-from model.preprocessing import Preprocessing
+from model.inputs.preprocessing import Preprocessing
 from model.unet import UNetConfig
 from training.data.augmentation import Augmentation
 from training.scoring.objective import Objective

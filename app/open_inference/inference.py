@@ -24,8 +24,8 @@ from app.settings import Settings
 from app.upload import Upload
 from model.images.encoding import encode_png
 from model.images.tiff_directories import MAX_PAGES
-from model.net_input import NetInput
-from model.preprocessing import Values
+from model.inputs.net_input import NetInput
+from model.inputs.preprocessing import Values
 from model.segmenter import ImageTask, Render, as_they_are, to_mask
 
 

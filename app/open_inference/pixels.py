@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.open_inference.protocol import bad_request
-from model.preprocessing import FULL_SCALE, Values
+from model.inputs.preprocessing import FULL_SCALE, Values
 from model.weights_file import Description
 
 # What the largest value of a tensor may mean: the first of these that it does not exceed is the full scale.

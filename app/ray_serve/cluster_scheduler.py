@@ -23,7 +23,7 @@ from app.scheduler import EngineFailed, TileJob, ignore_job
 from app.served_net import NetName, ServedNet
 from app.served_nets import ServedNets
 from app.startup import Startup
-from model.preprocessing import Values
+from model.inputs.preprocessing import Values
 from model.segmenter import Task, TileInput
 from model.tiles import Tile
 

@@ -18,7 +18,7 @@ from app.decode import image_problems, measure
 from app.problems import Problem
 from model.images.decoding import ImageFile
 from model.images.encoding import encode_png
-from model.preprocessing import Values
+from model.inputs.preprocessing import Values
 
 LabelKind: TypeAlias = Literal["mask", "instances", "classes"]
 LabelValues: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]

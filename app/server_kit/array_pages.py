@@ -17,7 +17,7 @@ from model.images.channels import find_channel
 from model.images.decoding import ImageFile
 from model.images.headers import Header
 from model.images.tiff_axes import array_shape
-from model.net_input import NetInput
+from model.inputs.net_input import NetInput
 from model.weights_file import Description
 
 

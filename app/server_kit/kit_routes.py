@@ -21,7 +21,7 @@ from app.server_kit.layers import KitRequest, read_layers
 from app.server_kit.result_layers import KitResult, LayerData, encode_layers, sample_layer
 from app.service import Service, service_of
 from model.images.png import decode_png
-from model.net_input import NetInput
+from model.inputs.net_input import NetInput
 from model.outputs.limits import OutputError
 from model.outputs.output import renderer
 from model.segmenter import ImageTask

@@ -15,7 +15,7 @@ from app.server_kit.algorithm import KitOutput
 from app.server_kit.array_pages import ArrayAxes, joined, place_of
 from app.server_kit.layers import KitRequest
 from app.server_kit.message_pack import pack
-from model.net_input import NetInput
+from model.inputs.net_input import NetInput
 from model.outputs.geojson import feature_collection
 from model.outputs.objects import Ids
 from model.outputs.output import countable, to_objects, to_picture

@@ -11,7 +11,7 @@ from benchmarks.datasets.sets import IMAGES, LABELS, ImageSet, Pair
 from benchmarks.datasets.truth import Task, read_truths
 from model.images.decoding import decode_image
 from model.images.encoding import encode_png
-from model.preprocessing import Pixels, Values
+from model.inputs.preprocessing import Pixels, Values
 from training.data.folder import IGNORED
 
 

@@ -23,9 +23,9 @@ from benchmarks.datasets.sets import KnownSet
 from benchmarks.datasets.truth import Kind
 from benchmarks.peers.training_script import RECORD
 from model.images.decoding import decode_image
+from model.inputs.preprocessing import Values
 from model.outputs.objects import find_regions
 from model.predict.inputs import RESULT
-from model.preprocessing import Values
 from model.weights_file import Description, load_weights
 from tests.support.servers import ROOT
 from training.loop.run_folder import HISTORY, WEIGHTS, read_history

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.datasets.sets import ImageSet, Pair
 from model.images.decoding import decode_image
-from model.preprocessing import Values
+from model.inputs.preprocessing import Values
 from training.data.folder import IGNORED
 
 Kind = Literal["mask", "membranes", "instances", "classes"]

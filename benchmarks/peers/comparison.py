@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from model.images.decoding import decode_image
-from model.preprocessing import Values
+from model.inputs.preprocessing import Values
 from tests.support.measuring import Load, closed_loop, form, summary
 from tests.support.servers import Server, ServerError, service, started
 

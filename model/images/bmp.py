@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from model.images.image_errors import UnsupportedImage, broken
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 
 # Pillow's modes, and those that they are given in.
 _MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}

@@ -27,7 +27,7 @@ from model.images.png import decode_png
 from model.images.tiff import decode_tiff
 from model.images.tiff_axes import Plane
 from model.images.value_range import to_values
-from model.preprocessing import Values
+from model.inputs.preprocessing import Values
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".stk", ".lsm", ".btf", ".tf8")
 SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES, ".bmp", ".webp", *([".dcm"] if can_read_dicom() else []))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from model.images.calibration import PixelSize
 from model.images.tiff_axes import Plane
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 
 # Of zlib's strategies and PNG's filters, those that were both fastest and smallest, for masks (0.6 ms and 10 KB at
 # 512 x 512 instead of 1.7 ms and 18 KB with OpenCV's own) and for 16-bit probabilities alike.

@@ -12,7 +12,7 @@ import simplejpeg
 
 from model.images.image_errors import UnsupportedImage, broken
 from model.images.opencv import decode_by_opencv
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 
 # Far more than any program writes: a progressive JPEG has some 10 scans.
 MAX_SEGMENTS = 2**16

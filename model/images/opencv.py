@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from model.images.image_errors import UnsupportedImage
-from model.preprocessing import STORED, Pixels
+from model.inputs.preprocessing import STORED, Pixels
 
 
 def decode_by_opencv(data: bytes) -> Pixels:

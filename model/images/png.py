@@ -6,7 +6,7 @@ from itertools import islice
 
 from model.images.image_errors import UnsupportedImage, broken
 from model.images.opencv import decode_by_opencv
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 
 # Far more than any program writes: chunks are of 8 KB or larger.
 MAX_CHUNKS = 2**17

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.preprocessing import STORED, Values
+from model.inputs.preprocessing import STORED, Values
 
 
 def to_values(planes: Sequence[NDArray[Any]]) -> tuple[list[Values], tuple[float, float] | None]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.net_input import NetInput
+from model.inputs.net_input import NetInput
 from model.outputs.colours import colour
 from model.outputs.objects import Ids, class_of_each
 from model.outputs.outlines import outline_objects

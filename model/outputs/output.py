@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from model.engines.engine import Array
 from model.images.encoding import encode_png, encode_tiff, to_probability_image
-from model.net_input import NetInput
+from model.inputs.net_input import NetInput
+from model.inputs.preprocessing import Pixels, Values
 from model.outputs.coco import annotations
 from model.outputs.geojson import feature_collection
 from model.outputs.limits import MOST_OBJECTS, OutputError
@@ -22,7 +23,6 @@ from model.outputs.objects import Ids, ObjectRule, drop_specks, find_objects, ma
 from model.outputs.overlay import draw_overlay
 from model.outputs.rois import to_rois
 from model.outputs.table import measure_objects, to_csv
-from model.preprocessing import Pixels, Values
 from model.segmenter import Render, to_mask
 from model.weights_file import Description
 

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model.inputs.preprocessing import Values
 from model.outputs.colours import colour
 from model.outputs.objects import Ids, class_of_each
-from model.preprocessing import Values
 
 # How much of the image shines through an object.
 _SHARE = 0.7

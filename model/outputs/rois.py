@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
 
-from model.net_input import NetInput
+from model.inputs.net_input import NetInput
 from model.outputs.colours import colour
 from model.outputs.objects import Ids, class_of_each
 from model.outputs.outlines import Ring, outline_objects

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from model.images.calibration import PixelSize
 from model.images.channels import COLOURS, channel_titles
 from model.images.decoding import ImageFile
-from model.net_input import NetInput
+from model.inputs.net_input import NetInput
 from model.outputs.limits import MOST_INTERLEAVED, OutputError
 from model.outputs.objects import Ids, class_of_each
 

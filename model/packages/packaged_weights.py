@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from model.engines.engine import Engine, EngineError
 from model.engines.packaged import PackagedEngine
 from model.errors import UserError, WeightsError
+from model.inputs.preprocessing import Preprocessing
 from model.packages.layouts import are_colours, channel_names, has_meaning, read_input, read_output
 from model.packages.package_zip import PackageZip
 from model.packages.packaged_file import FORMATS, Format, PackagedFile
@@ -20,7 +21,6 @@ from model.packages.packaged_net import PackagedNet
 from model.packages.processing import Finish, read_finish, read_preprocessing
 from model.packages.rdf import Rdf, read_rdf
 from model.packages.trial import try_net
-from model.preprocessing import Preprocessing
 from model.weights_file import Description, WeightsInfo
 
 # Sides of windows start at multiples of this number where a package does not describe the steps of its sizes.

@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from model.errors import UserError
+from model.inputs.preprocessing import Preprocessing
 from model.packages.described_normalisation import DescribedNormalisation
 from model.packages.rdf import Step, Tensor
-from model.preprocessing import Preprocessing
 
 Activation: TypeAlias = Literal["none", "sigmoid", "softmax"]
 Scaling: TypeAlias = Literal["unit", "raw", "stored"]

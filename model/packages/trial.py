@@ -7,12 +7,12 @@ import numpy as np
 
 from model.engines.engine import Array
 from model.errors import UserError
+from model.inputs.preprocessing import Preprocessing
 from model.packages.layouts import channel_names, served_output
 from model.packages.packaged_file import PackagedFile, Run
 from model.packages.packaged_net import PackagedNet
 from model.packages.rdf import Rdf
 from model.packages.reach import measure_reach
-from model.preprocessing import Preprocessing
 
 # The test image's least side: small nets are quick, and 64 pixels are enough for an object.
 LEAST_SIDE = 64

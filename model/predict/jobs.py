@@ -13,7 +13,7 @@ from model.atomic_write import write_whole
 from model.engines.engine import Array
 from model.images.decoding import ImageFile
 from model.images.image_errors import ImageError
-from model.net_input import read_input
+from model.inputs.net_input import read_input
 from model.outputs.output import OutputSpec, to_file
 from model.segmenter import Segmenter
 

@@ -22,7 +22,7 @@ from app.local_scheduler import LocalScheduler
 from app.service import Service
 from app.settings import PREFIX, Settings
 from model.engines.engine import Array, Engine
-from model.preprocessing import Pixels, Preprocessing
+from model.inputs.preprocessing import Pixels, Preprocessing
 from model.segmenter import Segmenter
 from model.tiles import Window
 from model.unet import UNet, UNetConfig

@@ -5,7 +5,7 @@ import pytest
 
 from app.decode import decode, measure
 from app.problems import Problem
-from model.preprocessing import Pixels, Preprocessing
+from model.inputs.preprocessing import Pixels, Preprocessing
 from model.unet import UNetConfig
 from model.weights_file import Description
 

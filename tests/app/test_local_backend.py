@@ -11,7 +11,7 @@ from app.served_net import RefusedFile
 from app.settings import Settings, SettingsError
 from app.startup import Startup
 from model.engines.choice import BUNDLED_NETS, int8_of
-from model.preprocessing import Preprocessing
+from model.inputs.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, WeightsError, load_weights, save_weights
 from tests.support.small_net import save_small_net

@@ -15,7 +15,7 @@ from app.local_scheduler import LocalScheduler
 from app.metrics import Metrics
 from app.scheduler import EngineFailed, TileJob
 from app.tile_queue import TileQueue
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from model.segmenter import ImageTask, Segmenter
 from tests.app.conftest import GatedEngine, ReadySource
 

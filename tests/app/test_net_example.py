@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from model.domain.card import Card, Example
 from model.images.encoding import encode_png
+from model.inputs.card import Card, Example
 from tests.support.small_net import save_small_net
 
 IMAGE, MASK = (encode_png(np.full((12, 16), value, np.uint8)) for value in (7, 255))

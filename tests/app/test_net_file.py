@@ -9,7 +9,7 @@ from app.local_backend import read_net
 from app.net_file import NetFile
 from app.settings import Settings
 from app.weights_source import FileState
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.weights_file import WeightsError, load_weights
 

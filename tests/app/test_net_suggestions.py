@@ -7,9 +7,9 @@ from contextlib import ExitStack
 import pytest
 from fastapi.testclient import TestClient
 
-from model.domain.known_images import KnownImages
 from model.images.encoding import encode_png
-from model.preprocessing import Preprocessing
+from model.inputs.known_images import KnownImages
+from model.inputs.preprocessing import Preprocessing
 from tests.support.pictures import blobs
 from tests.support.small_net import save_small_net
 

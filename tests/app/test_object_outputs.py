@@ -19,8 +19,8 @@ from roifile import ImagejRoi
 from shapely.geometry import Polygon, shape
 
 from model.images.decoding import decode_pages
+from model.inputs.preprocessing import Pixels
 from model.outputs.objects import find_regions
-from model.preprocessing import Pixels
 from model.weights_file import load_weights, save_weights
 
 # pycocotools hands numpy arrays of the kind before numpy 2

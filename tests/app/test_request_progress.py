@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from app import pipeline
 from app.net_file import NetFile
 from app.request_progress import ProgressBoard, RequestProgress
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 
 MakeImage = Callable[..., Pixels]
 ToFile = Callable[..., bytes]

@@ -23,7 +23,7 @@ from app import pipeline
 from app.metrics import Metrics
 from app.service import Service
 from model.images.decoding import decode_image, decode_pages
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from model.segmenter import Segmenter
 
 MakeImage = Callable[..., Pixels]

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from app.service import Service
 from model.images.decoding import decode_image
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from model.segmenter import Segmenter
 from tests.support.server_kit import image_layer, read_layer, tiff
 

@@ -24,7 +24,7 @@ from app.weights_watcher import WeightsWatcher
 from model.engines.choice import BUNDLED_NETS
 from model.engines.graph_weights import load_any
 from model.images.decoding import decode_image
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.weights_file import load_weights, save_weights
 from tests.support.small_net import save_small_net

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from tests.end_to_end.http import HTTP
 
 EXAMPLE = (Path(__file__).parents[2] / "app/static/example.png").read_bytes()

@@ -23,7 +23,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from app import __main__ as service_process
-from model.preprocessing import Pixels, Preprocessing
+from model.inputs.preprocessing import Pixels, Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, load_weights, save_weights

@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from model.images.decoding import decode_image
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from tests.end_to_end.browser import NO_BROWSER, find_browser
 from tests.end_to_end.screenshots import ROOT, save, service
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from model.images.decoding import decode_image
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from model.segmenter import Segmenter
 
 CLIENTS = Path(__file__).parent / "clients"

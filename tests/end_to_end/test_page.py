@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from model.images.decoding import decode_image
 from model.images.encoding import encode_png, encode_tiff
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from model.weights_file import load_weights
 from tests.end_to_end.browser import (
     EXAMPLE,

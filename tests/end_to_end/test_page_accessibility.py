@@ -10,10 +10,10 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Page, expect
 
-from model.domain.card import Card
-from model.domain.known_images import KnownImages
 from model.images.encoding import encode_tiff
-from model.preprocessing import Pixels, Preprocessing
+from model.inputs.card import Card
+from model.inputs.known_images import KnownImages
+from model.inputs.preprocessing import Pixels, Preprocessing
 from tests.end_to_end.browser import DROP_FOLDER, EXAMPLE, expect_objects, give
 from tests.end_to_end.http import HTTP
 from tests.support.pictures import blobs

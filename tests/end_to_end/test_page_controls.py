@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from model.images.encoding import encode_tiff
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from tests.end_to_end.browser import DROP_FOLDER, expect_objects, give, read_canvas, to_png
 
 OpenPage = Callable[..., Page]

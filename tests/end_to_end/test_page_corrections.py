@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from model.inputs.preprocessing import Pixels
 from model.outputs.objects import find_regions
-from model.preprocessing import Pixels
 from model.weights_file import load_weights, save_weights
 from tests.end_to_end.browser import ask, expect_objects, give, read_canvas, read_mask, to_png
 from tests.end_to_end.conftest import Server

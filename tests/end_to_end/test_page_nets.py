@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 import pytest
 from playwright.sync_api import Page, expect
 
-from model.domain.card import Card, Example
-from model.domain.known_images import KnownImages
 from model.images.encoding import encode_png
-from model.preprocessing import Pixels, Preprocessing
+from model.inputs.card import Card, Example
+from model.inputs.known_images import KnownImages
+from model.inputs.preprocessing import Pixels, Preprocessing
 from tests.end_to_end.browser import ask, expect_figures, expect_objects, give, read_mask
 from tests.end_to_end.conftest import Server
 from tests.end_to_end.hand import Hand

@@ -16,9 +16,9 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from model.images.decoding import decode_image
+from model.inputs.preprocessing import Pixels
 from model.outputs.colours import colour
 from model.outputs.objects import ObjectRule, Objects, find_objects, find_regions, with_levels
-from model.preprocessing import Pixels
 from model.segmenter import to_mask
 from model.weights_file import load_weights, save_weights
 from tests.end_to_end.browser import EXAMPLE, ask, expect_objects, give, read_canvas, read_mask, tinted, to_png

@@ -18,8 +18,8 @@ from playwright.sync_api import Page, expect
 
 from model.images.decoding import decode_pages
 from model.images.encoding import encode_tiff
+from model.inputs.preprocessing import Pixels
 from model.outputs.objects import find_regions
-from model.preprocessing import Pixels
 from model.weights_file import load_weights, save_weights
 from tests.end_to_end.browser import expect_objects, give, read_mask, to_png
 from tests.end_to_end.http import HTTP

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from model.images.decoding import decode_image
 from model.images.encoding import encode_tiff
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from tests.end_to_end.browser import (
     ask,
     expect_figures,

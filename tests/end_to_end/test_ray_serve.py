@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.inputs.preprocessing import Pixels
 from model.outputs.output import OUTPUTS
-from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig
 from model.weights_file import load_weights, save_weights

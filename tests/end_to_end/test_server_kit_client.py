@@ -10,7 +10,7 @@ import skimage.data
 from numpy.typing import NDArray
 
 from model.images.decoding import decode_pages
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from tests.end_to_end.http import HTTP
 from tests.support.server_kit import tiff
 

@@ -16,7 +16,7 @@ from PIL import Image
 from tritonclient.http import InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from model.segmenter import Segmenter
 from tests.end_to_end.conftest import TILE
 from tests.end_to_end.http import HTTP

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from roifile import roiread
 
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from tests.end_to_end.http import HTTP
 from tests.support.server_kit import tiff
 

@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from model.images.decoding import decode_image
-from model.preprocessing import Pixels, Values
+from model.inputs.preprocessing import Pixels, Values
 from model.segmenter import Segmenter
 from model.weights_file import load_weights
 from tests.end_to_end.conftest import Server

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from model.engines.pytorch import TorchEngine
-from model.preprocessing import Pixels, Preprocessing
+from model.inputs.preprocessing import Pixels, Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, Weights, save_weights

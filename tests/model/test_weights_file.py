@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from model.engines.graph_weights import load_any
-from model.preprocessing import Preprocessing
+from model.inputs.preprocessing import Preprocessing
 from model.unet import UNetConfig
 from model.weights_file import (
     BUNDLED_INT8,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from fastapi.testclient import TestClient
 
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 
 MODEL = "/v2/models/small-net"
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from pydantic import JsonValue
 
-from model.preprocessing import Preprocessing
+from model.inputs.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, save_weights
 

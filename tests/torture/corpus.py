@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from tests.support.image_files import metamorph
 
 H, W = 45, 61

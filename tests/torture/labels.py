@@ -27,7 +27,7 @@ import numpy as np
 
 from app.client import Client, ServiceError
 from model.images.encoding import encode_png
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from tests.support.measuring import HOST, Answer
 from tests.support.servers import Server
 from tests.torture.corpus import GREY, GREY16, make_corpus

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from training.data_error import DataError
 
 if TYPE_CHECKING:  # importing OpenCV would delay messages about the command line
-    from model.domain.card import Card
+    from model.inputs.card import Card
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def to_card(options: CardOptions, found: float | None, former: "Card | None") ->
     Raises:
         DataError: A text or the size is not accepted.
     """
-    from model.domain.card import Card
+    from model.inputs.card import Card
 
     given = {"segments": options.segments, "modality": options.modality, "not_for": options.not_for}
     known = {**(former.model_dump() if former else {}), **{name: text for name, text in given.items() if text}}

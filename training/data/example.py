@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.domain.card import MAX_BYTES, MAX_SIDE, Example
-from model.domain.known_images import from_all_over
+from model.inputs.card import MAX_BYTES, MAX_SIDE, Example
+from model.inputs.known_images import from_all_over
+from model.inputs.preprocessing import Values
 from model.outputs.colours import colour
-from model.preprocessing import Values
 from training.data.folder import IGNORED, Sample
 
 # Labels that are looked at to find a typical one.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.images.decoding import SUFFIXES
-from model.preprocessing import Values
+from model.inputs.preprocessing import Values
 from training.data.archive import data_folder
 from training.data.image_reader import ImageReader
 from training.data.labels.label_scheme import AUTO, LabelScheme

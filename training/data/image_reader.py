@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from model.images.channels import count_channels
 from model.images.decoding import ImageFile
-from model.preprocessing import Values
+from model.inputs.preprocessing import Values
 
 if TYPE_CHECKING:  # importing torch would delay messages about the data by seconds
     from model.weights_file import Description

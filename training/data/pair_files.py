@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from model.images.image_errors import ImageError
-from model.preprocessing import Values
+from model.inputs.preprocessing import Values
 from training.data.image_reader import ImageReader
 from training.data.labels.label_files import POLYGON_SUFFIXES, read_label_file
 from training.data.labels.polygons import Mask, class_names, paint, read_geojson

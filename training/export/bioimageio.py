@@ -22,8 +22,8 @@ from model import unet
 from model.engines.pytorch import TorchEngine
 from model.errors import UserError
 from model.images.encoding import encode_png
+from model.inputs.preprocessing import FULL_SCALE, Preprocessing, Values
 from model.packages.package_zip import PACKAGED
-from model.preprocessing import FULL_SCALE, Preprocessing, Values
 from model.segmenter import Segmenter
 from model.weights_file import Weights, read_bytes
 from training.data.image_reader import ImageReader

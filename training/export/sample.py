@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from model.images.decoding import decode_image
 from model.images.image_errors import ImageError
+from model.inputs.preprocessing import Values
 from model.outputs.overlay import draw_overlay
-from model.preprocessing import Values
 from model.weights_file import Description
 from training.data.image_reader import ImageReader
 from training.report.pictures import class_colour

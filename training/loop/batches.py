@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from model.preprocessing import Affine, Preprocessing
+from model.inputs.preprocessing import Affine, Preprocessing
 from training.data.augmentation import Augmentation, Label, Planes, Random, draw_warp, flips, photometric
 from training.data.borders import border_closeness, border_weights
 from training.data.folder import IGNORED, Sample

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.images.encoding import encode_png
+from model.inputs.preprocessing import Values
 from model.outputs.colours import colour
-from model.preprocessing import Values
 from training.data.folder import IGNORED, Sample
 from training.scoring.class_scores import ClassMap
 from training.scoring.object_scores import foreground_of

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from pydantic import JsonValue, ValidationError
 
-from model.domain.known_images import KnownImages, from_all_over
 from model.engines.pytorch import choose_device
+from model.inputs.known_images import KnownImages, from_all_over
 from model.outputs.objects import ObjectRule, Objects
 from model.weights_file import Description, Weights
 from training.data.card_options import to_card

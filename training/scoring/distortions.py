@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.preprocessing import FULL_SCALE, Values
+from model.inputs.preprocessing import FULL_SCALE, Values
 from training.data.folder import Sample
 
 Distortion = Callable[[Sample], Sample]

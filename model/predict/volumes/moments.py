@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from model.preprocessing import STORED, Affine, Values, z_score
+from model.inputs.preprocessing import STORED, Affine, Values, z_score
 
 Sum: TypeAlias = int | float
 """Whole numbers for uint8 and uint16."""

@@ -1,6 +1,7 @@
 """The range of values of a volume that is never in memory as a whole, by the rules for images.
 
-See `model.images.value_range` for types without a fixed range, and `used_bits` of `model.preprocessing` for 16 bits.
+See `model.images.value_range` for types without a fixed range, and `used_bits` in `model.inputs.preprocessing` for 16
+bits.
 
 Shape letters: H height, W width, C channels.
 """
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.images.value_range import finite_bounds, stretch
-from model.preprocessing import SPREAD, STORED, is_multiple, sensor_bits
+from model.inputs.preprocessing import SPREAD, STORED, is_multiple, sensor_bits
 
 # Values that are converted at once: the float64 numbers in between take several times the memory of the result.
 BLOCK = 2**20
@@ -81,7 +82,7 @@ def _merge(parts: Sequence[PlaneRange]) -> PlaneRange:
 
 
 def used_bits(whole: Sequence[PlaneRange]) -> int:
-    """Returns what `used_bits` of `model.preprocessing` returns for a volume of uint16 with these ranges."""
+    """Returns what `used_bits` of `model.inputs.preprocessing` returns for a volume of uint16 with these ranges."""
     if any(map(all, zip(*(plane.spread for plane in whole), strict=True))):
         return 16
     return sensor_bits(int(max(plane.high for plane in whole)))

@@ -14,9 +14,9 @@ import zarr
 from numpy.typing import NDArray
 
 from model.images.image_errors import ImageError, UnsupportedImage
+from model.inputs.preprocessing import STORED
 from model.predict.volumes.space import ORDER, Space, read_ome
 from model.predict.volumes.tiff_volume import open_tiff
-from model.preprocessing import STORED
 
 # Volumes that a process keeps open: reading the tags of thousands of pages takes seconds.
 KEPT_OPEN = 4

@@ -14,13 +14,13 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
+from model.inputs.preprocessing import Affine, Preprocessing, Values
 from model.predict.jobs import Bench
 from model.predict.volumes.moments import Sums, sums
 from model.predict.volumes.plan import VolumePart
 from model.predict.volumes.ranges import PlaneRange, Stretch, measure
 from model.predict.volumes.result import VolumeResult
 from model.predict.volumes.source import Box, Volume, open_volume
-from model.preprocessing import Affine, Preprocessing, Values
 from model.segmenter import Render, Segmenter, TileInput
 from model.tiles import Tile, cut_window
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from model.errors import UserError
-from model.net_input import bits_in_use, scaling_notices
+from model.inputs.net_input import bits_in_use, scaling_notices
+from model.inputs.preprocessing import Affine, Values
 from model.outputs.output import OutputSpec, renderer
 from model.packages.packaged_net import PackagedNet
 from model.predict.jobs import Job
@@ -22,7 +23,6 @@ from model.predict.volumes.ranges import PlaneRange, Stretch
 from model.predict.volumes.result import MOMENTS, RANGES, SUFFIX, UNFINISHED, ResultError, VolumeResult, create
 from model.predict.volumes.source import Volume, open_volume
 from model.predict.volumes.volume_jobs import MeasureJob, MomentsJob, RangeJob, SectionInput, SegmentJob, chunks
-from model.preprocessing import Affine, Values
 from model.weights_file import Description
 
 # What is measured is written down so often.

@@ -28,9 +28,9 @@ from app.application import create_app
 from app.client.clients import AsyncClient, Client, Overloaded, ServiceError
 from app.client.exchange import JITTER
 from app.settings import Settings
+from model.inputs.preprocessing import Pixels
 from model.outputs.objects import find_regions
 from model.outputs.overlay import draw_overlay
-from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 
 MakeImage = Callable[..., Pixels]

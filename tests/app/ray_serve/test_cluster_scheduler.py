@@ -19,7 +19,7 @@ from app.ray_serve.in_flight import InFlightLimit
 from app.ray_serve.messages import Finished, Reference, Running, Served
 from app.scheduler import EngineFailed, TileJob
 from app.startup import Startup
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from model.segmenter import Segmenter, TileInput
 
 MakeImage = Callable[..., Pixels]

@@ -12,7 +12,7 @@ from PIL import Image
 from app.problems import Problem
 from app.saving.checked_pair import CheckedPair, check_pair, measure_pair
 from model.images.decoding import decode_image
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 
 ToFile = Callable[..., bytes]
 

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from app.saving.label_store import LabelStore
 from app.service import Service
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 
 Serve = Callable[..., TestClient]
 Check = Callable[..., dict[str, Any]]

@@ -17,7 +17,7 @@ from app.saving.label_store import BLOCK, FOLDERS, LabelStore, Saved, StoreFull,
 from app.settings import Settings, SettingsError
 from model.atomic_write import stage
 from model.images.encoding import encode_png
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from tests.support.forked import FORKED
 
 MAX_PAIRS, MAX_BYTES = 10, 10 * 2**20

@@ -1,7 +1,7 @@
 import pytest
 
 from app.server_kit.algorithm import OUTPUT_NAMES, info_page, parameter_names, parameters_schema, shown_threshold
-from model.preprocessing import Preprocessing
+from model.inputs.preprocessing import Preprocessing
 from model.unet import UNetConfig
 from model.weights_file import Description
 

@@ -6,7 +6,7 @@ import pytest
 from app.decode import measure
 from app.problems import Problem
 from app.server_kit.array_pages import ArrayAxes, axes_of, check_pixels, decode_array, joined, place_of
-from model.preprocessing import Preprocessing
+from model.inputs.preprocessing import Preprocessing
 from model.unet import UNetConfig
 from model.weights_file import Description
 from tests.support.server_kit import tiff

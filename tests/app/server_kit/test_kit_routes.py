@@ -13,8 +13,8 @@ from fastapi.testclient import TestClient
 
 from app.application import create_app
 from app.settings import Settings
-from model.domain.card import Card, Example
 from model.images.encoding import encode_png
+from model.inputs.card import Card, Example
 from model.segmenter import Segmenter
 from tests.support.server_kit import (
     ALGORITHM,

@@ -6,7 +6,7 @@ import pytest
 
 from app.problems import Problem
 from app.server_kit.layers import read_layers
-from model.preprocessing import Preprocessing
+from model.inputs.preprocessing import Preprocessing
 from model.unet import UNetConfig
 from model.weights_file import Description
 from tests.support.server_kit import image_layer, parameter, tiff

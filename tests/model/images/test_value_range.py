@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from model.images.value_range import to_values
-from model.preprocessing import Preprocessing
+from model.inputs.preprocessing import Preprocessing
 from tests.support.image_files import GREY, GREY16
 
 

@@ -7,7 +7,7 @@ from rasterio.features import rasterize
 from shapely.geometry import shape
 
 from model.images.calibration import PixelSize
-from model.net_input import NetInput
+from model.inputs.net_input import NetInput
 from model.outputs.geojson import feature_collection
 from model.outputs.objects import find_regions
 

@@ -9,12 +9,12 @@ from rasterio.features import rasterize
 
 from model.engines.engine import Array
 from model.images.decoding import decode_image, decode_pages
-from model.net_input import NetInput
+from model.inputs.net_input import NetInput
+from model.inputs.preprocessing import Pixels
 from model.outputs.limits import MOST_OBJECTS, OutputError
 from model.outputs.objects import Objects, find_regions
 from model.outputs.output import OUTPUTS, File, Output, OutputSpec, renderer, to_file
 from model.outputs.overlay import draw_overlay
-from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.weights_file import Description
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from model.inputs.preprocessing import Pixels
 from model.outputs.colours import colour
 from model.outputs.objects import find_regions
 from model.outputs.overlay import draw_overlay
-from model.preprocessing import Pixels
 
 
 def _drawn(image: Pixels, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

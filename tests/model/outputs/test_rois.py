@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shapely.geometry import Polygon
 
 from model.images.tiff_axes import Plane
-from model.net_input import NetInput
+from model.inputs.net_input import NetInput
 from model.outputs.objects import Ids, find_regions
 from model.outputs.rois import to_rois
 

@@ -12,7 +12,7 @@ from skimage.draw import ellipse
 from model.images.calibration import PixelSize
 from model.images.decoding import ImageFile
 from model.images.encoding import encode_png
-from model.net_input import NetInput
+from model.inputs.net_input import NetInput
 from model.outputs.limits import OutputError
 from model.outputs.objects import Ids, find_regions
 from model.outputs.table import Table, measure_objects, to_csv

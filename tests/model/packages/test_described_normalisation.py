@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from model.inputs.preprocessing import Preprocessing
 from model.packages.described_normalisation import DescribedNormalisation
-from model.preprocessing import Preprocessing
 
 
 def test_channels_are_measured_separately_or_together(make_image):

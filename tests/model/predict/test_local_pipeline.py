@@ -10,10 +10,10 @@ import pytest
 from model.engines.engine import Array, Engine
 from model.images.decoding import decode_image
 from model.images.encoding import encode_png
+from model.inputs.preprocessing import Pixels
 from model.outputs.output import OutputSpec
 from model.predict.jobs import ImageJob, Job, Outcome, Room
 from model.predict.local_pipeline import BESIDE_ENGINE, Pipeline
-from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.tiles import Window
 

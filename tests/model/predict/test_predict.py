@@ -10,9 +10,9 @@ import pytest
 
 from model.images.decoding import decode_image, decode_pages
 from model.images.encoding import encode_png, encode_tiff, to_probability_image
+from model.inputs.preprocessing import Pixels
 from model.outputs.output import OUTPUTS
 from model.predict.command import main
-from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.unet import UNet
 from model.weights_file import Description, save_weights

@@ -15,11 +15,11 @@ import zarr
 
 from model.images.decoding import decode_image
 from model.images.encoding import encode_png, encode_tiff
+from model.inputs.preprocessing import Pixels
 from model.predict import command as predict
 from model.predict.cluster import Workers
 from model.predict.jobs import Bench, ImageJob, Job, Outcome
 from model.predict.ray_pipeline import MOST_DEATHS, RayPipeline
-from model.preprocessing import Pixels
 from model.unet import UNet
 from model.weights_file import Description, save_weights
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.domain.card import Card
+from model.inputs.card import Card
 from training.data.card_options import CardOptions, to_card
 from training.data_error import DataError
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from model.domain.card import MAX_BYTES, MAX_SIDE
 from model.images.decoding import decode_image
+from model.inputs.card import MAX_BYTES, MAX_SIDE
 from model.outputs.colours import colour
 from tests.support.pictures import blobs
 from training.data.example import make_example, typical_example

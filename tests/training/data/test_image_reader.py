@@ -11,7 +11,7 @@ import tifffile
 
 from model.engines.graph_weights import load_any
 from model.images.encoding import encode_png
-from model.preprocessing import Preprocessing
+from model.inputs.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, load_weights, save_weights
 from training import evaluate

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.preprocessing import Preprocessing
+from model.inputs.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, save_weights
 

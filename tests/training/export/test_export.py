@@ -13,7 +13,7 @@ import pytest
 from model.engines.graph_weights import GraphWeights, load_any
 from model.engines.openvino import resampling
 from model.images.decoding import decode_image
-from model.preprocessing import Preprocessing
+from model.inputs.preprocessing import Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, Weights, WeightsError, load_weights, save_weights

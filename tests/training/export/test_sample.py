@@ -6,7 +6,7 @@ import pytest
 from model.images.decoding import decode_image
 from model.images.encoding import encode_png
 from model.images.image_errors import ImageError
-from model.preprocessing import Preprocessing
+from model.inputs.preprocessing import Preprocessing
 from model.unet import UNetConfig
 from model.weights_file import Description
 from training.export import sample

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from model.images.decoding import decode_image
-from model.preprocessing import Preprocessing
+from model.inputs.preprocessing import Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNetConfig
 from model.weights_file import Description

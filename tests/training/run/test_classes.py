@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from model.images.encoding import encode_png
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from model.weights_file import load_weights
 from training import evaluate
 from training.data.folder import load_samples

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from model.preprocessing import Pixels
+from model.inputs.preprocessing import Pixels
 from training.data.folder import Sample
 from training.scoring.distortions import DISTORTIONS
 

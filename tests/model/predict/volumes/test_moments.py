@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from model.inputs.preprocessing import Preprocessing
 from model.predict.volumes.moments import add, affine, sums
-from model.preprocessing import Preprocessing
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

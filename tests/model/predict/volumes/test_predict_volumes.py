@@ -15,8 +15,8 @@ import zarr
 from numpy.typing import NDArray
 
 from model.images.encoding import to_probability_image
+from model.inputs.preprocessing import Pixels
 from model.predict import command as predict
-from model.preprocessing import Pixels
 from model.segmenter import Segmenter
 from model.unet import UNet
 from model.weights_file import Description, save_weights

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from model.images.decoding import decode_pages
 from model.images.value_range import to_values
+from model.inputs.preprocessing import Pixels
+from model.inputs.preprocessing import used_bits as used_bits_in_memory
 from model.predict import command as predict
 from model.predict.volumes.ranges import BLOCK, Stretch, measure, merge, used_bits
-from model.preprocessing import Pixels
-from model.preprocessing import used_bits as used_bits_in_memory
 from model.unet import UNet
 from model.weights_file import Description, save_weights
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model.domain.features import LEAST_SHARE, OCTAVES, Features, is_coloured, measure
-from model.domain.known_images import UNLIKE, KnownImages, Novelty
-from model.preprocessing import Preprocessing, Values
+from model.inputs.features import LEAST_SHARE, OCTAVES, Features, is_coloured, measure
+from model.inputs.known_images import UNLIKE, KnownImages, Novelty
+from model.inputs.preprocessing import Preprocessing, Values
 
 _BEGINNING = "The image looks unlike the images that"
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.preprocessing import LEAST_DEVIATION, Preprocessing, Values
+from model.inputs.preprocessing import LEAST_DEVIATION, Preprocessing, Values
 
 Features: TypeAlias = dict[str, float]
 """Features by their names, which begin with the name of a group: fineness, tones, channels, brightness."""

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from model.domain.features import is_coloured, measure
-from model.preprocessing import Preprocessing
+from model.inputs.features import is_coloured, measure
+from model.inputs.preprocessing import Preprocessing
 from tests.support.pictures import blobs, tinted
 
 GREY = Preprocessing(normalisation="zscore")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from model.preprocessing import Preprocessing
+from model.inputs.preprocessing import Preprocessing
 
 
 def net_input(preprocessing, image):

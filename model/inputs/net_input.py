@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model.domain.novelty_notice import novelty_notice
 from model.images.calibration import PixelSize
 from model.images.channels import channel_titles, count_channels
 from model.images.decoding import ImageFile
 from model.images.tiff_axes import Plane, Stack
-from model.preprocessing import Values, used_bits
+from model.inputs.novelty_notice import novelty_notice
+from model.inputs.preprocessing import Values, used_bits
 from model.weights_file import Description
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from model.domain.features import measure
-from model.domain.known_images import FEWEST, UNLIKE, KnownImages, from_all_over
-from model.preprocessing import Preprocessing
+from model.inputs.features import measure
+from model.inputs.known_images import FEWEST, UNLIKE, KnownImages, from_all_over
+from model.inputs.preprocessing import Preprocessing
 from model.weights_file import load_weights, save_weights
 from tests.support.pictures import blobs
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from model.domain.features import Features, is_coloured, measure
-from model.preprocessing import Preprocessing, Values
+from model.inputs.features import Features, is_coloured, measure
+from model.inputs.preprocessing import Preprocessing, Values
 
 # Fewer images do not show how much images differ; of more, some from all over the data set are kept.
 FEWEST, MOST = 5, 200

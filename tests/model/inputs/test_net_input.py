@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.domain.known_images import KnownImages
 from model.images.channels import NoSuchChannel
 from model.images.decoding import ImageFile
 from model.images.encoding import encode_png
-from model.net_input import NetInput, read_input
-from model.preprocessing import Preprocessing
+from model.inputs.known_images import KnownImages
+from model.inputs.net_input import NetInput, read_input
+from model.inputs.preprocessing import Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNetConfig
 from model.weights_file import Description, load_weights

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from model.domain.card import MAX_BYTES, MAX_SIDE, Card, Example
 from model.images.encoding import encode_png
+from model.inputs.card import MAX_BYTES, MAX_SIDE, Card, Example
 from model.weights_file import Description, load_weights, save_weights
 
 

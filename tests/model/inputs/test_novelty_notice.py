@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from model.domain.known_images import KnownImages
-from model.domain.novelty_notice import novelty_notice
-from model.preprocessing import Preprocessing, Values
+from model.inputs.known_images import KnownImages
+from model.inputs.novelty_notice import novelty_notice
+from model.inputs.preprocessing import Preprocessing, Values
 from tests.support.pictures import blobs, tinted
 
 GREY = Preprocessing(normalisation="zscore")
