@@ -127,5 +127,5 @@ def test_image_unlike_the_training_images_has_a_notice():
 
 
 def test_example_image_is_known_to_the_bundled_net():
-    example = Path(__file__).parents[2] / "docs" / "example.png"
+    example = Path(__file__).parents[3] / "docs" / "example.png"
     assert read(example.read_bytes(), load_weights().description).notices == ()
