@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from model.engines.engine import Engine, EngineError
 from model.engines.packaged import PackagedEngine
 from model.errors import UserError, WeightsError
+from model.inputs.card import Card
 from model.inputs.preprocessing import Preprocessing
 from model.packages.layouts import are_colours, channel_names, has_meaning, read_input, read_output
 from model.packages.package_zip import PackageZip
@@ -118,8 +119,14 @@ def _describe(
         preprocessing=preprocessing,
         threshold=finish.threshold or 0.5,
         labels=labels,
+        card=Card(segments=_line(rdf.description)),
         provenance={"package": _package(rdf, names, net, formats)},
     )
+
+
+def _line(text: str) -> str:
+    """The start of a text as one printable line."""
+    return "".join(sign for sign in " ".join(text.split()) if sign.isprintable())[:300]
 
 
 def _label(rdf: Rdf) -> str:

@@ -9,6 +9,7 @@ from model.engines.choice import choose
 from model.engines.engine import EngineError
 from model.engines.graph_weights import load_any
 from model.errors import WeightsError
+from model.inputs.card import Card
 from model.packages.packaged_weights import load_package
 from model.segmenter import ImageRefused, Segmenter
 from model.weights_file import load_weights
@@ -92,6 +93,7 @@ def test_the_description_shows_where_the_net_is_from(packed):
     weights = load_package(path)
     assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert weights.label == f"quiet-otter@{weights.sha256[:12]}"
+    assert weights.description.card == Card(segments="Segments nuclei.")
     package: Any = weights.description.provenance["package"]
     assert package["authors"] == [{"name": "Ada L."}]
     assert package["cite"] == [{"text": "data", "doi": "10.1234/abc"}]
