@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ENGINES = ("auto", "torch", "openvino")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
-BUNDLED_NETS = (BUNDLED,)
+BUNDLED_NETS = (BUNDLED, BUNDLED.with_name("nuclei.safetensors"))
 """The weights files of the bundled nets, that of the default net first."""
 
 NO_INT8 = "precision int8 takes weights that training.export --precision int8 has made"
