@@ -45,6 +45,10 @@ CONVOLUTIONS = ("Convolution", "GroupConvolution")
 # many sizes. A net has about 30 layers, so the layers of the last eight shapes are kept.
 CACHED_LAYERS = 256
 
+# OpenVINO's binding makes the type of a shape's iterator when the first shape is read. Threads that read their first
+# shapes at once would fail with a TypeError, so this thread reads one.
+tuple(openvino.Shape([1]))
+
 # A service may convert several nets at once; none of them may be in use while traces are forgotten.
 _tracing = threading.Lock()
 
