@@ -23,13 +23,13 @@ from statistics import mean, median
 from typing import Any, Literal
 
 import numpy as np
-from model.inputs.preprocessing import FULL_SCALE, Values
 
 from app.client import Client
 from benchmarks.datasets.scoring import Found, all_scores, object_scores
 from benchmarks.datasets.sets import IMAGES, LABELS, ImageSet, Pair, SetError, find_sets
 from benchmarks.datasets.truth import Truth, read_truths, task_of
 from model.images.decoding import decode_image
+from model.inputs.preprocessing import FULL_SCALE, Values
 from model.weights_file import Description, load_weights, read_is_unfinished, save_weights
 from tests.support.measuring import HOST
 from tests.support.servers import ROOT, ServerError, service
