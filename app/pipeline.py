@@ -137,7 +137,7 @@ async def segment(
 ) -> Result[File]:
     """Makes the requested output of a channel and frees the upload's bytes. Raises Problem, ClientDisconnect.
 
-    `nets`: the served ones, of which `net` makes the output.
+    `nets`: all served nets; `net` makes the output.
     """
     service = service_of(request)
     read: list[NetInput] = []

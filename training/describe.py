@@ -30,14 +30,7 @@ from training.data_error import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class DescribeOptions(CardOptions):
-    """The options of `python -m training.describe`; `--help` explains them.
-
-    Attributes:
-        weights: Weights file, and graphs that were exported from it.
-        data: Folders or ZIPs with images.
-        example: Image to show; None for one of `data`.
-        channel: Number or name of the channel to read of images that have several; "" for the weights' own.
-    """
+    """The options of `python -m training.describe`; `--help` explains them."""
 
     weights: tuple[Path, ...]
     data: tuple[Path, ...]

@@ -27,7 +27,7 @@ class ArrayAxes:
 
     Attributes:
         leading: Lengths of the axes that count pages; () for one page.
-        planes: Number of pages that the file stores as the colours of one page; 1 for a file without such pages.
+        planes: Number of pages that the file stores as colours of one page, or 1.
     """
 
     leading: tuple[int, ...]

@@ -54,8 +54,8 @@ class KitRequest:
     """An image file and the output that is made of it.
 
     Attributes:
-        image: The bytes of the file.
-        parameters: The parameters as they were sent.
+        image: Bytes of the file.
+        parameters: As they were sent.
         output_spec: The output as the rest of the service knows it.
         polygons: True if masks are returned as polygons.
     """

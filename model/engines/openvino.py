@@ -68,9 +68,9 @@ class OpenVinoEngine:
 
         Args:
             graph: N x C x H x W -> N x K x H x W.
-            precision: fp32 or bf16, or int8 for a quantised graph.
-            threads: Number of threads that compute; 0 for one a core.
-            crops_decoder: False for graphs of other programs, of which only the result is cropped.
+            precision: fp32, bf16, or int8 for a quantised graph.
+            threads: 0 for one a core.
+            crops_decoder: False to crop only the result.
         """
         self.precision = precision
         threads = threads or os.cpu_count() or 1

@@ -25,21 +25,18 @@ _Line = Annotated[str, Field(max_length=300), AfterValidator(_check_line)]
 
 
 class Card(BaseModel):
-    """The texts of a model card; an empty text is unknown.
-
-    Attributes:
-        segments: What the foreground is, one sentence.
-        modality: How the images were taken, for example "fluorescence microscopy".
-        pixel_size_um: Width of a pixel in micrometres; None if the images differ, or have no size.
-        not_for: What the net does not work for, one sentence.
-    """
+    """The texts of a model card; an empty text is unknown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     segments: _Line = ""
+    """What the foreground is, one sentence."""
     modality: _Line = ""
+    """How the images were taken, for example "fluorescence microscopy"."""
     pixel_size_um: float | None = Field(None, gt=0, le=1e9, allow_inf_nan=False)
+    """Width of a pixel in micrometres; None if the images differ, or have no size."""
     not_for: _Line = ""
+    """What the net does not work for, one sentence."""
 
 
 def _check_picture(data: bytes) -> bytes:

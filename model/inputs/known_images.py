@@ -38,35 +38,29 @@ _Column = Annotated[list[Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le
 
 @dataclass(frozen=True)
 class Novelty:
-    """The unlikeness of an image to the training images.
-
-    Attributes:
-        score: Distance to the training images; 1 is usual, and from `UNLIKE` on the image looks different.
-        features: The features of the image.
-        nearest: The features of the nearest training image.
-        differences: The difference of the two in each feature, in standard deviations.
-    """
+    """The unlikeness of an image to the training images."""
 
     score: float
+    """Distance to the training images; 1 is usual, and from `UNLIKE` on the image looks different."""
     features: Features
+    """The features of the image."""
     nearest: Features
+    """The features of the nearest training image."""
     differences: Features
+    """The difference of the two in each feature, in standard deviations."""
 
 
 class KnownImages(BaseModel):
-    """Features of training images.
-
-    Attributes:
-        features: The values of each feature, image by image.
-        coloured: True if any of the images is in colour, whatever the net sees of it.
-        side: The usual shorter side of the images in pixels, 256 at most.
-    """
+    """Features of training images."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     features: dict[str, _Column] = Field(min_length=1, max_length=64, repr=False)
+    """The values of each feature, image by image."""
     coloured: bool = False
+    """True if any of the images is in colour, whatever the net sees of it."""
     side: int = Field(64, ge=1, le=MOST_SIDE)
+    """The usual shorter side of the images in pixels, 256 at most."""
 
     @model_validator(mode="after")
     def _columns_are_equally_long(self) -> "KnownImages":

@@ -33,10 +33,10 @@ def novelty_notice(
 
     Args:
         name: Name of the net.
-        known: The training images of the net.
-        preprocessing: What the net sees of an image.
+        known: Its training images.
+        preprocessing: What it sees of an image.
         pages: H x W or H x W x C each.
-        bits: Bits in use of 16, see `Preprocessing.affine`.
+        bits: As for `Preprocessing.affine`.
     """
     found = _novelties(known, preprocessing, pages, bits)
     unlike = [(novelty, page) for novelty, page in found if novelty.score >= UNLIKE]

@@ -17,17 +17,9 @@ Moments: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 class DescribedNormalisation(BaseModel):
     """The numbers of a package's preprocessing.
 
-    A value becomes `(value - a) / b * gain + offset`, and is then limited to `low` and `high`.
-
-    Attributes:
-        statistic: "moments": a is the mean, b the standard deviation plus `eps`. "percentiles": a is the lower
-            percentile, b the distance to the upper one plus `eps`. "none": a is 0, b is 1.
-        together: The statistic is that of all channels together, not of each channel.
-        percentiles: Lower and upper percentile, 0..100.
-        gain: One number, or one per channel.
-        offset: One number, or one per channel.
-        low: The lowest value; None for no limit.
-        high: The highest value; None for no limit.
+    A value becomes `(value - a) / b * gain + offset`, and is then limited to `low` and `high`, if they are given.
+    With "moments", a is the mean, and b the standard deviation plus `eps`. With "percentiles", a is the lower
+    percentile, and b the distance to the upper one plus `eps`. With "none", a is 0 and b is 1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -14,14 +14,7 @@ if TYPE_CHECKING:  # importing OpenCV would delay messages about the command lin
 
 @dataclass(frozen=True, kw_only=True)
 class CardOptions:
-    """The values of the options that `add_card_options` adds.
-
-    Attributes:
-        segments: What the foreground is, one sentence; "" if unknown, and so are `modality` and `not_for`.
-        modality: How the images were taken.
-        pixel_size: Width of a pixel in micrometres; None for the size that the image files state.
-        not_for: What the net does not work for, one sentence.
-    """
+    """The values of the options that `add_card_options` adds, see `Card`; "" and None if an option is not given."""
 
     segments: str
     modality: str
@@ -47,9 +40,9 @@ def to_card(options: CardOptions, found: float | None, former: "Card | None") ->
     """Makes a card of the options.
 
     Args:
-        options: The options; an option that is not given keeps what the former card says.
-        found: Width of a pixel in micrometres that the image files state.
-        former: The card of the weights before; None if they had none.
+        options: Options that are not given keep what the former card says.
+        found: Width of a pixel in the image files, micrometres.
+        former: The card before, if any.
 
     Returns:
         None if nothing is known.

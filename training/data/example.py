@@ -46,8 +46,8 @@ def make_example(image: Values, mask: NDArray[np.uint8]) -> Example | None:
     """Crops, shrinks and encodes an image and its mask; None if the pictures are too large for a weights file.
 
     Args:
-        image: H x W or H x W x C; of channels that are no colours the first one is shown.
-        mask: H x W, 0 and 255, or class indices, which are shown in colours.
+        image: H x W or H x W x C; only the first channel is shown if they are no colours.
+        mask: H x W, 0 and 255, or class indices.
     """
     picture, drawn = _crop(_to_8_bits(image)), _crop(_in_colours(mask))
     for side in _SIDES:
