@@ -2,7 +2,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +172,8 @@ def test_a_small_image_sent_after_a_huge_one_is_done_before_it(rig: Rig, make_im
     assert len(rig.engine.shapes) == 26
 
 
-def test_images_of_one_shape_take_turns(rig: Rig):
+def test_images_of_one_shape_take_turns(rig: Rig, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(QueueCapacity, "measured", lambda *_: None)  # turns follow the measured speed, which varies
     dark, bright = np.zeros(HUGE, np.uint8), np.full(HUGE, 255, np.uint8)
 
     async def body() -> None:
@@ -185,9 +185,8 @@ def test_images_of_one_shape_take_turns(rig: Rig):
         await asyncio.gather(first, second)
 
     asyncio.run(body())
-    turns = [1 if batch.max() > 0.5 else -1 for batch in rig.engine.batches]
-    assert len(turns) == 50
-    assert all(abs(ahead) <= 2 for ahead in accumulate(turns))
+    bright_turns = [bool(batch.max() > 0.5) for batch in rig.engine.batches]
+    assert bright_turns == [False, *[False, True] * 24, True]
 
 
 def test_a_job_says_when_its_first_tile_was_begun(rig: Rig, make_image: MakeImage):
