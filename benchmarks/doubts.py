@@ -1,12 +1,11 @@
 """`python -m benchmarks.doubts --data DIR`: how often an image looks unlike those that a net was trained on.
 
 For each data set, the features of its training images are measured as `training.run` measures them.
-The test images of all sets are compared with them, as the service does. The table has a row for each set that a net is
-trained on, and a column for each set that test images are of: the diagonal should be near 0%, all else near 100%.
-No net is needed.
+The test images of all sets are compared with them, as the service does. The table has a row for each training set, and
+a column for each test set. The diagonal should be near 0%, all else near 100%. No net is needed.
 
-`--weights W --set NAME` scores a net on the test images of its set, unchanged, distorted and resized: how often there
-is a doubt, the mean novelty, the mean Dice, and how sure the net is of its own answer.
+`--weights W --set NAME` scores a net on the test images of its set, unchanged, distorted and resized. The scores are
+the share of doubts, the mean novelty, the mean Dice, and how sure the net is of its own answer.
 Below the table are the rank correlations of Dice with novelty and with sureness over all these images.
 """
 

@@ -48,10 +48,10 @@ class Fold:
     """A net and the images that it has not seen.
 
     Attributes:
-        number: The number of the fold, from 1.
+        number: From 1.
         weights: The net's weights file.
-        seen: Images that the net was trained on.
-        unseen: Fluorescence images that were held out, and some of the stained images.
+        seen: Training images.
+        unseen: Held-out fluorescence images, and some of the stained images.
     """
 
     number: int

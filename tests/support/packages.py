@@ -14,6 +14,8 @@ import yaml  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.packages.packaged_net import PackagedNet
+
 
 class ForeignNet(nn.Module):
     """A small U-Net whose modules are none of this project's: depth 2, its output as large as its input.
@@ -71,6 +73,22 @@ class InOtherAxes(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.net(x.permute(self.to_net)).permute(self.from_net)
         return out
+
+
+def described_net(smallest: int = 64, step: int = 16, grid: int = 16) -> PackagedNet:
+    """Returns the description of `foreign_net`."""
+    return PackagedNet(
+        in_channels=1,
+        classes=1,
+        outputs=1,
+        output=None,
+        activation="none",
+        input_axes="bcyx",
+        output_axes="bcyx",
+        smallest=smallest,
+        step=step,
+        grid=grid,
+    )
 
 
 def foreign_net(seed: int = 0, scale: float = 1.0, **options: Any) -> ForeignNet:

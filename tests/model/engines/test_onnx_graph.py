@@ -7,21 +7,9 @@ import pytest
 from model.engines.onnx_graph import passing_graph, read_onnx
 from model.errors import UserError
 from model.packages.packaged_file import PackagedFile
-from model.packages.packaged_net import PackagedNet
-from tests.support.packages import foreign_net, onnx
+from tests.support.packages import described_net, foreign_net, onnx
 
-NET = PackagedNet(
-    in_channels=1,
-    classes=1,
-    outputs=1,
-    output=None,
-    activation="none",
-    input_axes="bcyx",
-    output_axes="bcyx",
-    smallest=64,
-    step=16,
-    grid=16,
-)
+NET = described_net()
 
 
 @pytest.fixture(scope="module")

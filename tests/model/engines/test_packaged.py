@@ -3,24 +3,12 @@ import pytest
 
 from model.engines.packaged import PackagedEngine
 from model.engines.scripted import ScriptEngine, load_script
-from model.packages.packaged_net import PackagedNet
-from tests.support.packages import foreign_net, torchscript
+from tests.support.packages import described_net, foreign_net, torchscript
 
 
 @pytest.fixture
 def engine():
-    net = PackagedNet(
-        in_channels=1,
-        classes=1,
-        outputs=1,
-        output=None,
-        activation="none",
-        input_axes="bcyx",
-        output_axes="bcyx",
-        smallest=64,
-        step=16,
-        grid=16,
-    )
+    net = described_net()
     return PackagedEngine(ScriptEngine(load_script(torchscript(foreign_net())), net), net)
 
 

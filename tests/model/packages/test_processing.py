@@ -11,7 +11,7 @@ def _step(name, **arguments):
 
 @pytest.fixture
 def prepare(packed):
-    """What the net gets for an image of 8 or 16 bits."""
+    """Returns the input of the net for an image of 8 or 16 bits."""
 
     def run(steps, image, **fields):
         path = packed(inputs=[tensor_in(preprocessing=steps, **fields)])

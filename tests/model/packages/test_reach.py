@@ -4,25 +4,9 @@ import torch
 
 from model.engines.scripted import ScriptEngine, load_script
 from model.packages.packaged_file import PackagedFile
-from model.packages.packaged_net import PackagedNet
 from model.packages.reach import measure_reach
 from model.unet import UNetConfig
-from tests.support.packages import foreign_net, onnx, torchscript
-
-
-def _described(smallest=64, step=16, grid=16):
-    return PackagedNet(
-        in_channels=1,
-        classes=1,
-        outputs=1,
-        output=None,
-        activation="none",
-        input_axes="bcyx",
-        output_axes="bcyx",
-        smallest=smallest,
-        step=step,
-        grid=grid,
-    )
+from tests.support.packages import described_net, foreign_net, onnx, torchscript
 
 
 def _reach(net, described):
@@ -34,7 +18,7 @@ def _reach(net, described):
 def test_the_measured_reach_is_within_the_counted_halo(make_net, settings):
     config = {"depth": 2} | settings
     net, config = make_net(**config), UNetConfig(width=4, **config)
-    reach = _reach(_OnlyImage(net), _described(config.stride * 4, config.stride, config.stride))
+    reach = _reach(_OnlyImage(net), described_net(config.stride * 4, config.stride, config.stride))
     assert config.halo - config.stride < reach <= config.halo
 
 
@@ -59,7 +43,7 @@ class _OnlyImage(torch.nn.Module):
 )
 def test_both_formats_have_the_same_reach(file_format, options, reach):
     make = onnx if file_format == "onnx" else torchscript
-    net = _described()
+    net = described_net()
     run, passing = PackagedFile(file_format, make(foreign_net(**options))).runs(net)
     assert passing is not None
     assert measure_reach(net, passing, run) == reach
@@ -69,16 +53,16 @@ def test_weights_of_zero_do_not_hide_a_dependence():
     net = foreign_net()
     with torch.no_grad():
         next(net.deepest.parameters()).zero_()
-    assert _reach(net, _described()) == 11
+    assert _reach(net, described_net()) == 11
 
 
 def test_a_net_of_one_small_size_is_computed_in_one_tile():
-    assert _reach(foreign_net(), _described(smallest=64, step=0, grid=32)) is None
-    assert _reach(foreign_net(), _described(smallest=128, step=0, grid=32)) == 11
+    assert _reach(foreign_net(), described_net(smallest=64, step=0, grid=32)) is None
+    assert _reach(foreign_net(), described_net(smallest=128, step=0, grid=32)) == 11
 
 
 def test_sides_are_padded_to_those_that_the_net_takes():
-    free, fixed = _described(), _described(step=0)
+    free, fixed = described_net(), described_net(step=0)
     assert [free.padded(side) for side in (1, 64, 65, 100)] == [64, 64, 80, 112]
     assert [fixed.padded(side) for side in (1, 64)] == [64, 64]
     assert (free.tile_side(1000), fixed.tile_side(1000)) == (992, 64)

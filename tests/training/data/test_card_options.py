@@ -1,4 +1,4 @@
-"""Tests the options for a model card: what is kept, and which option an error names."""
+"""Tests the options for a model card: the texts that stay, and the option that an error names."""
 
 import pytest
 
