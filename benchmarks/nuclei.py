@@ -247,7 +247,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, required=True, help="folder for trainings, nets and scores")
     parser.add_argument("--folds", type=int, default=3, help="default: 3")
     parser.add_argument("--width", type=int, default=16, help="channels of the net's first level (default: 16)")
-    parser.add_argument("--steps", type=int, default=1200, help="of each training (default: 1200)")
+    parser.add_argument("--steps", type=int, default=4000, help="of each training (default: 4000)")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="default: both")
     options = parser.parse_args(argv)
     options.data, options.keep = options.data.resolve(), options.keep.resolve()
