@@ -1,8 +1,9 @@
 """How all tests run: on one thread, open to Ctrl-C, the longest files first, those that start Ray one after another."""
 
+import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import PurePath
 from typing import Any
 
@@ -65,6 +66,17 @@ class ByFile(LoadFileScheduling):  # type: ignore[misc]  # it has no types
         if path.name in RAY:
             return "ray"
         return SERVERS if path.parent.name == SERVERS else str(path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Pauses garbage collection: modules and tests stay, and searching them takes a fifth of the CPU time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
