@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from app import __main__ as service_process
 from model.inputs.preprocessing import Pixels, Preprocessing
@@ -258,6 +258,7 @@ def browser() -> Iterator[Browser]:
     path = find_browser()
     if path is None:
         pytest.skip(NO_BROWSER)
+    expect.set_options(timeout=1000 * PATIENCE_S)
     with sync_playwright() as playwright:
         # without a sandbox, for the tests may run as root in a container; it opens no page but the service's
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])

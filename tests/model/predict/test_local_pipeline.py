@@ -100,16 +100,18 @@ def test_a_pipeline_keeps_one_image_per_stream_in_flight(
 
 def test_when_it_is_stopped_images_are_given_up_between_tiles(segmenter: Segmenter, jobs: list[ImageJob]):
     engine = segmenter.engine
-    runs, seen, stopped = [], [], threading.Event()
+    runs, seen, holding, stopped = [], [], threading.Event(), threading.Event()
 
     class HoldsSecondImage(WatchedEngine):
         def run(self, batch: Array, kept: Window | None = None) -> Array:
             runs.append(batch)
             if len(runs) > 2:  # images have two tiles
+                holding.set()
                 assert stopped.wait(PATIENCE_S)
             return engine.run(batch, kept)
 
     def stop(job: Job, outcome: Outcome) -> None:
+        assert holding.wait(PATIENCE_S)
         seen.append((job, outcome))
         pipeline.stop()
         stopped.set()
