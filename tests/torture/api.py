@@ -65,7 +65,7 @@ def attack(count: int) -> Verdict:
 
 
 def _has_wrong_requests(operation: Operation) -> bool:
-    """Returns False if an operation takes no more than names in its path, of which each is a right one."""
+    """Returns False if an operation takes only names in its path, because every name is right."""
     places = [(parameter.definition["in"], parameter.definition["schema"]) for parameter in operation.iter_parameters()]
     return bool(operation.body) or any(place != _NAME_IN_PATH for place in places)
 
