@@ -4,9 +4,13 @@ import struct
 from collections.abc import Iterator
 from itertools import islice
 
+from zlib_ng import zlib_ng
+
 from model.images.image_errors import UnsupportedImage, broken
 from model.images.opencv import decode_by_opencv
 from model.inputs.preprocessing import Pixels
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 # Far more than any program writes: chunks are of 8 KB or larger.
 MAX_CHUNKS = 2**17
@@ -18,6 +22,12 @@ def png_size(data: bytes) -> tuple[int, int]:
         raise broken("PNG")
     width, height = struct.unpack_from(">II", data, 16)
     return width, height
+
+
+def make_chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk: the length of its data, its kind of four letters, its data, and a checksum of both."""
+    checksum = zlib_ng.crc32(data, zlib_ng.crc32(kind))
+    return b"".join([struct.pack(">I", len(data)), kind, data, struct.pack(">I", checksum)])
 
 
 def decode_png(data: bytes) -> Pixels:

@@ -23,6 +23,12 @@ def test_other_programs_read_the_png(pixels, mode):
     assert np.array_equal(np.asarray(image), pixels)
 
 
+@pytest.mark.parametrize("shape", [(700, 200, 3), (3, 40_000, 3)])
+def test_png_round_trips_at_any_size_of_the_rows(shape):
+    pixels = np.random.default_rng(0).integers(0, 65536, shape, np.uint16)
+    assert np.array_equal(decode_image(encode_png(pixels)), pixels)
+
+
 def test_masks_are_compressed():
     assert len(encode_png(BITS)) < BITS.nbytes / 5
 
