@@ -2,7 +2,8 @@
 
 The images are divided into contiguous blocks, and each block is held out once. So every score is of images that were
 not trained on. Each training is one line of JSON in --out, and a training that has a line is not repeated: a stopped
-command resumes. The table is in training/README.md.
+command resumes. With another --seed, it adds trainings, and the table shows how far the seeds differ. The tables are in
+training/README.md and DECISIONS.md.
 """
 
 import argparse
@@ -73,6 +74,10 @@ CHANGES: dict[str, Change] = {
     "depth 3": {"net.depth": 3},
     "depth 5": {"net.depth": 5},
     "twice the channels at the bottom": {"net.bottleneck": "double"},
+    "half resolution": {"net.downsampling": 2},
+    "half resolution, crops of 384": {"net.downsampling": 2, "crop": 384},
+    "half resolution, depth 3": {"net.downsampling": 2, "net.depth": 3},
+    "a quarter of the resolution": {"net.downsampling": 4},
 }
 
 
@@ -82,6 +87,7 @@ class Trial:
 
     change: str
     fold: int
+    seed: int
     base: Recipe
     data: Path
     folds: int
@@ -132,6 +138,7 @@ def measure(trial: Trial) -> dict[str, Any]:
         "change": trial.change,
         "fold": trial.fold,
         "folds": trial.folds,
+        "seed": trial.seed,
         "width": recipe.net.width,
         "steps": recipe.steps,
         "seconds": round(trained - started),
@@ -145,7 +152,8 @@ def _train(recipe: Recipe, training: list[Sample], held_out: list[Sample], trial
     )
     with tempfile.TemporaryDirectory() as folder:
         run, machine = RunFolder(Path(folder)).begin(), Machine(torch.device("cpu"))
-        Trainer(recipe, description, training, held_out, run, machine, seed=trial.fold).run()
+        seed = trial.seed * trial.folds + trial.fold
+        Trainer(recipe, description, training, held_out, run, machine, seed=seed).run()
         if trial.keep:
             (trial.keep / trial.change).mkdir(parents=True, exist_ok=True)
             shutil.copy(run.weights, trial.keep / trial.change / f"without-block-{trial.fold + 1}.safetensors")
@@ -162,7 +170,8 @@ def table(results: list[dict[str, Any]]) -> str:
     """Markdown: a row a change, in the order of CHANGES, a column a block; the threshold is the best over its row."""
     folds = sorted({result["fold"] for result in results})
     blocks = " | ".join(f"block {fold + 1}" for fold in folds)
-    rows = [f"| change | width, steps | {blocks} | threshold | Dice | distorted |", "|---" * (len(folds) + 5) + "|"]
+    columns = f"| change | width, steps | {blocks} | mean (seeds) | threshold | Dice | distorted |"
+    rows = [columns, "|---" * (len(folds) + 6) + "|"]
     for name in CHANGES:
         found = [result for result in results if result["change"] == name]
         for width, steps in sorted({(result["width"], result["steps"]) for result in found}):
@@ -173,22 +182,28 @@ def table(results: list[dict[str, Any]]) -> str:
 
 
 def _row(name: str, width: int, steps: int, found: list[dict[str, Any]], folds: list[int]) -> str:
-    clean = {result["fold"]: result["scores"]["as they are"] for result in found}
-    best = int(np.mean([scores["v_rand"] for scores in clean.values()], axis=0).argmax())
-    blocks = [f"{clean[fold]['v_rand'][best]:.4f}" if fold in clean else "" for fold in folds]
-    dice = np.mean([scores["dice"][best] for scores in clean.values()])
+    """The means over the seeds; `mean (seeds)` has those of the seeds whose blocks were all measured."""
+    clean = [(result["seed"], result["fold"], result["scores"]["as they are"]) for result in found]
+    best = int(np.mean([scores["v_rand"] for _, _, scores in clean], axis=0).argmax())
+    v_rand = {(seed, fold): scores["v_rand"][best] for seed, fold, scores in clean}
+    seeds = sorted({seed for seed, _ in v_rand})
+    by_fold = [[v_rand[seed, fold] for seed in seeds if (seed, fold) in v_rand] for fold in folds]
+    blocks = [f"{np.mean(values):.4f}" if values else "" for values in by_fold]
+    whole = [np.mean([v_rand[seed, f] for f in folds]) for seed in seeds if all((seed, f) in v_rand for f in folds)]
+    mean = f"{np.mean(whole):.4f} ({', '.join(f'{value:.4f}' for value in whole)})" if whole else ""
+    dice = np.mean([scores["dice"][best] for _, _, scores in clean])
     distorted = [
         scores["v_rand"][best] for result in found for kind, scores in result["scores"].items() if kind in DISTORTIONS
     ]
     robust = f"{np.mean(distorted):.4f}" if distorted else ""
-    cells = [name, f"{width}, {steps}", *blocks, f"{THRESHOLDS[best]:g}", f"{dice:.4f}", robust]
+    cells = [name, f"{width}, {steps}", *blocks, mean, f"{THRESHOLDS[best]:g}", f"{dice:.4f}", robust]
     return f"| {' | '.join(cells)} |"
 
 
 def _todo(arguments: argparse.Namespace, done: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
-    there = {tuple(result[key] for key in ("change", "fold", "folds", "width", "steps")) for result in done}
+    there = {tuple(result[key] for key in ("change", "fold", "folds", "seed", "width", "steps")) for result in done}
     for name, fold in product(arguments.only, arguments.fold or range(arguments.folds)):
-        if (name, fold, arguments.folds, arguments.width, arguments.steps) not in there:
+        if (name, fold, arguments.folds, arguments.seed, arguments.width, arguments.steps) not in there:
             yield name, fold
 
 
@@ -200,6 +215,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES), metavar="CHANGE")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--fold", type=int, nargs="+", help="only these folds (default: all)")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--width", type=int, default=DEFAULT.net.width)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at a time, which share the cores")
@@ -211,7 +227,14 @@ def main() -> int:
     base = changed(DEFAULT, {"net.width": arguments.width, "steps": arguments.steps})
     done = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
     threads = max(1, (os.cpu_count() or 1) // arguments.jobs)
-    how = {"base": base, "data": arguments.data, "folds": arguments.folds, "threads": threads, "keep": arguments.keep}
+    how = {
+        "seed": arguments.seed,
+        "base": base,
+        "data": arguments.data,
+        "folds": arguments.folds,
+        "threads": threads,
+        "keep": arguments.keep,
+    }
     failed = False
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
         trials = (Trial(name, fold, distort=not arguments.undistorted, **how) for name, fold in _todo(arguments, done))
