@@ -10,7 +10,7 @@ from app.settings import Settings, SettingsError
 from model.engines.choice import Choice, choose
 from model.engines.engine import EngineError
 from model.engines.graph_weights import AnyWeights
-from model.tiles import plan_tiles
+from model.segmenter import check_tile
 
 
 def set_threads(compute: int) -> None:
@@ -21,10 +21,8 @@ def set_threads(compute: int) -> None:
 
 def check_settings(settings: Settings, weights: AnyWeights) -> Choice:
     """Chooses the engine for these weights on this machine. Raises SettingsError if a setting does not fit them."""
-    architecture = weights.description.architecture
     try:
-        side = architecture.tile_side(settings.tile)
-        plan_tiles(1, 1, tile=side, halo=architecture.halo, grid=architecture.grid)
+        check_tile(weights.description, settings.tile)
     except ValueError as error:
         raise SettingsError(f"SEGMENT_TILE={settings.tile}: {error}") from error
     with engine_problems(settings):

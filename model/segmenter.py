@@ -73,6 +73,13 @@ class ImageRefused(UserError):
     """An image that a net does not take; the message is a sentence that clients may see."""
 
 
+def check_tile(description: Description, tile: int) -> None:
+    """Raises UserError if a net cannot take tiles of that side, in pixels as `SEGMENT_TILE` and `--tile`."""
+    net = description.architecture
+    scale = net.tile_scale
+    plan_tiles(1, 1, tile=net.tile_side(tile) // scale, halo=net.halo // scale, grid=net.grid // scale)
+
+
 def _check_image(description: Description, pixels: Values, side: int, tiles: int) -> None:
     """Raises ImageRefused if a result would depend on how the image is cut, or if a net needs stored numbers."""
     height, width = pixels.shape[:2]
@@ -148,8 +155,7 @@ class Segmenter:
         self._tile = tile
         architecture = self.description.architecture
         self.engine = engine if tta == 1 else TTAEngine(engine, tta, architecture.grid)
-        side = architecture.tile_side(tile)
-        plan_tiles(1, 1, tile=side, halo=architecture.halo, grid=architecture.grid)  # says so now if it never will
+        check_tile(self.description, tile)
 
     @classmethod
     def load(

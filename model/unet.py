@@ -81,9 +81,17 @@ class UNetConfig(BaseModel):
         """True if each result depends on the whole image, so that tiles would change it: never."""
         return False
 
+    @property
+    def tile_scale(self) -> int:
+        """How many times as wide as the wanted tiles this net's are, so that its maps are as large as any net's.
+
+        It is 1 for several classes, whose logits at full size would take more memory than the maps.
+        """
+        return self.downsampling if self.classes == 1 else 1
+
     def tile_side(self, wanted: int) -> int:
-        """The side of the largest tile, in pixels: the wanted one."""
-        return wanted
+        """The side of the largest tile in pixels: the wanted one at the scale of the net."""
+        return wanted * self.tile_scale
 
 
 class DoubleConv(nn.Module):

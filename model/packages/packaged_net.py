@@ -47,6 +47,11 @@ class PackagedNet(BaseModel):
         """True if each result depends on the whole image, or on its place in it, so that tiles would change it."""
         return self.reach is None
 
+    @property
+    def tile_scale(self) -> int:
+        """The scale of `UNetConfig.tile_scale`: 1, because packages do not say at which scale they compute."""
+        return 1
+
     def tile_side(self, wanted: int) -> int:
         """The side of the largest tile, of at most `wanted` pixels where the net has a choice."""
         return max(self.smallest, wanted // self.grid * self.grid) if self.step else self.smallest

@@ -128,15 +128,23 @@ def test_a_path_that_cannot_be_read_is_a_weights_error(tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize(
-    ("tile", "message"),
-    [(992, "^SEGMENT_TILE=992: .*multiple of 64 and more than 896 pixels"), (896, "^SEGMENT_TILE=896: .*more than")],
+    ("classes", "tile", "message"),
+    [
+        (1, 1000, "^SEGMENT_TILE=1000: .*multiple of 16 and more than 224 pixels, not 1000"),
+        (1, 224, "^SEGMENT_TILE=224: .*more than 224 pixels, not 224"),
+        (3, 992, "^SEGMENT_TILE=992: .*multiple of 64 and more than 896 pixels, not 992"),
+        (3, 896, "^SEGMENT_TILE=896: .*more than 896 pixels, not 896"),
+    ],
 )
 def test_a_tile_must_fit_the_grid_and_halo_of_a_net_that_downsamples(
-    make_settings: Callable[..., Settings], tmp_path: Path, tile: int, message: str
+    make_settings: Callable[..., Settings], tmp_path: Path, classes: int, tile: int, message: str
 ):
-    net, path = UNet(UNetConfig(width=1, depth=4, downsampling=4)), tmp_path / "coarse.safetensors"
+    net, path = UNet(UNetConfig(width=1, classes=classes, downsampling=4)), tmp_path / "coarse.safetensors"
+    labels = {index: f"class {index}" for index in range(classes)} if classes > 1 else {0: "background", 255: "cell"}
     save_weights(
-        path, net.state_dict(), Description(name="coarse", architecture=net.config, preprocessing=Preprocessing())
+        path,
+        net.state_dict(),
+        Description(name="coarse", architecture=net.config, preprocessing=Preprocessing(), labels=labels),
     )
     find_nets(make_settings(weights=path, tile=Settings().tile))
     with pytest.raises(SettingsError, match=message):

@@ -175,7 +175,7 @@ def test_downsampling_nets_give_full_size_masks_without_seams(
     to_file: ToFile,
     read_png: ReadPng,
 ):
-    client = serve(weights=half_scale_path, tile=64)
+    client = serve(weights=half_scale_path, tile=32)
     assert client.get("/model").json()["architecture"]["downsampling"] == 2
     whole = make_segmenter(half_scale_path)
     for size in [(1, 1), (127, 81)]:

@@ -51,7 +51,7 @@ def test_tiles_make_no_difference_at_full_depth(make_net, make_image, make_segme
 
 
 @pytest.mark.parametrize("upsampling", ["bilinear", "transposed"])
-@pytest.mark.parametrize(("downsampling", "tile"), [(2, 64), (4, 112)])
+@pytest.mark.parametrize(("downsampling", "tile"), [(2, 32), (4, 28)])
 @pytest.mark.parametrize("size", [(97, 131), (1, 300), (130, 150)])
 @pytest.mark.parametrize("tta", [1, 8])
 def test_tiles_make_no_difference_to_a_net_of_a_coarser_scale(
@@ -64,14 +64,21 @@ def test_tiles_make_no_difference_to_a_net_of_a_coarser_scale(
     assert difference(tiled.probabilities(image), whole.probabilities(image)) <= 1e-4
 
 
+@pytest.mark.parametrize(("classes", "side"), [(1, 2 * TILE), (3, TILE)])
+def test_tiles_of_a_net_of_one_class_are_as_large_as_the_tile_at_its_scale(
+    make_net, make_image, make_segmenter, classes, side
+):
+    segmenter = make_segmenter(make_net(depth=1, downsampling=2, classes=classes), tile=TILE)
+    assert len(segmenter.task(make_image(side, side)).tiles) == 1
+    assert len(segmenter.task(make_image(side, side + 1)).tiles) == 2
+
+
 @pytest.mark.parametrize("settings", [SMALL, SMALL | {"upsampling": "transposed"}, {"depth": 1, "downsampling": 2}])
 @torch.inference_mode()
 def test_no_pixel_outside_its_window_changes_a_core(make_net, make_image, make_segmenter, settings):
     net = make_net(**settings).double()
-    image = make_image(160, 170)
-    inner = [
-        tile for tile in make_segmenter(net, tile=TILE).task(image).tiles if tile.rows.start and tile.columns.start
-    ]
+    image, segmenter = make_image(160, 170), make_segmenter(net, tile=TILE // net.config.downsampling)
+    inner = [tile for tile in segmenter.task(image).tiles if tile.rows.start and tile.columns.start]
     for tile in inner[:: len(inner) // 3]:
         rows, columns = tile.rows, tile.columns
         outside = np.ones(image.shape, bool)
