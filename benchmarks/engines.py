@@ -13,13 +13,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.engines.choice import Choice, make_engine
+from model.engines.choice import Choice, choose, make_engine
 from model.engines.engine import Array, Engine, EngineError
 from model.engines.graph_weights import load_any
 from model.engines.pytorch import TorchEngine, chip, choose_device, choose_precision
@@ -52,6 +53,7 @@ def main() -> int:
     device = choose_device(arguments.device)
     torch.set_num_threads(arguments.threads or torch.get_num_threads())
     entries = _entries(device, arguments.widths, torch.get_num_threads())
+    entries |= _others(device, arguments.weights, torch.get_num_threads())
     peaks = _peaks(device, arguments.repeats)
     result = {
         "chip": chip(device),
@@ -72,9 +74,17 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0, help="default: torch's")
     parser.add_argument("--widths", type=int, nargs="+", default=[], help="random nets of these widths on torch, too")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="other nets, each on the engine that suits it best",
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    grid = UNetConfig().grid
+    grid = max(UNetConfig().grid, load_weights(BUNDLED).description.architecture.grid)
     if arguments.repeats < 1 or any(side % grid or side < grid for side in arguments.sides):
         parser.error(f"--repeats must be at least 1, --sides multiples of {grid}")
     try:
@@ -101,6 +111,17 @@ def _entries(device: torch.device, widths: list[int], threads: int) -> dict[str,
         random = UNet(UNetConfig(width=width))
         flop = _flop_per_pixel(random)  # before the engine takes the net over
         entries[f"width {width}, torch {half}"] = Entry(_running(TorchEngine(random, str(device), half)), flop, half)
+    return entries
+
+
+def _others(device: torch.device, paths: list[Path], threads: int) -> dict[str, Entry]:
+    entries = {}
+    for path in paths:
+        weights = load_any(path)
+        choice = choose(weights, "auto", str(device), "auto")
+        flop = _flop_per_pixel(UNet(weights.description.unet))
+        engine = make_engine(weights, choice, threads)
+        entries[f"{path.name}, {choice.engine} {choice.precision}"] = Entry(_running(engine), flop, choice.precision)
     return entries
 
 
