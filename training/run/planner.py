@@ -4,6 +4,7 @@ The values were measured on public data sets of several kinds: see "How the reci
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from training.recipe import DEFAULT, Recipe
 
 # Regions wider than these, in pixels, are learned at half or a quarter of the resolution.
 WIDE, VERY_WIDE = 48, 128
+# A quarter would leave a membrane of 7 pixels less than two.
+COARSEST_FOR_MEMBRANES = 2
 # Rarer classes, by their share of the pixels, weigh no more than this one.
 RAREST = 1e-4
 # Below this share of foreground, half of the crops are drawn around a foreground pixel.
@@ -53,10 +56,14 @@ class RecipePlan:
     decisions: tuple[Decision, ...] = ()
 
 
+Decider = Callable[[Fingerprint, Recipe], tuple[dict[str, Any], Decision]]
+"""Decides one setting: returns the changes of the recipe, and the decision."""
+
+
 def plan_recipe(fingerprint: Fingerprint, base: Recipe = DEFAULT, net: UNetConfig | None = None) -> RecipePlan:
     """Configures a recipe for a data set.
 
-    Membranes in electron micrographs keep the recipe: it was tuned for them.
+    Membranes in electron micrographs keep the recipe but for the resolution: it was tuned for them.
 
     Args:
         fingerprint: Facts about the data set.
@@ -64,12 +71,13 @@ def plan_recipe(fingerprint: Fingerprint, base: Recipe = DEFAULT, net: UNetConfi
         net: The architecture of weights that the training starts from; None to decide it.
     """
     recipe = base.model_copy(update={"net": net}) if net else base
-    if fingerprint.membranes:
-        return RecipePlan(
-            recipe, (Decision("recipe", "for membranes", "the background is a thin net between objects"),)
-        )
     decisions = []
-    for decide in _DECIDERS if net else (_decide_scale, *_DECIDERS):
+    deciders: tuple[Decider, ...] = () if net else (_decide_scale,)
+    if fingerprint.membranes:
+        decisions.append(Decision("recipe", "for membranes", "the background is a thin net between objects"))
+    else:
+        deciders += _DECIDERS
+    for decide in deciders:
         changes, decision = decide(fingerprint, recipe)
         recipe = recipe.model_copy(update=changes)
         decisions.append(decision)
@@ -79,6 +87,8 @@ def plan_recipe(fingerprint: Fingerprint, base: Recipe = DEFAULT, net: UNetConfi
 def _decide_scale(fingerprint: Fingerprint, recipe: Recipe) -> tuple[dict[str, Any], Decision]:
     width = fingerprint.object_width
     factor = 4 if width > VERY_WIDE else 2 if width > WIDE else 1
+    if fingerprint.membranes:
+        factor = min(factor, COARSEST_FOR_MEMBRANES)
     reason = "the labels have no regions" if math.isnan(width) else f"typical regions are {width:.0f} pixels wide"
     net = recipe.net.model_copy(update={"downsampling": factor})
     resolution = {1: "full", 2: "half", 4: "a quarter"}[factor]

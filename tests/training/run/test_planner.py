@@ -26,8 +26,15 @@ def planned(**changes: object) -> Recipe:
     return plan_recipe(replace(BLOBS, **changes)).recipe  # type: ignore[arg-type]
 
 
-def test_membranes_keep_the_recipe_that_was_tuned_for_them():
-    assert planned(membranes=True) == DEFAULT
+@pytest.mark.parametrize(("width", "factor"), [(20.0, 1), (60.0, 2), (200.0, 2)])
+def test_membranes_keep_the_recipe_that_was_tuned_for_them_but_for_the_resolution(width: float, factor: int):
+    net = DEFAULT.net.model_copy(update={"downsampling": factor})
+    assert planned(membranes=True, object_width=width) == DEFAULT.model_copy(update={"net": net})
+
+
+def test_weights_to_start_from_decide_the_resolution_for_membranes():
+    membranes = replace(BLOBS, membranes=True, object_width=60.0)
+    assert plan_recipe(membranes, net=UNetConfig()).recipe.net.downsampling == 1
 
 
 @pytest.mark.parametrize(("width", "factor"), [(8.0, 1), (48.0, 1), (100.0, 2), (200.0, 4), (float("nan"), 1)])
