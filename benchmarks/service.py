@@ -2,7 +2,7 @@
 
 The real server and its bare engine run in separate processes. This process asks both in turn, in several rounds, so
 that other load on the machine hits both. Figures are medians over rounds; p90 and p99 are of all answers together. The
-ratio and the difference are medians of those of each round.
+ratio and the difference are those of each round: median, lowest and highest.
 
 --peers compares the service with the same net behind a plain FastAPI endpoint, LitServe and Ray Serve.
 """
@@ -25,7 +25,7 @@ from benchmarks.peers.bare_engine import BareEngine, Times, bare_engine
 from model.engines.pytorch import chip, choose_device
 from model.images.headers import read_header
 from model.images.image_errors import ImageError
-from tests.support.measuring import Load, closed_loop, form, open_loop, summary, versions
+from tests.support.measuring import Load, closed_loop, form, open_loop, shown, spread, summary, versions
 from tests.support.servers import ROOT, Server, ServerError, service
 
 IMAGE = ROOT / "docs" / "example.png"  # made by training.synthetic, 512 x 512
@@ -176,10 +176,10 @@ def _closed(rounds: list[Round]) -> dict[str, Any]:
     shares = [turn.service[count].images_per_s / turn.engine[loop]["images_per_s"] for turn in rounds]
     added = [turn.service[1].ms(50) - turn.engine[Loop(1, 1)]["ms"] for turn in rounds]
     ratios = {
-        "throughput_of_the_engines": round(statistics.median(shares), 3),
+        "throughput_of_the_engines": spread(shares),
         "best_concurrency": count,
         "best_loop": loop._asdict(),
-        "http_adds_ms": round(statistics.median(added), 2),
+        "http_adds_ms": spread(added),
     }
     rows = [each._asdict() | figures for each, figures in engine.items()]
     return {"engine": rows, "service": served, "ratios": ratios}
@@ -210,11 +210,26 @@ def _table(result: dict[str, Any]) -> str:
         *(f"service, {count:>3} at a time  {_latencies(row)}" for count, row in result["service"].items()),
         *(f"service, {row['rate']:6.2f} come/s  {_latencies(row)}" for row in result["open_loop"]),
         "",
-        f"throughput over HTTP / the engine's: {ratios['throughput_of_the_engines']:.3f} "
+        *_by_unloaded(result),
+        f"throughput over HTTP / the engine's: {shown(ratios['throughput_of_the_engines'])} "
         f"({ratios['best_concurrency']} at a time; {best['at_once']} x batch of {best['batch']})",
-        f"HTTP adds {ratios['http_adds_ms']:.2f} ms to an image (p50, 1 at a time)",
+        f"HTTP adds {shown(ratios['http_adds_ms'])} ms to an image (p50, 1 at a time)",
+        "in brackets: the lowest and the highest of the rounds",
     ]
     return "\n".join([*lines, *comparison.table(result.get("servers", {}))])
+
+
+def _by_unloaded(result: dict[str, Any]) -> list[str]:
+    """Says how random arrivals compare with one request at a time, and what the load generator took of the machine."""
+    alone, lines = result["service"][1], []
+    for row in result["open_loop"]:
+        p50, p99 = (row[f"p{part}_ms"] / alone["p50_ms"] for part in (50, 99))
+        client = row["rate"] * row["client_ms"] / 1000
+        lines.append(
+            f"random arrivals, {row['rate']:.2f}/s: p50 {p50:.2f} and p99 {p99:.2f} times the p50 of 1 at a time; "
+            f"the load generator took {client:.1%} of a core"
+        )
+    return lines
 
 
 def _latencies(row: dict[str, float]) -> str:

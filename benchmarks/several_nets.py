@@ -34,7 +34,7 @@ from model.images.encoding import encode_png
 from model.inputs.preprocessing import Preprocessing
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, save_weights
-from tests.support.measuring import Client, form, versions
+from tests.support.measuring import Client, form, shown, spread, versions
 from tests.support.servers import Server, ServerError, service
 from training.synthetic import cells
 
@@ -107,7 +107,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "versions": versions("torch", "openvino"),
         "connections": arguments.connections,
         "requests": arguments.requests * arguments.rounds,
-        "throughput_ratio": _spread([_throughput_ratio(*each) for each in rounds]),
+        "throughput_ratio": spread([_throughput_ratio(*each) for each in rounds]),
         "nets": {net: _net_figures(net, rounds, arguments.connections) for net in nets},
         "memory": memory,
     }
@@ -213,16 +213,11 @@ def _throughput_ratio(mixed: Run, separate: Mapping[str, Run]) -> float:
 def _net_figures(net: str, rounds: Sequence[tuple[Run, dict[str, Run]]], connections: int) -> dict[str, Any]:
     each = [(mixed, separate[net], separate[net].seconds / len(separate[net].answers)) for mixed, separate in rounds]
     return {
-        "images_per_s_separate": _spread([1 / seconds for *_, seconds in each]),
-        "p50_ms_separate": _spread([1000 * single.p50(net) for _, single, _ in each]),
-        "p50_ms": _spread([1000 * mixed.p50(net) for mixed, *_ in each]),
-        "p50_by_share": _spread([mixed.p50(net) / (connections * seconds) for mixed, _, seconds in each]),
+        "images_per_s_separate": spread([1 / seconds for *_, seconds in each]),
+        "p50_ms_separate": spread([1000 * single.p50(net) for _, single, _ in each]),
+        "p50_ms": spread([1000 * mixed.p50(net) for mixed, *_ in each]),
+        "p50_by_share": spread([mixed.p50(net) / (connections * seconds) for mixed, _, seconds in each]),
     }
-
-
-def _spread(values: Sequence[float]) -> list[float]:
-    """Returns the median, the lowest and the highest value."""
-    return [round(value, 3) for value in (statistics.median(values), min(values), max(values))]
 
 
 def _table(result: dict[str, Any]) -> str:
@@ -232,12 +227,12 @@ def _table(result: dict[str, Any]) -> str:
         f"{result['chip']}, {result['threads']} threads, {ran_on}",
         f"{result['requests']} requests, {result['connections']} at once; median (lowest to highest) of the rounds",
         "",
-        f"throughput of all nets in one service / separate services: {_shown(result['throughput_ratio'])}",
+        f"throughput of all nets in one service / separate services: {shown(result['throughput_ratio'])}",
         "",
         "| net | images/s, separate | p50 separate, ms | p50 of all in one, ms | p50 / its share |",
         "|---|---|---|---|---|",
     ]
-    lines += [f"| {net} | {' | '.join(map(_shown, figures.values()))} |" for net, figures in result["nets"].items()]
+    lines += [f"| {net} | {' | '.join(map(shown, figures.values()))} |" for net, figures in result["nets"].items()]
     separate = ", ".join(f"{net} {mib}" for net, mib in memory["one_net_mib"].items())
     lines += [
         "",
@@ -245,11 +240,6 @@ def _table(result: dict[str, Any]) -> str:
         f"after an image of {LARGE} x {LARGE} for each net: {memory['all_nets_after_large_mib']}",
     ]
     return "\n".join(lines)
-
-
-def _shown(spread: Sequence[float]) -> str:
-    median, lowest, highest = spread
-    return f"{median:g} ({lowest:g} to {highest:g})"
 
 
 if __name__ == "__main__":

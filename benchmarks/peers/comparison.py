@@ -4,7 +4,6 @@ Only one server runs at a time, so that no server takes time from another.
 """
 
 import asyncio
-import statistics
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 
 from model.images.decoding import decode_image
 from model.inputs.preprocessing import Values
-from tests.support.measuring import Load, closed_loop, form, summary
+from tests.support.measuring import Load, closed_loop, form, shown, spread, summary
 from tests.support.servers import Server, ServerError, service, started
 
 CONCURRENCY = (1, 8)
@@ -96,15 +95,15 @@ def _measure(peer: Peer, image: bytes, seconds: float) -> dict[int, Load]:
         return {count: asyncio.run(closed_loop(server.port, request, count, seconds)) for count in CONCURRENCY}
 
 
-def _ratios(ours: list[dict[int, Load]], theirs: list[dict[int, Load]]) -> dict[str, float]:
-    """Medians over rounds of ours divided by theirs: throughput at each concurrency, and p50."""
+def _ratios(ours: list[dict[int, Load]], theirs: list[dict[int, Load]]) -> dict[str, list[float]]:
+    """The spread over rounds of ours divided by theirs: throughput at each concurrency, and p50."""
     pairs = list(zip(ours, theirs, strict=True))
     ratios = {}
     for count in CONCURRENCY:
         throughputs = [our[count].images_per_s / their[count].images_per_s for our, their in pairs]
         latencies = [our[count].ms(50) / their[count].ms(50) for our, their in pairs]
-        ratios[f"images_per_s_at_{count}"] = round(statistics.median(throughputs), 3)
-        ratios[f"p50_at_{count}"] = round(statistics.median(latencies), 3)
+        ratios[f"images_per_s_at_{count}"] = spread(throughputs)
+        ratios[f"p50_at_{count}"] = spread(latencies)
     return ratios
 
 
@@ -112,12 +111,13 @@ def table(servers: dict[str, Any]) -> list[str]:
     """Lines for people: a row a server and concurrency."""
     if not servers:
         return []
+    rounds = "median (lowest to highest) of the rounds"
     at = " ".join(f"{title:>9}" for title in ("images/s", "p50 ms", "p90 ms", "p99 ms", "failed"))
-    lines = ["", f"{'':<26}{'conc.':>6} {at}   ours / theirs, images/s: torch, default"]
+    lines = ["", f"{'':<26}{'conc.':>6} {at}   ours / theirs, images/s: torch, default; {rounds}"]
     for name, figures in servers.items():
         for count in CONCURRENCY:
             row = figures[f"at_{count}"]
             cells = [f"{row[key]:>9.1f}" for key in ("images_per_s", "p50_ms", "p90_ms", "p99_ms")]
-            ratios = ", ".join(f"{figures[ours][f'images_per_s_at_{count}']:.2f}" for ours in OURS if ours in figures)
+            ratios = ", ".join(shown(figures[ours][f"images_per_s_at_{count}"]) for ours in OURS if ours in figures)
             lines.append(f"{name:<26}{count:>6} {' '.join(cells)} {row['failed']:>9}   {ratios}")
     return lines

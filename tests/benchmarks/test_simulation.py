@@ -4,18 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.simulation import HALO, MEGA, Cluster, Costs, Simulation
+from benchmarks.simulation import GRID, HALO, MEGA, Cluster, Costs, Simulation
 from model.segmenter import TILE
 from model.unet import UNetConfig
-from model.weights_file import BUNDLED, load_weights
 
 COSTS = Costs(decode=0.01, encode=0.01, send=0.002, request=0.005, tile=0.003, compute=0.2)
 SMALL = 512 * 512 / MEGA
 
 
-def test_its_net_is_the_bundled_one():
-    architecture: UNetConfig = load_weights(BUNDLED).description.unet
-    assert (architecture.halo, architecture.grid) == (HALO, 16)
+def test_its_net_is_the_default_one_at_full_resolution():
+    architecture = UNetConfig()
+    assert (architecture.halo, architecture.grid) == (HALO, GRID)
 
 
 def test_the_time_of_one_image_is_the_sum_of_its_steps():

@@ -31,6 +31,21 @@ def interleaved(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[
     return seconds
 
 
+def spread(values: Sequence[float]) -> list[float]:
+    """The median, the lowest and the highest value.
+
+    Of five rounds or more, the true median lies between the lowest and the highest with a probability of at least 94%
+    (1 - 2 / 2**n for n rounds), whatever the distribution is.
+    """
+    return [round(value, 3) for value in (statistics.median(values), min(values), max(values))]
+
+
+def shown(values: Sequence[float]) -> str:
+    """The result of `spread` for people: "1.02 (0.98 to 1.05)"."""
+    median, lowest, highest = values
+    return f"{median:g} ({lowest:g} to {highest:g})"
+
+
 def versions(*packages: str) -> dict[str, str]:
     """Of Python and of those packages that are installed."""
     found = {"python": platform.python_version()}
@@ -114,11 +129,19 @@ async def _read_answer(reader: asyncio.StreamReader) -> Answer:
 
 @dataclass(frozen=True)
 class Load:
-    """What came of a load. `seconds`: from when each mask was due to be asked for; `failed`: answers that were none."""
+    """What came of a load.
+
+    Attributes:
+        seconds: From when each mask was due to be asked for.
+        failed: Answers that were no masks.
+        images_per_s: Masks per second.
+        client_s: Processor time that this process took for asking, which a server on the same machine lacks.
+    """
 
     seconds: list[float]
     failed: int
     images_per_s: float
+    client_s: float = 0.0
 
     def ms(self, percentile: float) -> float:
         """A percentile of the latencies, milliseconds."""
@@ -128,6 +151,7 @@ class Load:
 def summary(rounds: Sequence[Load]) -> dict[str, float]:
     """Medians over rounds; but p90 and p99 of all answers together, for a round has too few of them."""
     together = Load([second for load in rounds for second in load.seconds], sum(load.failed for load in rounds), 0)
+    client_s = sum(load.client_s for load in rounds)
     return {
         "images_per_s": round(statistics.median(load.images_per_s for load in rounds), 2),
         "p50_ms": round(statistics.median(load.ms(50) for load in rounds), 1),
@@ -135,6 +159,7 @@ def summary(rounds: Sequence[Load]) -> dict[str, float]:
         "p99_ms": round(together.ms(99), 1),
         "answers": len(together.seconds),
         "failed": together.failed,
+        "client_ms": round(1000 * client_s / max(1, len(together.seconds)), 2),
     }
 
 
@@ -144,9 +169,9 @@ class _Answered(NamedTuple):
     is_png: bool
 
 
-def _load(answers: list[_Answered], started: float) -> Load:
+def _load(answers: list[_Answered], started: float, client_s: float) -> Load:
     masks = [answer.seconds for answer in answers if answer.is_png]
-    return Load(masks, len(answers) - len(masks), len(masks) / (answers[-1].at - started))
+    return Load(masks, len(answers) - len(masks), len(masks) / (answers[-1].at - started), client_s)
 
 
 async def closed_loop(port: int, request: bytes, connections: int, seconds: float) -> Load:
@@ -155,7 +180,7 @@ async def closed_loop(port: int, request: bytes, connections: int, seconds: floa
     The first answers, one for each connection, are not measured; the clock runs from the last of them to the last
     answer inside the time, so that nothing half done is counted. There are at least as many answers as connections.
     """
-    client, answers, clock = Client(port, request), list[_Answered](), time.perf_counter
+    client, answers, clock, cpu = Client(port, request), list[_Answered](), time.perf_counter, time.process_time()
 
     def enough() -> bool:
         return len(answers) >= 2 * connections and clock() >= answers[connections - 1].at + seconds
@@ -170,12 +195,13 @@ async def closed_loop(port: int, request: bytes, connections: int, seconds: floa
     client.close()
     started = answers[connections - 1].at
     inside = sum(answer.at <= started + seconds for answer in answers)
-    return _load(answers[connections : max(inside, 2 * connections)], started)
+    counted = answers[connections : max(inside, 2 * connections)]
+    return _load(counted, started, (time.process_time() - cpu) * len(counted) / len(answers))
 
 
 async def open_loop(port: int, request: bytes, rate: float, seconds: float, seed: int) -> Load:
     """Asks at random times, `rate` a second, whether or not the last one is answered; a latency counts from then."""
-    client, answers, clock = Client(port, request), list[_Answered](), time.perf_counter
+    client, answers, clock, cpu = Client(port, request), list[_Answered](), time.perf_counter, time.process_time()
     gaps = np.random.default_rng(seed).exponential(1 / rate, max(1, round(rate * seconds)))
     started = clock()
 
@@ -186,4 +212,4 @@ async def open_loop(port: int, request: bytes, rate: float, seconds: float, seed
 
     await asyncio.gather(*(ask_at(started + float(after)) for after in gaps.cumsum()))
     client.close()
-    return _load(answers, started)
+    return _load(answers, started, time.process_time() - cpu)
