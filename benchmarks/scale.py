@@ -31,14 +31,14 @@ import psutil
 import torch
 
 from benchmarks.memory import picture
-from benchmarks.simulation import HALO, MEGA, Cluster, Costs, Outcome, Simulation
+from benchmarks.simulation import HALO, MEGA, SIDE, Cluster, Costs, Outcome, Simulation
 from model.engines.choice import bundled_weights, choose, make_engine
 from model.engines.graph_weights import load_any
 from model.engines.pytorch import chip
 from model.images.decoding import decode_image
 from model.images.encoding import encode_png
 from model.inputs.preprocessing import Pixels
-from model.segmenter import TILE, Segmenter, to_mask
+from model.segmenter import Segmenter, to_mask
 from tests.end_to_end.cluster import Cluster as Running
 from tests.end_to_end.cluster import cluster
 from tests.support.measuring import Answer, closed_loop, form, versions
@@ -126,8 +126,8 @@ def predict(costs: Costs, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _bulk(costs: Costs, name: str, megapixels: float, hours: float, core_hour: float) -> dict[str, Any]:
     """Computes the needs of a bulk job in tiles of the largest size, whose workers share only the storage."""
-    core = ((TILE - 2 * HALO) / TILE) ** 2  # of a window
-    seconds = megapixels * (costs.compute / core + costs.tile / (core * TILE**2 / MEGA))
+    core = ((SIDE - 2 * HALO) / SIDE) ** 2  # of a window
+    seconds = megapixels * (costs.compute / core + costs.tile / (core * SIDE**2 / MEGA))
     seconds += megapixels * (costs.decode / core + costs.encode)
     cores, moved = seconds / 3600 / hours, megapixels / core + megapixels
     return {
@@ -177,7 +177,7 @@ def _engine_costs() -> tuple[float, float]:
     """Seconds of a tile, and of a megapixel on top, of the default engine on one thread."""
     segmenter = _one_thread()
     points = []
-    for side in (SMALL, 3 * TILE):  # for the large side, a tile in the middle: most of its decoder is skipped
+    for side in (SMALL, 3 * SIDE):  # for the large side, a tile in the middle: most of its decoder is skipped
         task = segmenter.task(np.random.default_rng(0).integers(0, 256, (side, side), np.uint8))
         tile = task.tiles[len(task.tiles) // 2]
         segmenter.compute_batch([(task, tile)])
@@ -197,7 +197,7 @@ def _cluster(engines: int) -> Iterator[tuple[Running, int]]:
     """A cluster that is ready, and has seen an image of each kind; its port."""
     with tempfile.TemporaryDirectory() as folder, cluster(Path(folder), free_port(), engines, threads=1) as running:
         port = int(running.url.rpartition(":")[2])
-        for side in (SMALL, SMALL, TILE, TILE):
+        for side in (SMALL, SMALL, SIDE, SIDE):
             _post(port, picture(side))
         yield running, port
 

@@ -19,7 +19,8 @@ from model.unet import UNetConfig
 Steps: TypeAlias = Generator[simpy.Event, Any, None]
 
 # The bundled net's, pixels.
-HALO, GRID = UNetConfig().halo, UNetConfig().grid
+NET = UNetConfig(downsampling=2)  # that of the bundled net
+HALO, GRID, SIDE = NET.halo, NET.grid, NET.tile_side(TILE)
 
 # Processes that share cores take turns; the system's are about as long, seconds.
 TURN_S = 0.01
@@ -133,7 +134,7 @@ class Simulation:
         began, front, megapixels = self._env.now, self._random.choice(self._fronts), side * side / MEGA
         yield from self._work(self._costs.request + self._costs.decode * megapixels)
         tiles: list[simpy.Process] = []
-        for tile in plan_tiles(side, side, tile=TILE, halo=HALO, grid=GRID):
+        for tile in plan_tiles(side, side, tile=SIDE, halo=HALO, grid=GRID):
             slot = front.ahead.request()
             if tiles:  # the first goes past those that wait
                 yield slot

@@ -4,17 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.simulation import GRID, HALO, MEGA, Cluster, Costs, Simulation
-from model.segmenter import TILE
-from model.unet import UNetConfig
+from benchmarks.simulation import MEGA, NET, SIDE, Cluster, Costs, Simulation
+from model.weights_file import BUNDLED, load_weights
 
 COSTS = Costs(decode=0.01, encode=0.01, send=0.002, request=0.005, tile=0.003, compute=0.2)
 SMALL = 512 * 512 / MEGA
 
 
-def test_its_net_is_the_default_one_at_full_resolution():
-    architecture = UNetConfig()
-    assert (architecture.halo, architecture.grid) == (HALO, GRID)
+def test_its_net_is_the_bundled_one():
+    assert load_weights(BUNDLED).description.unet == NET
 
 
 def test_the_time_of_one_image_is_the_sum_of_its_steps():
@@ -45,10 +43,10 @@ def test_shared_cores_do_no_more_than_they_can():
 
 def test_a_large_image_is_shared_by_all_engines():
     one, two, many = (
-        Simulation(COSTS, Cluster(engines)).arrivals([(0, 5 * TILE)]).latencies[0] for engines in (1, 2, 1000)
+        Simulation(COSTS, Cluster(engines)).arrivals([(0, 5 * SIDE)]).latencies[0] for engines in (1, 2, 1000)
     )
     assert two < 0.6 * one
-    assert many > 0.2 * TILE * TILE / MEGA * 0.9, "no faster than one tile"
+    assert many > 0.2 * SIDE * SIDE / MEGA * 0.9, "no faster than one tile"
 
 
 def test_the_same_seed_is_the_same_simulation():

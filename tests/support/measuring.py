@@ -43,7 +43,7 @@ def spread(values: Sequence[float]) -> list[float]:
 def shown(values: Sequence[float]) -> str:
     """The result of `spread` for people: "1.02 (0.98 to 1.05)"."""
     median, lowest, highest = values
-    return f"{median:g} ({lowest:g} to {highest:g})"
+    return f"{median:.3g} ({lowest:.3g} to {highest:.3g})"
 
 
 def versions(*packages: str) -> dict[str, str]:

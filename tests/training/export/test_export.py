@@ -90,7 +90,7 @@ def test_int8_weights_carry_the_description_and_their_origin(weights_file: Path,
 def test_tiles_make_no_difference_in_int8(int8: Path, cells_folder: Path, size: tuple[int, int]):
     image = load_samples(cells_folder)[0].pixels
     large: Any = np.tile(image, (10, 10))[: 9 * size[0], : 9 * size[1]]
-    tiled, whole = (Segmenter.load(int8, tile=tile) for tile in (512, 2048))
+    tiled, whole = (Segmenter.load(int8, tile=tile) for tile in (272, 2048))
     assert len(tiled.task(large).tiles) > 1 == len(whole.task(large).tiles)
     assert np.array_equal(tiled.mask(large), whole.mask(large))
 
