@@ -83,9 +83,9 @@ class UNetConfig(BaseModel):
 
     @property
     def tile_scale(self) -> int:
-        """How many times as wide as the wanted tiles this net's are, so that its maps are as large as any net's.
+        """The factor by which tiles are wider than the wanted ones, so that maps are as large as in any net.
 
-        It is 1 for several classes, whose logits at full size would take more memory than the maps.
+        It is 1 for several classes, because their logits at full size would take more memory than the maps.
         """
         return self.downsampling if self.classes == 1 else 1
 

@@ -32,10 +32,10 @@ def interleaved(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[
 
 
 def spread(values: Sequence[float]) -> list[float]:
-    """The median, the lowest and the highest value.
+    """Returns the median, the lowest and the highest value.
 
-    Of five rounds or more, the true median lies between the lowest and the highest with a probability of at least 94%
-    (1 - 2 / 2**n for n rounds), whatever the distribution is.
+    The true median lies between the lowest and the highest with a probability of 1 - 2 / 2**n for n rounds, whatever
+    the distribution is: 94% for five rounds, 97% for six.
     """
     return [round(value, 3) for value in (statistics.median(values), min(values), max(values))]
 

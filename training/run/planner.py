@@ -63,7 +63,7 @@ Decider = Callable[[Fingerprint, Recipe], tuple[dict[str, Any], Decision]]
 def plan_recipe(fingerprint: Fingerprint, base: Recipe = DEFAULT, net: UNetConfig | None = None) -> RecipePlan:
     """Configures a recipe for a data set.
 
-    Membranes in electron micrographs keep the recipe but for the resolution: it was tuned for them.
+    For membranes in electron micrographs only the resolution is decided, because the recipe was tuned for them.
 
     Args:
         fingerprint: Facts about the data set.
