@@ -3,8 +3,8 @@
 1. Parity: how far the bundled net's probabilities on the device are from those of the CPU in fp32, and the share of the
    mask's pixels that differ.
 2. Images a second of the service's engine, copies to and from the device included, by side, batch and precision.
-3. The net without copies, on a tensor that stays on the device: as the engine runs it, compiled, and replayed as a CUDA graph.
-   The tiles of a service have few shapes, so both could be prepared for them.
+3. The net without copies, on a tensor that stays on the device: as the engine runs it, compiled, and replayed as a
+   CUDA graph. The tiles of a service have few shapes, so both could be prepared for them.
 4. Images a second over HTTP.
 5. Steps a second of the recipe for membranes and of the tutorial's.
 
