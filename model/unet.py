@@ -23,11 +23,9 @@ class UNetConfig(BaseModel):
         bottleneck: "double" doubles the channels at the deepest level, as the paper does (1024 at width 64); "same"
             keeps them (512).
         conv_bias: The 3 x 3 convolutions have biases.
-        halve_middle: The first convolution of a decoder block halves the channels of its input. Otherwise it outputs
-            the block's output channels.
+        halve_middle: The first convolution of a decoder block halves its input's channels; else it has the block's.
         downsampling: The net averages its input over squares of this side in pixels, computes at that scale, and
-            upsamples its logits bilinearly to the size of the input. Metadata omit the value 1, so that earlier
-            versions can read them.
+            upsamples its logits bilinearly. Metadata omit 1, so that earlier versions can read them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,10 +81,7 @@ class UNetConfig(BaseModel):
 
     @property
     def tile_scale(self) -> int:
-        """The factor by which tiles are wider than the wanted ones, so that maps are as large as in any net.
-
-        It is 1 for several classes, because their logits at full size would take more memory than the maps.
-        """
+        """Pixels per wanted pixel of a tile's side; 1 for several classes, whose large logits would fill the memory."""
         return self.downsampling if self.classes == 1 else 1
 
     def tile_side(self, wanted: int) -> int:

@@ -65,9 +65,7 @@ def test_tiles_make_no_difference_to_a_net_of_a_coarser_scale(
 
 
 @pytest.mark.parametrize(("classes", "side"), [(1, 2 * TILE), (3, TILE)])
-def test_tiles_of_a_net_of_one_class_are_as_large_as_the_tile_at_its_scale(
-    make_net, make_image, make_segmenter, classes, side
-):
+def test_the_tile_counts_at_the_scale_of_a_net_of_one_class(make_net, make_image, make_segmenter, classes, side):
     segmenter = make_segmenter(make_net(depth=1, downsampling=2, classes=classes), tile=TILE)
     assert len(segmenter.task(make_image(side, side)).tiles) == 1
     assert len(segmenter.task(make_image(side, side + 1)).tiles) == 2

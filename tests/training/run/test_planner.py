@@ -27,7 +27,7 @@ def planned(**changes: object) -> Recipe:
 
 
 @pytest.mark.parametrize(("width", "factor"), [(20.0, 1), (60.0, 2), (200.0, 2)])
-def test_membranes_keep_the_recipe_that_was_tuned_for_them_but_for_the_resolution(width: float, factor: int):
+def test_only_the_resolution_is_decided_for_membranes(width: float, factor: int):
     net = DEFAULT.net.model_copy(update={"downsampling": factor})
     assert planned(membranes=True, object_width=width) == DEFAULT.model_copy(update={"net": net})
 
