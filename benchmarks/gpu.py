@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu [--data DIR] [--json]`: what the service and the training do on a GPU, in ten minutes.
+"""`python -m benchmarks.gpu [--json]`: what the service and the training do on a GPU, in ten minutes.
 
 1. Parity: how far the bundled net's probabilities on the device are from those of the CPU in fp32, and the share of the
    mask's pixels that differ.

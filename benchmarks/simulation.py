@@ -18,7 +18,6 @@ from model.unet import UNetConfig
 
 Steps: TypeAlias = Generator[simpy.Event, Any, None]
 
-# The bundled net's, pixels.
 NET = UNetConfig(downsampling=2)  # that of the bundled net
 HALO, GRID, SIDE = NET.halo, NET.grid, NET.tile_side(TILE)
 

@@ -102,8 +102,7 @@ def measure_paces(device: torch.device, recipe: Recipe, repeats: int, *, compile
     """Seconds of a step, by recipe and precision."""
     runs = {TUTORIAL_AS_IT_IS: _step(TUTORIAL, device)}
     if choose_precision(device, "auto") != "fp32":
-        # the learner runs any recipe but the tutorial's own in the chip's best precision
-        runs["tutorial, bf16"] = _step(TUTORIAL.model_copy(update={"name": "default"}), device)
+        runs["tutorial, bf16"] = _step(TUTORIAL.model_copy(update={"precision": "auto"}), device)
     ours = f"default, {choose_precision(device, 'auto')}"
     runs[ours] = _step(recipe, device)
     if compiled:

@@ -34,8 +34,8 @@ def interleaved(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[
 def spread(values: Sequence[float]) -> list[float]:
     """Returns the median, the lowest and the highest value.
 
-    The true median lies between the lowest and the highest with a probability of 1 - 2 / 2**n for n rounds, whatever
-    the distribution is: 94% for five rounds, 97% for six.
+    Whatever the distribution is, n rounds hold the true median between the two with a probability of 1 - 2 / 2**n:
+    94% for five rounds, 97% for six.
     """
     return [round(value, 3) for value in (statistics.median(values), min(values), max(values))]
 
@@ -129,7 +129,7 @@ async def _read_answer(reader: asyncio.StreamReader) -> Answer:
 
 @dataclass(frozen=True)
 class Load:
-    """What came of a load.
+    """Result of a load.
 
     Attributes:
         seconds: From when each mask was due to be asked for.
