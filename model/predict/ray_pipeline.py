@@ -4,11 +4,9 @@ Actors read and write the files themselves, so all machines have to see them und
 is started again, and what it had begun is done again; what a job leaves is whole or not there, so nothing is lost.
 """
 
-import asyncio
 import logging
 import pickle
 import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -23,6 +21,7 @@ from model.errors import UserError
 from model.outputs.output import OutputSpec
 from model.predict.cluster import ClusterError, Workers
 from model.predict.jobs import Job, OnOutcome, Outcome, Room, Stopped
+from model.predict.journal import Journal
 from model.predict.local_pipeline import Pipeline
 from model.segmenter import Segmenter
 from model.weights_file import Description
@@ -86,7 +85,7 @@ class RayPipeline:
     def _journal(self) -> Iterator[Any]:
         """For the workers of a run, which are told by it to stop."""
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        actor = ray.remote(_Journal).options(num_cpus=0, max_concurrency=10_000, scheduling_strategy=here)
+        actor = ray.remote(Journal).options(num_cpus=0, max_concurrency=10_000, scheduling_strategy=here)
         journal: Any = actor.remote()
         done = threading.Event()
         threading.Thread(target=self._forward_stop, args=(journal, done), daemon=True).start()
@@ -155,32 +154,6 @@ def _look(how: How, threads: int) -> tuple[Description, str, int] | str:
     return pipeline.segmenter.description, pipeline.segmenter.weights.label, pipeline.threads
 
 
-class _Journal:
-    """An actor that knows what all workers have to know: whether to stop, and what has been begun and done."""
-
-    def __init__(self) -> None:
-        self._stopped = asyncio.Event()
-        self._begun = Counter[int]()
-        self._done: dict[int, Outcome] = {}
-
-    async def history(self, number: int) -> tuple[int, Outcome | None]:
-        """The number of attempts of a job, and its outcome if there is one."""
-        return self._begun[number], self._done.get(number)
-
-    async def begin(self, number: int) -> None:
-        self._begun[number] += 1
-
-    async def end(self, number: int, outcome: Outcome) -> None:
-        self._done[number] = outcome
-
-    async def stop(self) -> None:
-        self._stopped.set()
-
-    async def stopped(self) -> None:
-        """Waits for it."""
-        await self._stopped.wait()
-
-
 class _Worker:
     """An actor: the weights, loaded once, and as many jobs at once as a local `Pipeline` does."""
 
@@ -196,11 +169,11 @@ class _Worker:
         begun, outcome = ray.get(self._journal.history.remote(number))
         if outcome is None:
             try:
-                outcome = self._do(number, job, begun)
+                outcome = pickle.dumps(self._do(number, job, begun))
             except Stopped:
                 return []
             ray.get(self._journal.end.remote(number, outcome))
-        return [{"number": number, "outcome": pickle.dumps(outcome)}]
+        return [{"number": number, "outcome": outcome}]
 
     def _do(self, number: int, job: Job, deaths: int) -> Outcome:
         """Runs jobs that were in flight when a worker died one by one, so that the next death shows the cause."""
