@@ -65,7 +65,7 @@ class ByFile(LoadFileScheduling):  # type: ignore[misc]  # it has no types
         path = PurePath(super()._split_scope(nodeid))
         if path.name in RAY:
             return "ray"
-        return SERVERS if path.parent.name == SERVERS else str(path)
+        return SERVERS if SERVERS in path.parts else str(path)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -86,4 +86,4 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONG and item.path.parent.name != SERVERS)
+    items.sort(key=lambda item: item.path.name not in LONG and SERVERS not in item.path.parts)

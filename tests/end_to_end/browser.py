@@ -4,13 +4,15 @@ import io
 import re
 import shutil
 from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import httpx
 import numpy as np
 from PIL import Image
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect, sync_playwright
 
 from model.inputs.preprocessing import Pixels
 from tests.end_to_end.http import HTTP
@@ -37,6 +39,15 @@ def find_browser() -> str | None:
     names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
     found = (shutil.which(name) for name in names)
     return next(filter(None, found), None)
+
+
+@contextmanager
+def chromium(path: str) -> Iterator[Browser]:
+    """Without a sandbox, for tests may run as root in a container; it opens no page but the service's."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 def give(page: Page, *files: tuple[str, bytes]) -> None:

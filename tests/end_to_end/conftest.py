@@ -20,14 +20,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from app import __main__ as service_process
 from model.inputs.preprocessing import Pixels, Preprocessing
 from model.segmenter import Segmenter
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, load_weights, save_weights
-from tests.end_to_end.browser import NO_BROWSER, find_browser
 from tests.end_to_end.http import HTTP
 from tests.support.forked import Forked
 from tests.support.servers import free_port
@@ -250,48 +248,3 @@ def still_serving(server: Server, png: bytes) -> Iterator[None]:
     assert HTTP.post(f"{server.url}/segment", files={"file": png}).status_code == 200
     assert not [line for line in server.log if line["level"] == "error"]
     assert server.stderr == ""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Closed after each module: while it is open, an event loop runs in this thread, and tests with another fail."""
-    path = find_browser()
-    if path is None:
-        pytest.skip(NO_BROWSER)
-    expect.set_options(timeout=1000 * PATIENCE_S)
-    with sync_playwright() as playwright:
-        # without a sandbox, for the tests may run as root in a container; it opens no page but the service's
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """`open_page(url, refused=False, width=1280)`. Nothing may go wrong in it unseen, and nothing load from elsewhere.
-
-    `refused`: the test is about an error of the service, of which browsers write a line themselves.
-    """
-    with ExitStack() as stack:
-        seen: list[str] = []
-        requests: list[str] = []
-
-        def open_one(url: str, refused: bool = False, width: int = 1280) -> Page:
-            context = browser.new_context(viewport={"width": width, "height": 800})
-            stack.callback(context.close)
-            page = context.new_page()
-            page.on("pageerror", lambda error: seen.append(str(error)))
-            page.on("console", lambda line: seen.append(line.text) if line.type in ("error", "warning") else None)
-            page.on("request", lambda request: requests.append(request.url))
-            page.goto(f"{url}/")
-            own = (url, "data:", "blob:")
-            stack.callback(lambda: _check([each for each in requests if not each.startswith(own)]))
-            expected = "Failed to load resource: the server responded with a status of 4"
-            stack.callback(lambda: _check([line for line in seen if not (refused and line.startswith(expected))]))
-            return page
-
-        yield open_one
-
-
-def _check(unexpected: list[str]) -> None:
-    assert unexpected == []

@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from tests.end_to_end.browser import NO_BROWSER, ask, find_browser, read_mask
+from tests.end_to_end.browser import NO_BROWSER, ask, chromium, find_browser, read_mask
 from tests.end_to_end.hand import Hand
 from tests.end_to_end.screenshots import PATIENCE_S, ROOT, save, service
 
@@ -47,15 +47,13 @@ def main() -> int:
         shutil.copy(BUNDLED, folder / "served")
         settings = {"SEGMENT_WEIGHTS": str(folder / "served"), "SEGMENT_LABELS": str(folder / "labels")}
         os.environ |= settings | {"SEGMENT_WATCH_S": "1"}
-        with service() as url, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        with service() as url, chromium(browser_path) as browser:
             page = browser.new_page(viewport=VIEW, color_scheme="light")  # type: ignore[arg-type]  # a TypedDict's literal
             expect.set_options(timeout=1000 * PATIENCE_S)
             page.goto(f"{url}/")
             _correct_all(page, url, folder)
             _retrain(folder)
             _compute_again(page)
-            browser.close()
         before, after = (_score(folder, weights) for weights in (BUNDLED, folder / "served/weights.safetensors"))
     print(f"V_rand on {PAIRS} held-out images: {before:.3f} before, {after:.3f} after {MINUTES} minutes")
     return 0 if after > before else 1

@@ -11,11 +11,10 @@ from typing import cast
 import httpx
 import numpy as np
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from model.images.decoding import decode_image
 from model.inputs.preprocessing import Pixels
-from tests.end_to_end.browser import NO_BROWSER, find_browser
+from tests.end_to_end.browser import NO_BROWSER, chromium, find_browser
 from tests.end_to_end.screenshots import ROOT, save, service
 
 OUT = ROOT / "docs/pictures"
@@ -52,12 +51,10 @@ def _show_training(folder: Path, browser_path: str) -> None:
         _save(_read(folder / f"data/train/{kind}/0.png"), kind, WIDTH)
     sheet = _read(folder / "runs/first/sheet.png")
     _save(sheet[: SHEET_ROWS * len(sheet) // 6], "sheet", SHEET_WIDTH)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+    with chromium(browser_path) as browser:
         page = browser.new_page(viewport=REPORT, color_scheme="light")  # type: ignore[arg-type]  # a TypedDict's literal
         page.goto((folder / "runs/first/report.html").as_uri())
         save(page.screenshot(), OUT / "report.png")
-        browser.close()
 
 
 def _show_outputs() -> None:

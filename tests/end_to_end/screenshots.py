@@ -16,9 +16,9 @@ from typing import Literal
 
 import httpx
 from PIL import Image
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
-from tests.end_to_end.browser import NO_BROWSER, find_browser
+from tests.end_to_end.browser import NO_BROWSER, chromium, find_browser
 from tests.end_to_end.http import HTTP
 
 ROOT = Path(__file__).parents[2]
@@ -35,14 +35,12 @@ def main() -> int:
         print(f"screenshots: {NO_BROWSER}", file=sys.stderr)
         return 2
     OUT.mkdir(exist_ok=True)
-    with service() as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+    with service() as url, chromium(browser_path) as browser:
         for width in SCREENS:
             for scheme in SCHEMES:
                 path = OUT / f"{width}-{scheme}.png"
                 save(_picture(browser, url, width, scheme), path)
                 print(path.relative_to(ROOT))
-        browser.close()
     return 0
 
 

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.end_to_end.browser import give
 from tests.support.servers import free_port
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SEARCHED = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 
 

@@ -19,7 +19,7 @@ from tests.end_to_end.http import HTTP
 from tests.support.pictures import blobs
 from tests.support.small_net import save_small_net
 
-AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
+AXE = Path(__file__).parents[3] / "node_modules/axe-core/axe.min.js"
 
 # The colours and widths in which each state is checked. Between two states, the page keeps the last of them.
 LOOKS: tuple[tuple[Literal["dark", "light"], int], ...] = (("dark", 390), ("light", 1280))
