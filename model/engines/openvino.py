@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from queue import SimpleQueue
 from typing import Any
 
@@ -64,7 +64,7 @@ class OpenVinoEngine:
     name, device = "openvino", "cpu"
 
     def __init__(self, graph: openvino.Model, precision: str, threads: int = 0, *, crops_decoder: bool = True) -> None:
-        """Compiles a graph.
+        """Compiles a graph for runs with all threads; what other runs need is compiled for the first of them.
 
         Args:
             graph: N x C x H x W -> N x K x H x W.
@@ -85,19 +85,13 @@ class OpenVinoEngine:
             "CPU_RUNTIME_CACHE_CAPACITY": CACHED_LAYERS,
             hint.inference_precision: TYPES[choose_precision("auto") if precision == "int8" else precision],
         }
-        undivided = self._compile(graph, streams=1)
-        divided = self._compile(graph, self.streams) if self.streams > 1 else undivided
-        self._undivided = undivided.create_infer_request()
-        cropping = _crop_decoder(graph) if crops_decoder else _crop_result(graph)
-        self._cropping_net = self._compile(cropping, streams=1)
-        self._cropping = self._cropping_net.create_infer_request()
+        self._graph, self._crops_decoder = graph, crops_decoder
+        self._undivided = self._compile(graph, streams=1).create_infer_request()
         self._bytes_per_pixel = _activations(graph, precision) / self._downsampling**2
         self._weights_bytes = _constants(graph)
         self._cropping_pixels = 0  # of the largest batch of `_cropping` since its memory was released
-        self._idle = SimpleQueue[openvino.InferRequest]()
-        for _ in range(self.streams):
-            self._idle.put(divided.create_infer_request())
         self._all_threads, self._counting, self._running = threading.Lock(), threading.Lock(), 0
+        self._compiling = threading.Lock()
 
     @property
     def held_bytes(self) -> int:
@@ -107,8 +101,9 @@ class OpenVinoEngine:
 
     def release_memory(self) -> None:
         with self._all_threads:
+            if self._cropping_pixels:
+                self._cropping_net.release_memory()
             self._cropping_pixels = 0
-            self._cropping_net.release_memory()
 
     def run(self, batch: Array, kept: Window | None = None) -> Array:
         batch = np.ascontiguousarray(batch)
@@ -121,14 +116,16 @@ class OpenVinoEngine:
                 with self._all_threads:
                     self._cropping_pixels = max(self._cropping_pixels, batch.shape[0] * height * width)
                     return _infer(self._cropping, batch, crops)
-            if alone:
+            if alone or self.streams == 1:
                 with self._all_threads:
                     return _infer(self._undivided, batch)
-            request = self._idle.get()
+            with self._compiling:
+                idle = self._idle
+            request = idle.get()
             try:
                 return _infer(request, batch)
             finally:
-                self._idle.put(request)
+                idle.put(request)
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
@@ -141,6 +138,23 @@ class OpenVinoEngine:
         finally:
             with self._counting:
                 self._running -= 1
+
+    @cached_property
+    def _idle(self) -> SimpleQueue[openvino.InferRequest]:
+        """The requests that are not running, one for each stream."""
+        divided, idle = self._compile(self._graph, self.streams), SimpleQueue[openvino.InferRequest]()
+        for _ in range(self.streams):
+            idle.put(divided.create_infer_request())
+        return idle
+
+    @cached_property
+    def _cropping_net(self) -> openvino.CompiledModel:
+        crop = _crop_decoder if self._crops_decoder else _crop_result
+        return self._compile(crop(self._graph), streams=1)
+
+    @cached_property
+    def _cropping(self) -> openvino.InferRequest:
+        return self._cropping_net.create_infer_request()
 
     def _compile(self, graph: openvino.Model, streams: int) -> openvino.CompiledModel:
         return the_core().compile_model(graph, "CPU", self._config | {properties.num_streams: streams})
