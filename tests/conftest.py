@@ -1,9 +1,12 @@
 """How all tests run: on one thread, open to Ctrl-C, the longest files first, those that start Ray one after another."""
 
 import gc
+import logging
 import os
 import signal
+import ssl
 from collections.abc import Generator, Iterator
+from functools import cache
 from pathlib import PurePath
 from typing import Any
 
@@ -51,6 +54,14 @@ def _graphs_of_equal_nets_are_made_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _authorities_are_read_once() -> Iterator[None]:
+    """Each HTTP client reads the certificates of a hundred authorities, and the tests make many clients."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _servers_are_forked() -> Iterator[None]:
     """From a process that has imported the service; benchmarks and `make torture` start them from nothing."""
     with pytest.MonkeyPatch.context() as patch:
@@ -77,6 +88,14 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+        _let_loggers_propagate()
+
+
+def _let_loggers_propagate() -> None:
+    """Around each step of each test, pytest visits all loggers that do not, and torch has forty of them."""
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.partition(".")[0] == "torch" and isinstance(logger, logging.Logger):
+            logger.propagate = True
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -92,7 +92,7 @@ def _describe(net: UNet, **fields: Any) -> Description:
 
 @pytest.fixture(autouse=True)
 def _same_random_numbers() -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # `torch.manual_seed` notes the stack for each device
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ from training.data.pair_files import read_pairs
 from training.data.pairing import find_pairs
 from training.data_error import DataError
 
-LONG, SHORT = 6000, 200  # damaged forms
+LONG, SHORT = 6000, 120  # damaged forms
 FORMS_PER_KILL = 200
 
 WRITERS, IMAGES, LABELS_EACH = 2, 4, 15

@@ -12,7 +12,7 @@ from tests.support.measuring import Client, form
 from tests.support.servers import Server, service
 from tests.torture.verdict import Verdict
 
-LONG, SHORT = 10_000, 150  # requests
+LONG, SHORT = 10_000, 100  # requests
 
 CLIENTS = 4
 LONGEST_SIDE = 400  # pixels; tiles and batches are of as many shapes as there are sizes
