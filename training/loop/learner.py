@@ -52,8 +52,9 @@ class Learner:
         self._layout = memory_format(net)
         self.net: UNet = net.to(memory_format=self._layout)  # type: ignore[call-overload]  # torch's stubs
         self._forward = cast(nn.Module, torch.compile(self.net)) if machine.compiled else self.net
-        averaged = swa_utils.AveragedModel(self.net, multi_avg_fn=self._blend, use_buffers=True)
-        self._average = averaged if recipe.ema_decay else None
+        self._average = None
+        if recipe.ema_decay:
+            self._average = swa_utils.AveragedModel(self.net, multi_avg_fn=self._blend, use_buffers=True)
         self.optimizer = _optimizer(self.net, recipe)
         # one position more than a training reaches, and at least as many as a cycle needs to rise
         self._cycle = max(10, steps + 1)

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+from functools import lru_cache
 
 import torch
 
@@ -91,10 +92,16 @@ def image_bytes(recipe: Recipe, height: int, width: int, device: torch.device) -
     The step is measured on smaller images, because the tensors that autograd keeps are proportional to the pixels. The
     estimate is the difference between two images and one: copies of the weights in bfloat16 do not grow with the batch.
     """
+    # neither an average of the weights nor the length changes what a step keeps
+    return PEAK * _bytes_per_pixel(recipe.model_copy(update={"ema_decay": None, "steps": 1}), device) * height * width
+
+
+@lru_cache(maxsize=8)  # trainings of `--folds` have the same recipe
+def _bytes_per_pixel(recipe: Recipe, device: torch.device) -> float:
     side = 8 * recipe.net.stride
     learner = Learner(recipe, 1, Machine(device), seed=0)
     kept = [_kept_bytes(learner, count, side) for count in (1, 2)]
-    return float(PEAK * (kept[1] - kept[0]) * height * width / side**2)
+    return (kept[1] - kept[0]) / side**2
 
 
 def _kept_bytes(learner: Learner, images: int, side: int) -> int:
