@@ -1,4 +1,4 @@
-"""What the workers of a run on a cluster share.
+"""A record of a run on a cluster, shared by its workers.
 
 Ray imports this module in a process of its own on the driver's machine. It is kept apart from torch, which would make
 that process large and slow to start.
@@ -30,5 +30,5 @@ class Journal:
         self._stopped.set()
 
     async def stopped(self) -> None:
-        """Waits for it."""
+        """Waits for `stop`."""
         await self._stopped.wait()

@@ -43,7 +43,7 @@ def find_browser() -> str | None:
 
 @contextmanager
 def chromium(path: str) -> Iterator[Browser]:
-    """Without a sandbox, for tests may run as root in a container; it opens no page but the service's."""
+    """Without a sandbox, for tests may run as root in a container; it opens only the project's own pages."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser

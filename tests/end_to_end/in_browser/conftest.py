@@ -25,7 +25,7 @@ def browser() -> Iterator[Browser]:
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     """`open_page(url, refused=False, width=1280)`. Nothing may go wrong in it unseen, and nothing load from elsewhere.
 
-    `refused`: the test is about an error of the service, of which browsers write a line themselves.
+    `refused`: the service answers with an error on purpose, and the browser writes a line about it to its console.
     """
     with ExitStack() as stack:
         seen: list[str] = []
