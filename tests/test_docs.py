@@ -21,6 +21,7 @@ from app.settings import Settings
 from model.images.decoding import decode_image
 from model.unet import UNet, UNetConfig
 from tests.support import forked
+from tests.support.forked import Forked
 from tests.support.servers import free_port
 
 ROOT = Path(__file__).parents[1]
@@ -69,14 +70,15 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, di
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {"PATH": path, "PYTHONPATH": str(folder), "SEGMENT_PORT": str(port), "HOME": str(folder)}
     environment["OMP_NUM_THREADS"] = "1"  # two would wait for each other on nets so small
-    server = subprocess.Popen([sys.executable, "-m", "app"], cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-    _wait_until_ready(server, port)
-    yield folder, environment, port
-    server.terminate()
-    assert server.wait(timeout=60) == 0
+    with (folder / "server.log").open("w") as log:
+        server = Forked("app", cwd=folder, env=environment, stdout=log, stderr=log)
+        _wait_until_ready(server, port)
+        yield folder, environment, port
+        server.terminate()
+        assert server.wait(timeout=60) == 0
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
+def _wait_until_ready(server: Forked, port: int) -> None:
     for _ in range(600):
         assert server.poll() is None, "the server ended"
         try:
@@ -122,11 +124,11 @@ def test_every_shell_snippet_runs(sandbox):
 def test_every_python_snippet_runs(sandbox):
     blocks = _blocks("python")
     assert len(blocks) == 5
-    for block in blocks:
-        _run(
-            [sys.executable, "-W", "error", "-c", block.replace("localhost:8000", f"localhost:{sandbox[2]}")],
-            sandbox,
-        )
+    folder, environment, port = sandbox
+    for number, block in enumerate(blocks):
+        program = 'import warnings\n\nwarnings.simplefilter("error")\n' + block
+        (folder / f"snippet_{number}.py").write_text(program.replace("localhost:8000", f"localhost:{port}"))
+        _check(forked.run(f"snippet_{number}", cwd=folder, env=environment), block)
 
 
 def test_the_pictured_mask_is_what_the_bundled_weights_give(sandbox):

@@ -97,7 +97,7 @@ def _save_random_net(
 ) -> Path:
     """Weights whose logits spread around 0, so that masks hold both values; the stored threshold is not a half."""
     with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         net = UNet(UNetConfig(**({"width": 4, "depth": 2} | config))).eval()
         logits = net(torch.rand(1, net.config.in_channels, 96, 96))
         net.outc.conv.weight /= logits.std(dim=(0, 2, 3))[:, None, None, None]

@@ -18,7 +18,7 @@ from model.inputs.preprocessing import Pixels
 from tests.end_to_end.http import HTTP
 
 EXAMPLE = (Path(__file__).parents[2] / "app/static/example.png").read_bytes()
-NO_BROWSER = "no Chromium or Chrome on the path (on Debian: apt install chromium)"
+NO_BROWSER = "no Chromium or Chrome on the path (on Debian: apt install chromium-headless-shell)"
 TINT = (0, 158, 115)  # of the only class, as in overlays
 
 # A folder cannot be made by a script, so its entries are made up.

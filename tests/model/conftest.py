@@ -4,6 +4,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,24 +47,31 @@ def interrupt() -> Callable[..., str]:
     return _interrupt
 
 
-def _net(seed: int = 0, full_scale: float = 1.0, **settings: Any) -> UNet:
-    """A net with random weights whose statistics fit inputs of 0..full_scale, and whose logits spread around 0."""
+@cache
+def _random_state(seed: int, full_scale: float, config: UNetConfig) -> dict[str, torch.Tensor]:
     with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
-        net = UNet(UNetConfig(**({"width": 4} | settings))).train()
+        torch.default_generator.manual_seed(seed)
+        net = UNet(config).train()
         norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:
             norm.weight.uniform_(0.5, 1.5)
             norm.bias.normal_(std=0.3)
             norm.momentum = 1.0  # running statistics := those of the next batch
-        sample = torch.rand(2, net.config.in_channels, 96, 96) * full_scale
+        sample = torch.rand(2, config.in_channels, 96, 96) * full_scale
         net(sample)
-        for norm in norms:
-            norm.momentum = 0.1
         logits = net.eval()(sample)
         net.outc.conv.weight.mul_(1.5 / logits.std())
         assert net.outc.conv.bias is not None
         net.outc.conv.bias.sub_(net(sample).mean(dim=(0, 2, 3)))
+    return net.state_dict()
+
+
+def _net(seed: int = 0, full_scale: float = 1.0, **settings: Any) -> UNet:
+    """A net with random weights whose statistics fit inputs of 0..full_scale, and whose logits spread around 0."""
+    config = UNetConfig(**({"width": 4} | settings))
+    with torch.random.fork_rng():
+        net = UNet(config).eval()
+    net.load_state_dict(_random_state(seed, full_scale, config))
     return net
 
 

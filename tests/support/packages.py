@@ -94,7 +94,7 @@ def described_net(smallest: int = 64, step: int = 16, grid: int = 16) -> Package
 def foreign_net(seed: int = 0, scale: float = 1.0, **options: Any) -> ForeignNet:
     """A net with random weights whose output spreads over 0..1 for inputs of mean 0 and deviation `scale`."""
     with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         net = ForeignNet(**options).eval()
         last, net.last = net.last, "none"
         logits = net(scale * torch.randn(1, net.first[0].in_channels, 64, 64))  # type: ignore[index]

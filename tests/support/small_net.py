@@ -25,7 +25,7 @@ def save_small_net(
     `reached`: what the provenance says of the training. `described`: other fields of the description.
     """
     with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         net = UNet(UNetConfig(width=4, depth=depth, classes=classes)).eval()
         logits = net(torch.rand(1, 1, 96, 96))
         assert net.outc.conv.bias is not None

@@ -22,6 +22,7 @@ def core() -> Iterator[Any]:
     import loguru
 
     loguru.logger.disable("bioimageio")
+    gc.freeze()  # it collects garbage after each inference, and would search all that has been imported
     yield bioimageio.core
     gc.collect()
 

@@ -16,7 +16,7 @@ from model.weights_file import Description, save_weights
 def _save_net(path: Path, preprocessing: dict[str, Any] | None = None, **config: Any) -> Path:
     described = Preprocessing(**(preprocessing or {"normalisation": "zscore"}))
     with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         net = UNet(UNetConfig(**({"width": 4, "depth": 2} | config))).train()
         sample = torch.rand(2, net.config.in_channels, 64, 64) * (255 if described.scaling == "raw" else 1)
         for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
