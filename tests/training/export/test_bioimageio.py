@@ -136,7 +136,7 @@ def test_cover_and_documentation_are_for_people(content: dict[str, bytes], weigh
     text = content["README.md"].decode()
     assert "three.cells" in text
     assert "height and width are multiples of 4, at least 4" in text
-    assert "depends on no more than 56 pixels around it" in text
+    assert "depends on no more than 20 pixels around it" in text
     assert "averages squares of 2 x 2 pixels" in text
     assert load_weights(weights_file).label in text
     assert "# Validation" in text
