@@ -7,7 +7,7 @@ are, and `labels` turns them into class indices.
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from model.images.decoding import SUFFIXES
 from model.inputs.preprocessing import Values
+from model.outputs.objects import find_regions
 from training.data.archive import data_folder
 from training.data.image_reader import ImageReader
 from training.data.labels.label_scheme import AUTO, LabelScheme
 from training.data.labels.label_scheme import IGNORED as IGNORED
 from training.data.labels.labels import Encoding, Label, read_label
-from training.data.labels.recognition import resolve
+from training.data.labels.recognition import resolve, resolve_folders
 from training.data.labels.stored_label import LabelError, StoredLabel
 from training.data.names import files_below, is_text, listed_paths
 from training.data.pair_files import StoredPair, read_image, read_pairs
@@ -153,7 +154,8 @@ def _load(sources: Sequence[Source], scheme: LabelScheme, store: SampleStore, re
     try:
         scheme, schemes = _resolve(sources, stored, scheme)
         for source, pairs, each in zip(sources, stored, schemes, strict=True):
-            samples += _samples(pairs, each, problems, store, source.name)
+            read = _with_regions(pairs, source.masks) if each.format == "instances" else pairs
+            samples += _samples(read, each, problems, store, source.name)
     except LabelError as error:
         problems.append(f"{labels}: {error}")
     problems += _same_names(samples)
@@ -171,10 +173,15 @@ def _resolve(
     sources: Sequence[Source], stored: Sequence[list[StoredPair]], scheme: LabelScheme
 ) -> tuple[LabelScheme, list[LabelScheme]]:
     """The scheme of the labels, and that of each source. Raises DataError, LabelError."""
-    ordinary = [pair.label for source, pairs in zip(sources, stored, strict=True) if not source.saved for pair in pairs]
+    ordinary = {
+        source.name: [pair.label for pair in pairs]
+        for source, pairs in zip(sources, stored, strict=True)
+        if not source.saved and pairs
+    }
     if ordinary:
-        found = resolve(ordinary, scheme)
-        return found, schemes_of_saved(sources, found)
+        found, by_name = resolve_folders(ordinary, scheme)
+        saved = schemes_of_saved(sources, found)
+        return found, [by_name.get(source.name, each) for source, each in zip(sources, saved, strict=True)]
     if scheme == AUTO and (saved := [source.saved for source in sources if source.saved]):
         scheme = max(saved, key=lambda each: (each.classes, each.format == "instances"))
         scheme = schemes_of_saved(sources, scheme)[0] if len(sources) > 1 else scheme
@@ -269,6 +276,16 @@ def _samples(
             continue
         samples.append(store.sample(pair.name, pair.pixels, label, pair.label_name, source))
     return samples
+
+
+def _with_regions(pairs: list[StoredPair], masks: frozenset[str]) -> list[StoredPair]:
+    """Numbers the objects of saved masks that are read as ids: their connected regions, as the service counts them."""
+    return [
+        replace(pair, label=StoredLabel(find_regions((pair.label.values > 0).astype(np.uint8)), 32))
+        if pair.label_path.stem in masks
+        else pair
+        for pair in pairs
+    ]
 
 
 def _same_names(samples: list[Sample]) -> list[str]:

@@ -4,7 +4,7 @@ Every problem becomes one line in a list, so that a message can name all files a
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -61,7 +61,17 @@ def read_pairs(layout: Layout, problems: list[str], store: "SampleStore", reader
             problems += _misfit(pixels, stored, f"{pair.image}{suffix}", f"{path.name}{suffix}")
             kept, label = store.put(pixels), store.pack(stored)
             found.append(StoredPair(pair.name + suffix, kept, label, path, _label_name(pair) + suffix, suffix))
-    return found
+    return _on_one_scale(found, store)
+
+
+def _on_one_scale(pairs: list[StoredPair], store: "SampleStore") -> list[StoredPair]:
+    """Files of floats 0 and 1 beside files with fractions from 0 to 1 become grey levels, as those did."""
+    if not any(pair.label.floats == "levels" for pair in pairs):
+        return pairs
+    return [
+        replace(pair, label=store.pack(pair.label.as_levels)) if pair.label.floats == "whole" else pair
+        for pair in pairs
+    ]
 
 
 def read_image(path: Path, reader: ImageReader, problems: list[str]) -> list[Values]:

@@ -24,17 +24,32 @@ def is_saved(folder: Path) -> bool:
 def saved_scheme(folder: Path) -> LabelScheme | None:
     """The scheme of the folder's labels; None if it was not saved by the service, or its provenance is unreadable.
 
-    A folder with masks and instances is read as instances: the mask of an image is then one object.
+    A folder with masks and instances is read as instances; `saved_masks` names the masks. Of a folder that nets of
+    different numbers of classes were corrected in, the scheme is that of the most classes.
     """
-    newest = dict[str, dict[str, Any]]()
-    for record in _records(folder / PROVENANCE):  # in the order of their names, which end with the time
-        newest[record["id"]] = record
+    newest = _newest(folder)
     kinds = {record["kind"] for record in newest.values()}
     if "classes" in kinds:
         return LabelScheme("classes", max(record["classes"] for record in newest.values()))
     if not kinds:
         return None
     return LabelScheme("instances" if "instances" in kinds else "mask")
+
+
+def saved_masks(folder: Path) -> frozenset[str]:
+    """The ids of the labels that are masks, whose objects are their connected regions."""
+    return frozenset(name for name, record in _newest(folder).items() if record["kind"] == "mask")
+
+
+def saved_for_other_classes(folder: Path, classes: int) -> frozenset[str]:
+    """The ids of the labels that were saved for a net of another number of classes."""
+    return frozenset(name for name, record in _newest(folder).items() if record["classes"] != classes)
+
+
+def _newest(folder: Path) -> dict[str, dict[str, Any]]:
+    """The newest record of each id."""
+    # in the order of their names, which end with the time
+    return {record["id"]: record for record in _records(folder / PROVENANCE)}
 
 
 def _records(folder: Path) -> Iterator[dict[str, Any]]:

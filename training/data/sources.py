@@ -9,7 +9,7 @@ from training.data.archive import data_folder
 from training.data.labels.label_scheme import LabelScheme
 from training.data.matching import Layout
 from training.data.pairing import find_pairs
-from training.data.saved_labels import saved_scheme
+from training.data.saved_labels import saved_for_other_classes, saved_masks, saved_scheme
 from training.data_error import DataError
 
 
@@ -22,12 +22,14 @@ class Source:
         path: The folder or the ZIP, as the user named it.
         layout: The pairs.
         saved: How the labels are read if the service saved them; None for other folders.
+        masks: Names of the label files, without suffix, that the service saved as masks.
     """
 
     name: str
     path: Path
     layout: Layout
     saved: LabelScheme | None
+    masks: frozenset[str] = frozenset()
 
 
 @contextmanager
@@ -43,10 +45,22 @@ def open_sources(paths: Sequence[Path]) -> Iterator[list[Source]]:
 def _source(name: str, path: Path, folder: Path) -> Source:
     layout = find_pairs(folder)
     saved = saved_scheme(layout.images.parent)
+    if saved:
+        layout = _of_one_net(layout, saved.classes)
     if name:
         named = [replace(pair, name=f"{name}/{pair.name}") for pair in layout.pairs]
         layout = replace(layout, pairs=named, notes=[f"{name}: {note}" for note in layout.notes])
-    return Source(name, path, layout, saved)
+    return Source(name, path, layout, saved, saved_masks(layout.images.parent))
+
+
+def _of_one_net(layout: Layout, classes: int) -> Layout:
+    """Without the labels that were saved for nets of another number of classes; a note counts them."""
+    others = saved_for_other_classes(layout.images.parent, classes)
+    pairs = [pair for pair in layout.pairs if not pair.labels or pair.labels[0].stem not in others]
+    if not (left := len(layout.pairs) - len(pairs)):
+        return layout
+    note = f"{left} label(s) were saved for nets of another number of classes than {classes}; they are left out"
+    return replace(layout, pairs=pairs, notes=[*layout.notes, note])
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

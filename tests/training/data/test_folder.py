@@ -258,3 +258,14 @@ def test_labels_of_only_one_class_are_refused(tmp_path, write_pair):
         write_pair(tmp_path, stem, GREY, np.full((8, 8), 2, np.uint8))
     with pytest.raises(DataError, match="no class but 2; pixels of others are expected"):
         load_samples(tmp_path, LabelScheme(classes=3))
+
+
+def test_floats_of_0_and_1_are_read_as_those_with_fractions(tmp_path, write_pair):
+    soft = cv2.GaussianBlur(np.pad(np.ones((30, 30), np.float32), 9), (0, 0), 1.5)
+    whole = (soft > 0.5).astype(np.float32)
+    for stem, label in (("soft", soft), ("other", soft.T.copy()), ("whole", whole)):
+        write_pair(tmp_path, stem, np.zeros((48, 48), np.uint8), np.zeros((48, 48), np.uint8))
+        (tmp_path / f"label/{stem}.png").unlink()
+        np.save(tmp_path / f"label/{stem}.npy", label)
+    for sample in load_samples(tmp_path):
+        assert (sample.foreground == (whole == 1)).all()

@@ -307,6 +307,13 @@ def test_two_coco_files_are_refused(tmp_path):
         load_samples(tmp_path)
 
 
+def test_coco_annotations_of_images_of_another_size_are_refused(tmp_path):
+    _coco(tmp_path, [{"id": 3, "name": "cell"}], [{"id": 1, "image_id": 0, "category_id": 3, "segmentation": POLYGON}])
+    _write(tmp_path, "images/a.png", np.zeros((8, 8), np.uint8))
+    with pytest.raises(DataError, match=r"annotations\.json: a\.png: 16 x 16 pixels, its image has 8 x 8"):
+        load_samples(tmp_path)
+
+
 @pytest.mark.parametrize("segmentation", [None, 3, [[1, 2]], {"size": [4, 4], "counts": "x"}, {"counts": [3]}])
 def test_annotations_that_cannot_be_read_are_named(tmp_path, segmentation):
     _coco(tmp_path, [], [{"id": 5, "image_id": 0, "category_id": 1, "segmentation": segmentation}])

@@ -106,3 +106,21 @@ def test_records_that_say_nothing_are_left_out(tmp_path, record):
     good = {"id": "b", "kind": "instances", "classes": 1}
     (tmp_path / "provenance" / "b.json").write_text(json.dumps(good))
     assert saved_scheme(tmp_path) == LabelScheme("instances")
+
+
+def test_masks_beside_ids_have_their_regions_as_objects(tmp_path):
+    ids = np.zeros((16, 16), np.uint8)
+    ids[:, 4:6], ids[:, 6:9], ids[2:5, 10:13] = 1, 2, 7
+    two = np.zeros((16, 16), np.uint8)
+    two[1:6, 1:6], two[9:15, 9:15] = 255, 255
+    save(tmp_path, two, ids)
+    counts = [len(np.unique(sample.ids)) - 1 for sample in load_samples(tmp_path) if sample.ids is not None]
+    assert sorted(counts) == [2, 3]
+
+
+def test_labels_of_nets_of_another_number_of_classes_are_left_out(tmp_path):
+    save(tmp_path, MASK, MASK, MASK, MASK)
+    saved = save(tmp_path, MASK // 255, MASK // 255 * 2, classes=3)
+    data = load_data(tmp_path)
+    assert {sample.name for sample in data.samples} == set(saved)
+    assert data.notes == ("2 label(s) were saved for nets of another number of classes than 3; they are left out",)

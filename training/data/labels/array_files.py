@@ -12,7 +12,7 @@ import scipy.io
 from numpy.typing import NDArray
 
 from model.images.image_errors import ImageError
-from training.data.labels.stored_label import LabelError, StoredLabel, whole_numbers
+from training.data.labels.stored_label import LabelError, StoredLabel
 
 # Names of the array that is the label, in MATLAB files with several arrays of one size. The first that fits is read.
 _MAT_NAMES = ("segmentation", "inst_map", "instances", "labels", "label", "mask", "groundtruth", "gt", "seg")
@@ -27,7 +27,7 @@ def decode_npy(data: bytes) -> list[StoredLabel]:
     grid = np.squeeze(array) if isinstance(array, np.ndarray) else np.empty(0)
     if grid.ndim != 2:
         raise LabelError(f"an array of shape {np.shape(array)}; height x width is expected")
-    return [StoredLabel(whole_numbers(grid), 8 * grid.itemsize)]
+    return [StoredLabel.of_array(grid)]
 
 
 def decode_mat(data: bytes) -> list[StoredLabel]:
@@ -40,8 +40,7 @@ def decode_mat(data: bytes) -> list[StoredLabel]:
         ) from error
     except Exception as error:  # scipy raises nearly anything for damaged files
         raise ImageError("The MATLAB file is damaged, or is not a MATLAB file of version 5 to 7.") from error
-    grid = _label_array(contents)
-    return [StoredLabel(whole_numbers(grid), 8 * grid.itemsize)]
+    return [StoredLabel.of_array(_label_array(contents))]
 
 
 def _label_array(contents: dict[str, Any]) -> NDArray[Any]:

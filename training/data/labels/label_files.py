@@ -17,7 +17,7 @@ from model.images.decoding import SUFFIXES, ImageFile, configure_decoders
 from model.images.image_errors import broken
 from model.images.tiff import decode_palette
 from training.data.labels.array_files import decode_mat, decode_npy
-from training.data.labels.stored_label import LabelError, StoredLabel, Values, whole_numbers
+from training.data.labels.stored_label import LabelError, StoredLabel, Values
 
 POLYGON_SUFFIXES = (".geojson", ".json")
 LABEL_SUFFIXES = (*SUFFIXES, ".gif", ".npy", ".mat", *POLYGON_SUFFIXES)
@@ -57,8 +57,7 @@ def decode_label_image(data: bytes) -> list[StoredLabel]:
         if indexed:
             labels.append(_of_palette_or_grey(*indexed))
         else:
-            values = whole_numbers(_single_channel(grid, header.lossy))
-            labels.append(StoredLabel(values, 8 * grid.itemsize, lossy=header.lossy))
+            labels.append(StoredLabel.of_array(_single_channel(grid, header.lossy), header.lossy))
     return labels
 
 

@@ -71,6 +71,11 @@ class LabelScheme:
             raise UserError("--threshold-labels is for masks; objects and classes are told apart by exact values")
 
     @property
+    def reads_values(self) -> bool:
+        """True if the scheme names label values, so that labels are not read by colour."""
+        return bool(self.values or self.ignore) or self.threshold is not None
+
+    @property
     def _expected(self) -> int:
         """The number of colours or values that fits the scheme: a mask has two, background and foreground."""
         return max(2, self.classes)

@@ -136,6 +136,8 @@ def _values(stored: StoredLabel, scheme: LabelScheme) -> Values:
     """H x W integers: the stored values, or the positions of the pixels' colours. Raises LabelError."""
     if scheme.colours:
         return _by_colour(stored, scheme.colours)
+    if stored.names and scheme.names and stored.names != scheme.names:
+        return _by_name(stored, scheme.names)
     if not stored.in_colours:
         return stored.values
     if scheme.format == "instances":
@@ -156,6 +158,16 @@ def _by_colour(stored: StoredLabel, colours: tuple[Colour, ...]) -> NDArray[np.u
         found, expected = listed(map(hex_colour, np.unique(rgb[~known], axis=0))), listed(map(hex_colour, colours))
         raise LabelError(f"a label with the colours {found}, which no class has; {expected} are expected")
     return label
+
+
+def _by_name(stored: StoredLabel, names: tuple[str, ...]) -> Values:
+    """H x W: the values, numbered by the positions of their names in `names`. Raises LabelError for other names."""
+    used = [stored.names[value] for value in count_values(stored.values) if value >= 0]
+    if unknown := [name for name in used if name not in names]:
+        raise LabelError(f"a label of the class {listed(unknown)}; {listed(names[1:])} are expected")
+    numbers = np.array([names.index(name) if name in names else 0 for name in stored.names], np.int32)
+    by_name: Values = np.where(stored.values < 0, stored.values, numbers[np.maximum(stored.values, 0)])
+    return by_name
 
 
 def hex_colour(colour: Iterable[int]) -> str:

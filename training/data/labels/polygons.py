@@ -40,9 +40,13 @@ class Coco:
     def label(self, file_name: str, height: int, width: int) -> StoredLabel:
         """The label H x W of an image: class indices if there are several categories, else object ids.
 
-        Raises LabelError for annotations that are no polygons or run lengths of this size.
+        Raises LabelError for an image of another size, and for annotations that are no polygons or run lengths.
         """
-        annotations = self.annotations.get(self.images[file_name].get("id"), [])
+        record = self.images[file_name]
+        stated = record.get("width", width), record.get("height", height)
+        if stated != (width, height):
+            raise LabelError(f"{file_name}: {stated[0]} x {stated[1]} pixels, its image has {width} x {height}")
+        annotations = self.annotations.get(record.get("id"), [])
         crowds = [_coco_mask(each, height, width) for each in annotations if each.get("iscrowd")]
         plain = [each for each in annotations if not each.get("iscrowd")]
         masks = (_coco_mask(each, height, width) for each in plain)

@@ -4,12 +4,13 @@ Shape letters: H height, W width.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, overload
 
 import numpy as np
+from numpy.typing import NDArray
 from skimage.measure import label as connected_components
 
 from training.data.labels.label_scheme import HALF, IGNORED, Colour, LabelScheme
@@ -110,11 +111,11 @@ def resolve(labels: Sequence[StoredLabel], scheme: LabelScheme) -> LabelScheme:
     """
     if scheme.colours:
         return replace(scheme, format="classes") if scheme.classes > 1 else replace(scheme, format="mask")
-    if names := next((label.names for label in labels if label.names), ()):
-        return _named_classes(names, scheme)
+    if any(label.names for label in labels):
+        return _named_classes(scheme.names or _all_names(labels), scheme)
     if any(label.objects for label in labels):
         return _objects(scheme)
-    coloured = any(label.in_colours for label in labels)
+    coloured = any(label.in_colours for label in labels) or (not scheme.reads_values and _palettes_differ(labels))
     values = _Values(_Grids(labels, coloured), coloured, any(label.lossy for label in labels), scheme.ignore)
     if _has_void(values, scheme):
         scheme = replace(scheme, ignore=(*scheme.ignore, IGNORED))
@@ -126,6 +127,38 @@ def resolve(labels: Sequence[StoredLabel], scheme: LabelScheme) -> LabelScheme:
     if scheme.format == "classes" or scheme.classes > 1:
         return _classes(values, scheme)
     return _found(values, scheme)
+
+
+def resolve_folders(
+    folders: Mapping[str, Sequence[StoredLabel]], scheme: LabelScheme
+) -> tuple[LabelScheme, dict[str, LabelScheme]]:
+    """The scheme of labels in several folders, and of each folder, by its name.
+
+    Folders of masks may have different values, for each has its own scheme. All other labels are read together, so
+    that a class or an id means the same in all folders.
+    Raises LabelError for options that contradict the labels, and for masks of values such as 0 and 255 beside ids or
+    classes.
+    """
+    if len(folders) > 1:
+        each = {name: resolve(labels, scheme) for name, labels in folders.items()}
+        masks = [name for name, found in each.items() if found.format in ("mask", "inverted")]
+        if len(masks) == len(each):
+            first = next(iter(each.values()))
+            same = all(found == first for found in each.values())
+            return (first if same else replace(scheme, format=first.format)), each
+        if odd := [name for name in masks if _has_high_foreground(folders[name])]:
+            kinds = sorted({found.format for found in each.values()} - {"mask", "inverted"})
+            raise LabelError(
+                f"{odd[0]} has masks, another folder {' and '.join(kinds)}; labels of one kind are expected, "
+                "and `--threshold-labels 0` reads all of them as masks"
+            )
+    found = resolve([label for labels in folders.values() for label in labels], scheme)
+    return found, dict.fromkeys(folders, found)
+
+
+def _has_high_foreground(labels: Sequence[StoredLabel]) -> bool:
+    """True if some value is above 1: 0 and 1 alone may also be classes or ids."""
+    return any(label.in_colours or label.values.max(initial=0) > 1 for label in labels)
 
 
 def pack(label: StoredLabel) -> Values:
@@ -147,6 +180,32 @@ def count_values(grid: Values) -> dict[int, int]:
         return dict(zip(found.tolist(), counts[found].tolist(), strict=True))
     values, numbers = np.unique(grid, return_counts=True)
     return dict(zip(values.tolist(), numbers.tolist(), strict=True))
+
+
+def _palettes_differ(labels: Sequence[StoredLabel]) -> bool:
+    """True if a number means several colours in palettes, so that colours tell what is what.
+
+    Also for two colours if black has the higher number: programs that make a palette for each image sort it anyhow.
+    """
+    meanings: dict[int, Colour] = {}
+    for label in labels:
+        if label.palette is None:
+            continue
+        for number in count_values(label.values):
+            colour = _as_colour(label.palette[number])
+            if meanings.setdefault(number, colour) != colour:
+                return True
+    return len(meanings) == 2 and meanings[max(meanings)] == (0, 0, 0) and IGNORED not in meanings
+
+
+def _as_colour(rgb: NDArray[np.uint8]) -> Colour:
+    red, green, blue = map(int, rgb)
+    return red, green, blue
+
+
+def _all_names(labels: Sequence[StoredLabel]) -> tuple[str, ...]:
+    """The names of all labels in the order in which they appear, the background's first."""
+    return tuple(dict.fromkeys(name for label in labels for name in label.names))
 
 
 def _named_classes(names: tuple[str, ...], scheme: LabelScheme) -> LabelScheme:
@@ -245,6 +304,8 @@ def _has_void(values: _Values, scheme: LabelScheme) -> bool:
         return False
     if _is_mask(values) or has_grey_edges(values):
         return False
+    if not any(IGNORED in counts and len(counts.keys() - {0}) > 1 for counts in values.counts):
+        return False  # in each label, 255 may be the foreground
     others = [value for value in values.total if value != IGNORED]
     return others[-1] <= _HIGHEST_BESIDE_VOID and 2 * len(others) > others[-1]
 

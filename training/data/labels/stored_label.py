@@ -4,8 +4,8 @@ Shape letters: H height, W width.
 """
 
 import zlib
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ class StoredLabel:
         objects: True if the values are object ids by construction: one file or one polygon per object.
         names: Names of the classes if the values are class indices by construction; else empty.
         overlap: Number of pixels that several objects claimed.
+        floats: "levels" if fractions from 0 to 1 became grey levels 0..255, "whole" for floats that are 0 and 1 only,
+            "" for other values.
     """
 
     values: Values
@@ -42,6 +44,21 @@ class StoredLabel:
     objects: bool = False
     names: tuple[str, ...] = ()
     overlap: int = 0
+    floats: Literal["", "levels", "whole"] = ""
+
+    @classmethod
+    def of_array(cls, array: NDArray[Any], lossy: str = "") -> "StoredLabel":
+        """The label of an array H x W of any numeric type, see `whole_numbers`. Raises LabelError."""
+        values = whole_numbers(array)
+        if array.dtype.kind != "f" or array.min(initial=0) < 0 or array.max(initial=0) > 1:
+            return cls(values, 8 * array.itemsize, lossy=lossy)
+        return cls(values, 8 * array.itemsize, lossy=lossy, floats="whole" if (array == values).all() else "levels")
+
+    @property
+    def as_levels(self) -> "StoredLabel":
+        """The label of a file with floats 0 and 1 as grey levels 0 and 255, as files with fractions are read."""
+        others = {each.name: getattr(self, each.name) for each in fields(StoredLabel)}
+        return StoredLabel(**(others | {"values": self.values * np.uint8(_GREY_LEVELS), "floats": "levels"}))
 
     @property
     def in_colours(self) -> bool:

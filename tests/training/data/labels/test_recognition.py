@@ -11,7 +11,7 @@ from model.images.encoding import encode_png
 from training.data.labels.label_files import decode_label_image
 from training.data.labels.label_scheme import HALF, IGNORED, LabelScheme
 from training.data.labels.labels import read_label
-from training.data.labels.recognition import resolve
+from training.data.labels.recognition import resolve, resolve_folders
 from training.data.labels.stored_label import LabelError, StoredLabel
 
 BLOBS = np.zeros((48, 64), np.uint8)
@@ -230,3 +230,81 @@ def test_a_resolved_scheme_reads_the_same_again():
     for grids in ([BLOBS + np.uint8(1)], [_ids(5), _ids(9)], [_stripes(5)], [SMOOTH]):
         scheme = _found(*grids)
         assert resolve([StoredLabel(grid) for grid in grids], scheme) == scheme
+
+
+def test_255_that_is_alone_in_its_label_is_not_ignored():
+    found = _found(BLOBS * 255, BLOBS * 2, BLOBS * 255)
+    assert found.ignore == ()
+    assert _read(StoredLabel(BLOBS * 255), found).any()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 2), (1, 2), (0, 1)])
+def test_each_folder_of_masks_has_two_values_of_its_own(low, high):
+    folders = {"a": [StoredLabel(BLOBS * 255)], "b": [StoredLabel(low + BLOBS * (high - low))]}
+    found, schemes = resolve_folders(folders, LabelScheme())
+    for again in (schemes, resolve_folders(folders, found)[1]):  # a stored scheme reads the same again
+        for name, (label,) in folders.items():
+            assert (_read(label, again[name]) == BLOBS).all()
+
+
+MASKS, ONES, IDS = [StoredLabel(BLOBS * 255)], [StoredLabel(_ids(1))], [StoredLabel(_ids(9)), StoredLabel(_ids(4))]
+
+
+def test_masks_of_255_beside_a_folder_of_ids_are_refused():
+    with pytest.raises(LabelError, match=r"a has masks, another folder instances; .*--threshold-labels 0"):
+        resolve_folders({"a": MASKS, "b": IDS}, LabelScheme())
+    _, schemes = resolve_folders({"a": MASKS, "b": IDS}, LabelScheme(threshold=0.0))
+    assert {scheme.format for scheme in schemes.values()} == {"mask"}
+
+
+def test_one_object_an_image_beside_a_folder_of_ids_is_an_id():
+    _, schemes = resolve_folders({"a": ONES, "b": IDS}, LabelScheme())
+    assert {scheme.format for scheme in schemes.values()} == {"instances"}
+
+
+def _indexed(colours, order):
+    """Stripes of colours as a PNG whose palette has them in another order."""
+    image = Image.fromarray(np.argsort(order)[_stripes(len(colours))].astype(np.uint8), "P")
+    image.putpalette([channel for place in order for channel in colours[place]])
+    out = BytesIO()
+    image.save(out, "PNG")
+    return decode_label_image(out.getvalue())[0]
+
+
+@pytest.mark.parametrize("order", [(2, 0, 1), (1, 0, 2)])
+def test_palettes_in_another_order_are_read_by_their_colours(order):
+    colours = [(0, 0, 0), (0, 200, 0), (200, 0, 0)]
+    labels = [_indexed(colours, (0, 1, 2)), _indexed(colours, order)]
+    found = resolve(labels, LabelScheme())
+    assert found.colours == tuple(colours)
+    for label in labels:
+        assert (_read(label, found) == _stripes(3)).all()
+
+
+def test_equal_palettes_are_read_by_their_indices():
+    label = _indexed([(0, 0, 0), (0, 200, 0), (200, 0, 0)], (0, 2, 1))
+    found = resolve([label, label], LabelScheme())
+    assert found.colours == ()
+    assert (_read(label, found) == label.values).all()
+
+
+def test_black_is_the_background_of_a_palette_of_two_colours():
+    label = _indexed([(0, 0, 0), (200, 0, 0)], (1, 0))
+    assert (_read(label, resolve([label], LabelScheme())) == _stripes(2)).all()
+
+
+def test_classes_of_the_same_name_are_the_same_class():
+    stripes = _stripes(3)
+    swapped = np.array([0, 2, 1], np.uint8)[stripes]
+    labels = [
+        StoredLabel(stripes, names=("background", "cell", "nucleus")),
+        StoredLabel(swapped, names=("background", "nucleus", "cell")),
+        StoredLabel(np.minimum(stripes, 1), names=("background", "debris", "cell")),
+    ]
+    found = resolve(labels, LabelScheme())
+    assert found.names == ("background", "cell", "nucleus", "debris")
+    for label in labels[:2]:
+        assert (_read(label, found) == stripes).all()
+    assert set(np.unique(_read(labels[2], found))) == {0, 3}
+    with pytest.raises(LabelError, match="a label of the class debris; cell, nucleus are expected"):
+        read_label(labels[2], resolve(labels[:2], LabelScheme()))
