@@ -21,7 +21,8 @@ def _shaded(change: Callable[[np.ndarray], np.ndarray], sample: Sample) -> Sampl
     """`change` maps pixels of 0..1 to pixels that are cut to 0..1."""
     full = FULL_SCALE[sample.pixels.dtype]
     changed = change(sample.pixels.astype(np.float32) / np.float32(full)).clip(0, 1) * full
-    pixels: Values = np.rint(changed).astype(sample.pixels.dtype)  # type: ignore[assignment]  # one of the two
+    whole = sample.pixels.dtype.kind != "f"
+    pixels: Values = (np.rint(changed) if whole else changed).astype(sample.pixels.dtype)  # type: ignore[assignment]
     return replace(sample, pixels=pixels)
 
 

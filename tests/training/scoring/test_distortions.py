@@ -9,17 +9,19 @@ from training.scoring.distortions import DISTORTIONS
 def _sample(dtype: type, channels: int) -> Sample:
     rng = np.random.default_rng(0)
     shape = (40, 60, channels) if channels > 1 else (40, 60)
-    pixels: Pixels = rng.integers(0, np.iinfo(dtype).max, shape).astype(dtype)
+    full = 1 if dtype is np.float32 else np.iinfo(dtype).max
+    pixels: Pixels = (rng.random(shape) * full).astype(dtype)
     return Sample("one", pixels, rng.integers(0, 3, (40, 60), np.uint8))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("kind", DISTORTIONS)
 def test_type_and_fit_of_image_and_label_are_kept(kind, dtype, channels):
     sample = _sample(dtype, channels)
     changed = DISTORTIONS[kind](sample)
     assert changed.pixels.dtype == dtype
+    assert len(np.unique(changed.pixels)) > 50
     assert changed.pixels.ndim == sample.pixels.ndim
     assert changed.pixels.shape[:2] == changed.label.shape
     assert changed.label.dtype == np.uint8
