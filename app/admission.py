@@ -8,7 +8,7 @@ import asyncio
 import base64
 import contextlib
 import hmac
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
@@ -21,6 +21,9 @@ from app.service import Service
 
 # Seconds for which a client whose request was refused may continue to send the body.
 LINGER_S, LINGER_UNREAD_S = 2.0, 0.5
+
+# In the scope of a guarded call: what counts the bytes that its body was decompressed to.
+COUNT_BYTES = "app.count_bytes"
 
 PROGRESS_ROUTE = "/progress/{request_id}"
 
@@ -49,7 +52,7 @@ class Admission:
         settings = service.settings
         self.keys = [key.get_secret_value().encode() for key in settings.api_keys]
         self.limit, self.limit_together = settings.max_body_bytes, settings.max_upload_bytes
-        self._received = 0  # bytes of the bodies of all requests in progress
+        self._received = 0  # bytes of the bodies of all requests in progress, as sent and decompressed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = path_of(scope) if scope["type"] == "http" else ""
@@ -65,7 +68,8 @@ class Admission:
         except Problem as problem:
             await problem_response(problem, scope)(scope, receive, send)
             return
-        with self._bounded(receive) as receive_bounded:
+        with self._bounded(receive) as (receive_bounded, count):
+            scope[COUNT_BYTES] = count
             await self.app(scope, receive_bounded, send)
 
     def _needs_key(self, path: str) -> bool:
@@ -95,30 +99,35 @@ class Admission:
             raise self._too_large()
 
     @contextlib.contextmanager
-    def _bounded(self, receive: Receive) -> Iterator[Receive]:
+    def _bounded(self, receive: Receive) -> Iterator[tuple[Receive, Callable[[int], None]]]:
         """Yields a `receive` that refuses a body beyond its own limit, or beyond the limit of all bodies together.
 
-        The only body in progress may exceed the second limit.
+        The only body in progress may exceed the second limit. Also yields what counts bytes that a body was
+        decompressed to, and refuses them beyond the second limit.
         """
-        taken = 0
+        sent = held = 0
 
-        async def receive_bounded() -> Message:
-            nonlocal taken
-            message = await receive()
-            size = len(message.get("body", b""))
-            taken += size
+        def count(size: int) -> None:
+            nonlocal held
+            held += size
             self._received += size
-            if taken > self.limit:
-                raise self._too_large()
-            if taken < self._received > self.limit_together:
+            if held < self._received > self.limit_together:
                 self._reject("uploads")
                 raise overload_problem(FIRST_GUESS_S)
+
+        async def receive_bounded() -> Message:
+            nonlocal sent
+            message = await receive()
+            sent += len(message.get("body", b""))
+            if sent > self.limit:
+                raise self._too_large()
+            count(len(message.get("body", b"")))
             return message
 
         try:
-            yield receive_bounded
+            yield receive_bounded, count
         finally:
-            self._received -= taken
+            self._received -= held
 
     def _too_large(self) -> Problem:
         self._reject("body size")

@@ -10,6 +10,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from app.admission import COUNT_BYTES
 from app.compression import inflate
 from app.problems import Problem, shown
 from app.service import Service
@@ -97,7 +98,9 @@ async def _stream(request: Request, service: Service) -> AsyncGenerator[bytes, N
             yield chunk
         return
     body = b"".join([chunk async for chunk in request.stream()])
-    yield await service.run_in_pool(inflate, body, coding, service.settings.max_body_bytes)
+    inflated = await service.run_in_pool(inflate, body, coding, service.settings.max_body_bytes)
+    request.scope[COUNT_BYTES](len(inflated))
+    yield inflated
 
 
 async def read_form(request: Request, service: Service) -> FormData:

@@ -1,6 +1,7 @@
 """Admission at the level of ASGI, so that a body that is read can be seen."""
 
 import asyncio
+import gzip
 import json
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -224,6 +225,34 @@ def test_all_bodies_share_a_limit_that_a_single_body_may_exceed(make_app: Callab
     assert int(third.headers["retry-after"]) > 0
     assert app.state.service.metrics.registry.get_sample_value("segment_rejected_total", {"reason": "uploads"}) == 1
     assert _post(app, {"Content-Type": "image/png"}, _body(bytes(1999))).status == 400
+
+
+def test_decompressed_bytes_count_in_the_limit_of_all_bodies(make_app: Callable[..., FastAPI]):
+    app = make_app(max_upload_bytes=100_000)
+    headers = {"Content-Type": "image/png", "Content-Encoding": "gzip"}
+    packed = gzip.compress(bytes(90_000))
+
+    async def bodies() -> list[Answer]:
+        answers = [Answer() for _ in range(6)]
+        ready = asyncio.Barrier(len(answers))
+
+        async def post(answer: Answer) -> None:
+            body = _body(packed)
+
+            async def receive() -> Message:
+                message: Message = await body()
+                await ready.wait()  # all are in progress
+                return message
+
+            await app(_scope(headers), receive, answer.send)
+
+        await asyncio.gather(*map(post, answers))
+        return answers
+
+    statuses = [answer.status for answer in asyncio.run(bodies())]
+    assert set(statuses) == {400, 503}  # no images; the first that are decompressed leave no room for the others
+    # nothing stays counted
+    assert _post(app, headers, _body(packed)).status == 400
 
 
 def test_before_it_is_ready_nothing_is_read(make_app: Callable[..., FastAPI]):
