@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+MICROMETRE = "\u00b5m"
+
 # Micrometres of each unit. Keys are in lower case.
 _MICROMETRES = {
     **dict.fromkeys(("\u00b5m", "\u03bcm", "um", "micron", "microns", "micrometer", "micrometre"), 1.0),
@@ -22,6 +24,11 @@ class PixelSize:
     x: float
     y: float
     z: float = 0.0
+
+
+def to_micrometres(length: float, unit: str) -> float:
+    """Returns the length in micrometres; 0.0 if the unit is no length that is known here."""
+    return length * _MICROMETRES.get(unit.strip().lower(), 0.0)
 
 
 def pixel_size(x: float, y: float, z: float, unit: str) -> PixelSize | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 
-from model.images.calibration import PixelSize, pixel_size
+from model.images.calibration import MICROMETRE, PixelSize, pixel_size, to_micrometres
 from model.images.image_errors import UnsupportedImage
 from model.images.tiff_pages import LSM, Page, description
 
@@ -209,10 +209,11 @@ def _of_ome(text: str, pages: Sequence[Page]) -> Stack:
     if len(planes) != len(stored):
         raise ValueError("the axes do not fit the pages")
     first = every[0].attrib
-    x, y, z = (float(first.get(f"PhysicalSize{axis}", 0.0)) for axis in "XYZ")
-    unit = first.get("PhysicalSizeXUnit", "\u00b5m")
+    units = {axis: first.get(f"PhysicalSize{axis}Unit", MICROMETRE) for axis in "XZ"}
+    units["Y"] = first.get("PhysicalSizeYUnit", units["X"])  # micrometres by the standard, but some state it for X only
+    x, y, z = (to_micrometres(float(first.get(f"PhysicalSize{axis}", 0.0)), units[axis]) for axis in "XYZ")
     bits = int(first.get("SignificantBits", 0))
-    return Stack(pages, tuple(planes), _ome_channels(every[0], len(stored)), pixel_size(x, y, z, unit), bits)
+    return Stack(pages, tuple(planes), _ome_channels(every[0], len(stored)), pixel_size(x, y, z, MICROMETRE), bits)
 
 
 def _ome_planes(pixels: ET.Element, image: int, stored: Sequence[tuple[int, int | None]], first: int) -> list[Plane]:

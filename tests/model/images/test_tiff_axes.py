@@ -171,10 +171,27 @@ def test_samples_of_an_lsm_file_are_channels_and_thumbnails_no_pages(channels):
 
 
 def test_ome_says_the_size_of_a_pixel_and_the_bits_in_use():
-    more = 'PhysicalSizeX="250" PhysicalSizeXUnit="nm" PhysicalSizeY="250" PhysicalSizeZ="1000" SignificantBits="12"'
+    more = 'PhysicalSizeX="250" PhysicalSizeXUnit="nm" PhysicalSizeY="250" SignificantBits="12"'
     stack = stack_of(ome(1, more=more))
-    assert stack.pixel_size == PixelSize(0.25, 0.25, 1.0)
+    assert stack.pixel_size == PixelSize(0.25, 0.25)
     assert stack.significant_bits == 12
+
+
+@pytest.mark.parametrize(
+    ("units", "x", "y", "z"),
+    [
+        ({}, 250, 250, 2),
+        ({"X": "nm"}, 0.25, 0.25, 2),
+        ({"X": "nm", "Y": "nm", "Z": "nm"}, 0.25, 0.25, 0.002),
+        ({"X": "nm", "Y": "um", "Z": "mm"}, 0.25, 250, 2000),
+        ({"X": "nm", "Z": "stone"}, 0.25, 0.25, 0),
+    ],
+)
+def test_ome_states_a_unit_for_each_axis(units, x, y, z):
+    stated = "".join(f' PhysicalSize{axis}Unit="{unit}"' for axis, unit in units.items())
+    stack = stack_of(ome(1, more=f'PhysicalSizeX="250" PhysicalSizeY="250" PhysicalSizeZ="2"{stated}'))
+    assert stack.pixel_size is not None
+    assert asdict(stack.pixel_size) == pytest.approx({"x": x, "y": y, "z": z})
 
 
 @pytest.mark.parametrize(
