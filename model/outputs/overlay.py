@@ -16,14 +16,15 @@ def draw_overlay(image: Values, ids: Ids, mask: NDArray[np.uint8]) -> NDArray[np
     """Tint and outline objects in their image, stretched to all 256 grey levels.
 
     Args:
-        image: H x W or H x W x 3 or 4, uint8, uint16 or float32.
+        image: H x W or H x W x C, uint8, uint16 or float32. Three or more channels are red, green and blue; of two, the
+            first is shown.
         ids: H x W, the objects found in `mask`.
         mask: H x W; its values choose the objects' colours.
 
     Returns:
         H x W x 3 uint8, RGB.
     """
-    picture = _stretch(image[..., :3] if image.ndim == 3 else image)
+    picture = _stretch(_shown(image))
     values = class_of_each(ids, mask)[ids]
     outline = _outlines(ids)
     for value in np.unique(values[values > 0]):
@@ -31,6 +32,13 @@ def draw_overlay(image: Values, ids: Ids, mask: NDArray[np.uint8]) -> NDArray[np
         np.copyto(picture, _tint(picture, colour(int(value))), where=inside[:, :, None])
         picture[inside & outline] = colour(int(value))
     return picture
+
+
+def _shown(image: Values) -> Values:
+    """H x W or H x W x 3 of an image H x W or H x W x C."""
+    if image.ndim == 2:
+        return image
+    return image[..., :3] if image.shape[2] >= 3 else image[..., 0]
 
 
 def _outlines(ids: Ids) -> NDArray[np.bool_]:

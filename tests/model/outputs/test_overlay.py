@@ -58,3 +58,15 @@ def test_touching_objects_are_outlined_separately():
 
 def test_classes_differ_in_colour():
     assert len({colour(value) for value in range(1, 8)}) == 7
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_an_image_of_any_number_of_channels_has_an_overlay(channels):
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, channels), np.uint8)
+    mask = np.zeros((20, 30), np.uint8)
+    mask[4:9, 5:12] = 255
+    drawn = draw_overlay(image, find_regions(mask), mask)
+    assert drawn.shape == (20, 30, 3)
+    shown = image[..., :3] if channels >= 3 else image[..., :1]
+    assert np.abs(drawn[mask == 0].astype(int) - shown[mask == 0]).max() <= 2
+    assert np.array_equal(draw_overlay(image, find_regions(mask * 0), mask * 0)[10:], drawn[10:])
