@@ -66,6 +66,17 @@ def decode_array(file: ImageFile, axes: ArrayAxes, description: Description, cha
     return replace(given, pages=[page[:, :, plane] for page in given.pages for plane in range(axes.planes)], places=())
 
 
+def check_sizes(given: NetInput) -> None:
+    """Raises Problem, 422, if the pages differ in size, so that they make no array."""
+    sizes = sorted({page.shape[:2] for page in given.pages})
+    if len(sizes) > 1:
+        listed = ", ".join(f"{width} x {height}" for height, width in sizes[:5])
+        detail = (
+            f"The pages have different sizes, {listed}; pages of one size are expected. POST /segment takes others."
+        )
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+
+
 def joined(pages: list[np.ndarray[Any, Any]], axes: ArrayAxes) -> np.ndarray[Any, Any]:
     """Returns the array of pages, with the axes that the image has."""
     return np.stack(pages).reshape(*axes.leading, *pages[0].shape)

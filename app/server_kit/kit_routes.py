@@ -16,7 +16,7 @@ from app.problems import Problem, not_ready_problem, shown
 from app.served_net import ServedNet
 from app.served_nets import ServedNets
 from app.server_kit.algorithm import info_page, parameter_names, parameters_schema
-from app.server_kit.array_pages import ArrayAxes, axes_of, check_pixels, decode_array
+from app.server_kit.array_pages import ArrayAxes, axes_of, check_pixels, check_sizes, decode_array
 from app.server_kit.layers import KitRequest, read_layers
 from app.server_kit.result_layers import KitResult, LayerData, encode_layers, sample_layer
 from app.service import Service, service_of
@@ -181,6 +181,8 @@ def _prepare(service: Service, net: ServedNet, request: KitRequest) -> tuple[_Ke
     pixels = check_pixels(file.header, axes, service.settings.max_pixels)
     with net.reserved(pixels):
         given = decode_array(file, axes, net.description, request.parameters.channel)
+    if request.wants_array:
+        check_sizes(given)
     tasks = pipeline.make_tasks(net, given, renderer(request.output_spec, net.description))
     kept = _Kept(replace(request, image=b""), given, axes)
     return kept, tasks

@@ -65,6 +65,12 @@ class KitRequest:
     output_spec: OutputSpec
     polygons: bool
 
+    @property
+    def wants_array(self) -> bool:
+        """True if the result is one array of all pages."""
+        output = self.parameters.output
+        return output == "probability" or (output in ("mask", "instances") and not self.polygons)
+
 
 _LAYERS = TypeAdapter(list[Layer])
 

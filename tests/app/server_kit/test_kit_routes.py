@@ -99,6 +99,16 @@ def test_a_file_of_any_format_is_accepted(client: TestClient, segmenter: Segment
     assert np.array_equal(read_array(read_layer(process(client, to_file(image)))["data"]), segmenter.mask(image))
 
 
+def test_pages_of_several_sizes_make_no_array(client: TestClient, check_problem: CheckProblem):
+    out = BytesIO()
+    with tifffile.TiffWriter(out) as writer:
+        for side in (32, 40):
+            writer.write(np.zeros((side, side), np.uint8))
+    said = check_problem(process(client, out.getvalue()), 422)["detail"]
+    assert "32 x 32, 40 x 40; pages of one size are expected" in said
+    assert process(client, out.getvalue(), output="points").status_code == 201
+
+
 @pytest.mark.parametrize(
     ("image", "status", "said"),
     [
