@@ -57,13 +57,13 @@ def prepare(
     if tensor.shape[0] > MAX_PAGES:
         raise bad_request(f"More than {MAX_PAGES} images are not accepted at once.")
     if isinstance(tensor, ImageInput):
-        images = _decode(settings, net, read_files(tensor, binary))
+        inputs = _decode(settings, net, read_files(tensor, binary))
     else:
-        images = _convert(settings, net, tensor, binary)
+        inputs = _convert(settings, net, tensor, binary)
     description, given = net.description, request.parameters.threshold
     asked = Asked(request.id, request.wanted, description.threshold if given is None else given)
-    _check_outputs(asked, images, description.architecture.classes)
-    return asked, make_tasks(net, NetInput(images), _renderer(asked))
+    _check_outputs(asked, [each.pages[0] for each in inputs], description.architecture.classes)
+    return asked, [task for each in inputs for task in make_tasks(net, each, _renderer(asked))]
 
 
 def encode(net: ServedNet, accepted_encoding: str, asked: Asked, tasks: Sequence[ImageTask]) -> Answer:
@@ -85,21 +85,21 @@ def encode(net: ServedNet, accepted_encoding: str, asked: Asked, tasks: Sequence
     return Answer(body, "application/octet-stream", headers | {"Inference-Header-Content-Length": str(len(text))})
 
 
-def _decode(settings: Settings, net: ServedNet, files: Sequence[bytes]) -> list[Values]:
+def _decode(settings: Settings, net: ServedNet, files: Sequence[bytes]) -> list[NetInput]:
     images = [measure(file, settings.max_pixels) for file in files]
     if any(image.header.pages > 1 for image in images):
         raise bad_request("Each element of image is a file of one page.")
     pixels = sum(image.header.pixels for image in images)
     _check_pixels(settings, pixels)
     with net.reserved(pixels):
-        return [decode(image, net.description).pages[0] for image in images]
+        return [decode(image, net.description) for image in images]
 
 
-def _convert(settings: Settings, net: ServedNet, tensor: PixelInput, binary: memoryview) -> list[Values]:
+def _convert(settings: Settings, net: ServedNet, tensor: PixelInput, binary: memoryview) -> list[NetInput]:
     count, _, height, width = tensor.shape
     _check_pixels(settings, count * height * width)
     with net.reserved(count * height * width):
-        return to_images(read_pixels(tensor, binary), net.description)
+        return [NetInput([image]) for image in to_images(read_pixels(tensor, binary), net.description)]
 
 
 def _check_pixels(settings: Settings, pixels: int) -> None:

@@ -1,10 +1,12 @@
 import base64
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -91,6 +93,17 @@ def test_images_of_several_sizes_are_accepted_only_as_files(
     files = read_outputs(infer(client, tensor, outputs=[{"name": "mask_png"}]))["mask_png"]
     for picture, file in zip(pictures, files, strict=True):
         assert np.array_equal(decode_image(base64.b64decode(file)), segmenter.mask(picture))
+
+
+def test_bits_that_a_file_states_are_used_as_by_segment(client: TestClient, make_image: MakeImage):
+    out = io.BytesIO()
+    dark = make_image(*SIZE, dtype=np.uint16) // 70  # below 2^10
+    tifffile.imwrite(out, dark, ome=True, metadata={"axes": "YX", "SignificantBits": 12})
+    file = out.getvalue()
+    inferred = read_outputs(infer(client, image_tensor(file)))["probability"][0, 0]
+    response = client.post("/segment?output=probability", files={"file": ("dark.tif", file)})
+    assert "12 of 16 bits" in response.headers["x-notice"]
+    assert np.abs(inferred - decode_image(response.content) / 65535).max() < 1e-4
 
 
 @given(data=st.data())
