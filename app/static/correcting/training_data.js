@@ -7,6 +7,9 @@ import { byId } from "../dom.js";
 import { distinctStems, imageNameOf, stemOf } from "../names.js";
 import { saveFile } from "../save_file.js";
 
+/** Signs of a name that the service takes. */
+const LONGEST_NAME = 200;
+
 /**
  * @typedef {object} Pair
  * @property {string} stem of its files; pairs of other images may have the same
@@ -67,7 +70,7 @@ export class TrainingData {
     let text = "";
     if (this.isSending) {
       const { page, threshold } = pair.provenance;
-      const about = { name: found.entry.file.name, page, threshold, model: this.calls.netOf(found.entry) };
+      const about = { name: found.entry.file.name.slice(0, LONGEST_NAME), page, threshold, model: this.calls.netOf(found.entry) };
       const answer = await saveLabel(pair.image, pair.label, about);
       text = `Saved. The server has ${answer.pairs} pair${answer.pairs === 1 ? "" : "s"}.`;
     }
