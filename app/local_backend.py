@@ -100,18 +100,23 @@ class LocalBackend:
 
     def rename(self, net: ServedNet, file: NetFile) -> ServedNet:
         """Returns the same net for another file with the same weights; the net is not loaded again."""
-        self._loaded.move(self.file_of(net), file)
-        return replace(self._serve(file, net.former), loaded_at=net.loaded_at)
+        self._scheduler_of(net).follow(file)
+        return replace(net, file=file.path.name)
 
     def retire(self, net: ServedNet) -> None:
         """Drops a net that is no longer served; requests in progress still use it."""
-        self._loaded.forget(self.file_of(net))
+        self._scheduler_of(net).retire()
 
     def file_of(self, net: ServedNet) -> NetFile:
         """Returns the weights file of a net of this backend."""
+        source = self._scheduler_of(net).source
+        assert isinstance(source, NetFile)  # noqa: S101
+        return source
+
+    @staticmethod
+    def _scheduler_of(net: ServedNet) -> LocalScheduler:
         assert isinstance(net.scheduler, LocalScheduler)  # noqa: S101
-        assert isinstance(net.scheduler.source, NetFile)  # noqa: S101
-        return net.scheduler.source
+        return net.scheduler
 
     def _serve(self, file: NetFile, former: NetName | None = None) -> ServedNet:
         scheduler = LocalScheduler(file, self._loaded, self._queue)

@@ -20,13 +20,14 @@ class LocalScheduler:
     def __init__(self, source: NetSource, nets: LoadedNets, queue: TileQueue) -> None:
         self.source, self._nets, self._queue = source, nets, queue
         self.capacity = queue.capacity
+        self._retired: Segmenter | None = None
 
     async def compute(self, *tasks: Task, on_queued: Callable[[TileJob], None] = ignore_job) -> TileJob:
         """Computes all tiles of a request's tasks; cancelling the call drops the remaining tiles.
 
         `on_queued` gets the job when its tiles are queued. Raises QueueFull, EngineFailed.
         """
-        segmenter = self._nets.use(self.source) or await self._load(tasks)
+        segmenter = self._retired or self._nets.use(self.source) or await self._load(tasks)
         job = self._queue.submit(segmenter, tasks)
         on_queued(job)
         await asyncio.wrap_future(job.done)
@@ -44,10 +45,23 @@ class LocalScheduler:
         self._queue.add_threads(segmenter.engine.streams)
         return segmenter
 
+    def retire(self) -> None:
+        """Drops the net from those of the process; the requests that began with it still use it, and then it is freed.
+
+        Their images may still be uploading when the file has another net already, so they could not load it again.
+        """
+        self._retired = self._nets.find(self.source)
+        self._nets.forget(self.source)
+
+    def follow(self, source: NetSource) -> None:
+        """Takes the net from another file with the same weights, also for requests that have begun."""
+        self._nets.move(self.source, source)
+        self.source = source
+
     @property
     def segmenter(self) -> Segmenter | None:
         """The net, if it is in memory."""
-        return self._nets.find(self.source)
+        return self._retired or self._nets.find(self.source)
 
     @property
     def engine(self) -> EngineInfo:

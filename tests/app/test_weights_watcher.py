@@ -1,15 +1,17 @@
+import asyncio
 import gc
 import logging
 import os
 import shutil
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
@@ -321,6 +323,35 @@ def test_all_calls_follow_a_net_of_other_classes(
     metadata = watched.client.get("/v2/models/classes").json()
     assert [output["shape"] for output in metadata["outputs"] if output["name"] == "probability"] == [[-1, 3, -1, -1]]
     assert watched.client.get("/model").json()["architecture"]["classes"] == 3
+
+
+@pytest.mark.parametrize("change", ["other weights", "the same weights"])
+def test_an_image_that_is_uploading_keeps_its_net(watched: Watched, png: bytes, change: str):
+    freed = weakref.ref(_segmenter_of(watched.service.net))  # type: ignore[arg-type]
+    before = watched.client.post("/segment", files={"file": png})
+
+    async def halves() -> AsyncIterator[bytes]:
+        yield png[:100]
+        if change == "other weights":
+            watched.add("first", seed=1)
+        else:
+            os.utime(watched.folder / "first.safetensors")
+        await asyncio.to_thread(watched.look_twice)
+        yield png[100:]
+
+    async def upload() -> httpx.Response:
+        transport = httpx.ASGITransport(app=watched.client.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return await client.post("/segment", content=halves(), headers={"Content-Type": "image/png"})
+
+    answer = asyncio.run(upload())
+    assert (answer.status_code, answer.content) == (200, before.content)
+    assert answer.headers["x-model"] == before.headers["x-model"]
+    after = watched.client.post("/segment", files={"file": png})
+    assert (after.headers["x-model"] == before.headers["x-model"]) == (change == "the same weights")
+    gc.collect()
+    assert (freed() is None) == (change == "other weights")
+    assert watched.service.metrics.registry.get_sample_value("segment_nets_loaded") == len(watched.service.nets)
 
 
 def test_a_request_in_progress_keeps_its_net_and_the_net_is_then_freed(
