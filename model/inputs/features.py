@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.inputs.preprocessing import LEAST_DEVIATION, Preprocessing, Values
+from model.inputs.preprocessing import LEAST_DEVIATION, Preprocessing, Values, used_bits
 
 Features: TypeAlias = dict[str, float]
 """Features by their names, which begin with the name of a group: fineness, tones, channels, brightness."""
@@ -54,7 +54,7 @@ def measure(image: Values, preprocessing: Preprocessing, bits: int = 0) -> Featu
     spread = max(deviation, LEAST_DEVIATION[image.dtype])
     features = {**_fineness(levels, spread), **_tones(levels[2], mean, spread), **_channels(pixels)}
     if preprocessing.normalisation == "none":
-        scale = float(preprocessing.fixed(1, image.dtype, bits or 16).scale[0])
+        scale = float(preprocessing.fixed(1, image.dtype, bits or used_bits([image])).scale[0])
         features |= {"brightness mean": mean / scale, "brightness deviation": deviation / scale}
     return features
 

@@ -57,6 +57,14 @@ def test_brightness_is_named_for_a_net_that_depends_on_it():
     assert notice(blobs(50) // 2, preprocessing=unscaled, known=known) == ""
 
 
+def test_images_of_a_12_bit_camera_are_known_by_the_bits_in_use():
+    unscaled, known = Preprocessing(), [blobs(seed).astype(np.uint16) * 16 + 3 for seed in range(12)]
+    made = KnownImages.of(known, unscaled)
+    assert made
+    for bits in (0, 12):  # as a caller that has the image alone, and as the service
+        assert novelty_notice("cells", made, unscaled, known[:3], bits) == ""
+
+
 def test_one_unlike_page_of_a_stack_is_no_reason_for_a_notice():
     usual, unlike = blobs(50), blobs(50, grain=4)
     assert notice(unlike, usual, usual) == ""
