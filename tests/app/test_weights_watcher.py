@@ -327,7 +327,7 @@ def test_all_calls_follow_a_net_of_other_classes(
 
 @pytest.mark.parametrize("change", ["other weights", "the same weights"])
 def test_an_image_that_is_uploading_keeps_its_net(watched: Watched, png: bytes, change: str):
-    freed = weakref.ref(_segmenter_of(watched.service.net))  # type: ignore[arg-type]
+    freed = weakref.ref(_segmenter_of(watched.service.net))
     before = watched.client.post("/segment", files={"file": png})
 
     async def halves() -> AsyncIterator[bytes]:
