@@ -134,8 +134,8 @@ def resolve_folders(
 ) -> tuple[LabelScheme, dict[str, LabelScheme]]:
     """The scheme of labels in several folders, and of each folder, by its name.
 
-    Folders of masks may have different values, for each has its own scheme. All other labels are read together, so
-    that a class or an id means the same in all folders.
+    Each folder of masks has its own scheme, so folders may have different values. All other labels are read together:
+    a class or an id means the same in all folders.
     Raises LabelError for options that contradict the labels, and for masks of values such as 0 and 255 beside ids or
     classes.
     """
@@ -157,7 +157,7 @@ def resolve_folders(
 
 
 def _has_high_foreground(labels: Sequence[StoredLabel]) -> bool:
-    """True if some value is above 1: 0 and 1 alone may also be classes or ids."""
+    """True if some value is above 1, so that a mask cannot be one class, or one object an image."""
     return any(label.in_colours or label.values.max(initial=0) > 1 for label in labels)
 
 
