@@ -209,6 +209,7 @@ function switchTo(name) {
   keepInAddress((chosen = name));
   queue.entries.forEach(({ corrections }) => corrections.clear());
   introduce(findNet(served, name));
+  if (model.input_channels > 1) queue.entries.forEach((entry) => (entry.channel = null)); // it takes all, or the colours
   showResults();
   unfinished.forEach((entry) => queue.restart(entry));
   if (["outdated", "failed"].includes(selected?.state)) queue.retry(selected);

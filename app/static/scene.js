@@ -5,6 +5,7 @@ import { CorrectedPage } from "./correcting/corrected_page.js";
 import { ask } from "./decoder.js";
 import { levelOf, Mask } from "./mask.js";
 import { isCountedHere } from "./objects.js";
+import { hasSeveralInputs } from "./outputs/page.js";
 import { findObjects, loadPicture, loadValues } from "./picture.js";
 import { askForIds } from "./service_ids.js";
 
@@ -151,6 +152,9 @@ export class Scene {
     const { entry, index, pageInFile, corrected } = this.#shown;
     if (pageInFile === null) throw new Error("This page is not one of the file's pages, so there is no image to save.");
     const image = { key: imageKey(entry), blob: entry.file, index: pageInFile };
+    if (hasSeveralInputs(entry.result)) {
+      throw new Error("The net takes several channels of the file at once, so no single image can be saved with the label.");
+    }
     const isOneOfChannels = entry.result.channels.length > 1;
     const pair = await ask("pair", { ...(await this.#labels()), image, kind: this.kind, isOneOfChannels });
     return { ...pair, entry, index, kind: this.kind, corrected, edit: corrected?.lastEdit ?? null };

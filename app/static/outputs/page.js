@@ -52,7 +52,7 @@ export async function readPage(request, index, { rasterOf, labelsOfPage }) {
 }
 
 /** Whether the net takes several channels of the file at once, which no picture of the file shows. */
-function hasSeveralInputs({ channelPages, channels }) {
+export function hasSeveralInputs({ channelPages, channels }) {
   return channelPages.length > 0 && channels.length === 0;
 }
 

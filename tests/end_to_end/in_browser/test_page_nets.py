@@ -1,20 +1,26 @@
 """The page with a service of several nets, in a real browser."""
 
+import io
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import pytest
+import tifffile
 from playwright.sync_api import Page, expect
 
 from model.images.encoding import encode_png
 from model.inputs.card import Card, Example
 from model.inputs.known_images import KnownImages
 from model.inputs.preprocessing import Pixels, Preprocessing
+from model.unet import UNet, UNetConfig
+from model.weights_file import Description, save_weights
 from tests.end_to_end.browser import ask, expect_figures, expect_objects, give, read_mask
 from tests.end_to_end.conftest import Server
 from tests.end_to_end.hand import Hand
@@ -191,3 +197,35 @@ def test_a_doubt_offers_the_net_that_knows_such_images(nets: Server, open_page: 
     doubt.get_by_role("button").click()
     expect(doubt).to_be_hidden()
     _expect_mask_of(page, nets.url, data, "blobs")
+
+
+@pytest.fixture
+def two_channels(start: Callable[..., Server], folder: Path, tmp_path: Path) -> Iterator[Server]:
+    """A service with the net `pairs`, which takes two channels at once, beside `cells`, the default."""
+    net = UNet(UNetConfig(in_channels=2, width=4, depth=2)).eval()
+    described = Description(name="pairs", architecture=net.config, preprocessing=Preprocessing(channels="stored"))
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    save_weights(weights / "pairs.safetensors", net.state_dict(), described)
+    shutil.copy(folder / "cells.safetensors", weights)
+    os.utime(weights / "pairs.safetensors", (10**9, 10**9))
+    with ExitStack() as stack:
+        yield start(stack, engine="torch", tile=512, weights=weights, labels=tmp_path / "labels")
+
+
+def test_a_net_of_two_channels_gets_both_and_saves_no_single_one(
+    two_channels: Server, open_page: OpenPage, pixels: Pixels
+):
+    out = io.BytesIO()
+    tifffile.imwrite(out, np.stack([pixels, 255 - pixels]), ome=True, metadata={"axes": "CYX"})
+    page = open_page(two_channels.url)
+    give(page, ("x.ome.tif", out.getvalue()))
+    expect_objects(page)
+    page.select_option("#channel", index=1)
+    expect_objects(page)
+    page.select_option("#net", "pairs")
+    expect(page.locator("#model")).to_have_text(re.compile("^pairs "))
+    expect(_states(page)).to_have_text("Done")
+    page.click("#correct")
+    page.click("#save-training")
+    expect(page.get_by_role("alert")).to_contain_text("takes several channels of the file at once")
