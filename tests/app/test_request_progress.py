@@ -96,7 +96,8 @@ def test_stages_before_and_after_the_tiles_are_reported(
 
     client = serve()
     service = service_of(client)
-    service.computing.retire(service.net)  # not in memory, so that it is loaded
+    scheduler = service.net.scheduler
+    scheduler._nets.forget(scheduler.source)  # as if evicted, so that it is loaded
     monkeypatch.setattr(owner, step, wait_and_do)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(_send, client, png)
