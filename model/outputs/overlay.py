@@ -16,8 +16,7 @@ def draw_overlay(image: Values, ids: Ids, mask: NDArray[np.uint8]) -> NDArray[np
     """Tint and outline objects in their image, stretched to all 256 grey levels.
 
     Args:
-        image: H x W or H x W x C, uint8, uint16 or float32. Three or more channels are red, green and blue; of two, the
-            first is shown.
+        image: H x W or H x W x C, uint8, uint16 or float32. Shown are the first three channels as RGB, or one of two.
         ids: H x W, the objects found in `mask`.
         mask: H x W; its values choose the objects' colours.
 

@@ -61,7 +61,7 @@ def test_images_of_a_12_bit_camera_are_known_by_the_bits_in_use():
     unscaled, known = Preprocessing(), [blobs(seed).astype(np.uint16) * 16 + 3 for seed in range(12)]
     made = KnownImages.of(known, unscaled)
     assert made
-    for bits in (0, 12):  # as a caller that has the image alone, and as the service
+    for bits in (0, 12):  # found from the image, and as the service states them
         assert novelty_notice("cells", made, unscaled, known[:3], bits) == ""
 
 
