@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from model.images.decoding import SUFFIXES
 from model.inputs.preprocessing import Values
-from model.outputs.objects import find_regions
+from model.outputs.objects import Ids, find_regions
 from training.data.archive import data_folder
 from training.data.image_reader import ImageReader
 from training.data.labels.label_scheme import AUTO, LabelScheme
@@ -154,7 +154,7 @@ def _load(sources: Sequence[Source], scheme: LabelScheme, store: SampleStore, re
     try:
         scheme, schemes = _resolve(sources, stored, scheme)
         for source, pairs, each in zip(sources, stored, schemes, strict=True):
-            read = _with_regions(pairs, source.masks) if each.format == "instances" else pairs
+            read = _with_regions(pairs, source.masks, store) if each.format == "instances" else pairs
             samples += _samples(read, each, problems, store, source.name)
     except LabelError as error:
         problems.append(f"{labels}: {error}")
@@ -278,14 +278,18 @@ def _samples(
     return samples
 
 
-def _with_regions(pairs: list[StoredPair], masks: frozenset[str]) -> list[StoredPair]:
+def _with_regions(pairs: list[StoredPair], masks: frozenset[str], store: SampleStore) -> list[StoredPair]:
     """Numbers the objects of saved masks that are read as ids: their connected regions, as the service counts them."""
     return [
-        replace(pair, label=StoredLabel(find_regions((pair.label.values > 0).astype(np.uint8)), 32))
+        replace(pair, label=store.pack(StoredLabel(_regions(pair.label), 32)))
         if pair.label_path.stem in masks
         else pair
         for pair in pairs
     ]
+
+
+def _regions(label: StoredLabel) -> Ids:
+    return find_regions((label.values > 0).astype(np.uint8))
 
 
 def _same_names(samples: list[Sample]) -> list[str]:
