@@ -1,14 +1,16 @@
 """The engine as the service makes it, run in a loop, with nothing around it: what the service is measured against.
 
-A line of JSON on stdin, the arguments of `BareEngine.run`, gives one on stdout; between them the process sleeps.
+It also runs from files to files, with decoding and encoding, but without HTTP. A line of JSON on stdin, the arguments
+of `BareEngine.run`, gives one on stdout; between them the process sleeps.
 """
 
 import json
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +19,8 @@ import numpy as np
 
 from benchmarks.peers.net import load_segmenter
 from model.images.decoding import decode_image
-from model.segmenter import ImageTask, Segmenter
+from model.images.encoding import encode_png
+from model.segmenter import Segmenter
 from tests.support.servers import ROOT, ServerError, end
 
 Times = dict[str, float]
@@ -37,7 +40,16 @@ class BareEngine:
 
         Raises ServerError.
         """
-        wanted = {"batch": batch, "at_once": at_once, "seconds": seconds}
+        return self._ask({"batch": batch, "at_once": at_once, "seconds": seconds})
+
+    def run_files(self, at_once: int, seconds: float) -> Times:
+        """Makes masks from PNG to PNG in `at_once` threads, while as many runs as the service's use the engine.
+
+        Returns `images_per_s`, and `ms`, the median of a file. Raises ServerError.
+        """
+        return self._ask({"at_once": at_once, "seconds": seconds})
+
+    def _ask(self, wanted: dict[str, float]) -> Times:
         print(json.dumps(wanted), file=self._process.stdin, flush=True)
         return self._read()
 
@@ -53,41 +65,63 @@ class BareEngine:
 def bare_engine(image: Path) -> Iterator[BareEngine]:
     """The process, ready. Raises ServerError."""
     command = [sys.executable, "-m", "benchmarks.peers.bare_engine", str(image.resolve())]
-    process = subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        yield BareEngine(process)
-    finally:
-        end(process)
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            yield BareEngine(process)
+        finally:
+            end(process)
 
 
 def main() -> None:
     """The process, from inside."""
     segmenter = load_segmenter()
-    task = segmenter.task(decode_image(Path(sys.argv[1]).read_bytes()))
+    data = Path(sys.argv[1]).read_bytes()
     print(json.dumps({"streams": segmenter.engine.streams}), flush=True)
     for line in sys.stdin:
-        print(json.dumps(_run(segmenter, task, **json.loads(line))), flush=True)
+        wanted = json.loads(line)
+        make_run = _engine_run(segmenter, data, wanted["batch"]) if "batch" in wanted else _file_run(segmenter, data)
+        print(json.dumps(_run(make_run, wanted.get("batch", 1), wanted["at_once"], wanted["seconds"])), flush=True)
 
 
-def _run(segmenter: Segmenter, task: ImageTask, batch: int, at_once: int, seconds: float) -> Times:
+def _engine_run(segmenter: Segmenter, data: bytes, batch: int) -> Callable[[], object]:
+    """A run of the engine alone."""
+    task = segmenter.task(decode_image(data))
+    tile = task.tiles[0]
+    stacked = np.stack([task.cut(tile).to_input()] * batch)
+    return lambda: segmenter.engine.run(stacked, tile.kept)
+
+
+def _file_run(segmenter: Segmenter, data: bytes) -> Callable[[], object]:
+    """A run from the bytes of an image to those of its mask."""
+    streams = threading.BoundedSemaphore(segmenter.engine.streams)
+
+    def run() -> bytes:
+        image = decode_image(data)
+        with streams:
+            mask = segmenter.mask(image)
+        return encode_png(mask)
+
+    return run
+
+
+def _run(run: Callable[[], object], images: int, at_once: int, seconds: float) -> Times:
+    """`images`: those of each run."""
     with ThreadPoolExecutor(at_once) as threads:
-        loops = [threads.submit(_loop, segmenter, task, batch, seconds) for _ in range(at_once)]
+        loops = [threads.submit(_loop, run, seconds) for _ in range(at_once)]
         times = [loop.result() for loop in loops]
     return {
-        "images_per_s": sum(batch / statistics.mean(each) for each in times),
+        "images_per_s": sum(images / statistics.mean(each) for each in times),
         "ms": 1000 * statistics.median(second for each in times for second in each),
     }
 
 
-def _loop(segmenter: Segmenter, task: ImageTask, batch: int, seconds: float) -> list[float]:
+def _loop(run: Callable[[], object], seconds: float) -> list[float]:
     """Seconds of each run."""
-    tile = task.tiles[0]
-    stacked = np.stack([task.cut(tile).to_input()] * batch)
-    segmenter.engine.run(stacked, tile.kept)  # not measured: a shape's first run takes longer
+    run()  # not measured: a shape's first run takes longer
     times: list[float] = []
     while not times or sum(times) < seconds:
         started = time.perf_counter()
-        segmenter.engine.run(stacked, tile.kept)
+        run()
         times.append(time.perf_counter() - started)
     return times
 

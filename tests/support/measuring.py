@@ -202,7 +202,6 @@ async def closed_loop(port: int, request: bytes, connections: int, seconds: floa
 async def open_loop(port: int, request: bytes, rate: float, seconds: float, seed: int) -> Load:
     """Asks at random times, `rate` a second, whether or not the last one is answered; a latency counts from then."""
     client, answers, clock, cpu = Client(port, request), list[_Answered](), time.perf_counter, time.process_time()
-    gaps = np.random.default_rng(seed).exponential(1 / rate, max(1, round(rate * seconds)))
     started = clock()
 
     async def ask_at(due: float) -> None:
@@ -210,6 +209,27 @@ async def open_loop(port: int, request: bytes, rate: float, seconds: float, seed
         answer = await client.ask()
         answers.append(_Answered(clock(), clock() - due, answer.is_png))
 
-    await asyncio.gather(*(ask_at(started + float(after)) for after in gaps.cumsum()))
+    await asyncio.gather(*(ask_at(started + after) for after in arrivals(rate, seconds, seed)))
     client.close()
     return _load(answers, started, time.process_time() - cpu)
+
+
+def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
+    """Seconds at which `open_loop` asks, `rate` times a second: a Poisson process, from 0 on."""
+    gaps = np.random.default_rng(seed).exponential(1 / rate, max(1, round(rate * seconds)))
+    times: list[float] = gaps.cumsum().tolist()
+    return times
+
+
+def ideal_waits(times: Sequence[float], service_s: float) -> list[float]:
+    """Seconds that each arrival waits before a server that takes one after the other, each for exactly `service_s`.
+
+    No server with a throughput of 1 / service_s answers these arrivals with shorter waits on average: none idles while
+    somebody waits, and nothing is done twice.
+    """
+    waits, free = list[float](), 0.0
+    for time_s in times:
+        begun = max(time_s, free)
+        waits.append(begun - time_s)
+        free = begun + service_s
+    return waits
