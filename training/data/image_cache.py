@@ -86,10 +86,14 @@ class ImageCache(SampleStore):
         if stored.offset in self._read:
             self._read.move_to_end(stored.offset)
             return self._read[stored.offset]
-        array = np.empty(stored.shape, stored.dtype)
-        # pread: forked processes share one position in the file
-        if os.preadv(self._file, [_bytes(array)], stored.offset) != array.nbytes:
-            raise OSError(f"the scratch file in {self._folder} is shorter than it was written")
+        array, offset = np.empty(stored.shape, stored.dtype), stored.offset
+        left = _bytes(array)
+        while left:
+            # preadv: forked processes share one position in the file; Linux reads at most 2 GiB in one call
+            read = os.preadv(self._file, [left], offset)
+            if not read:
+                raise OSError(f"the scratch file in {self._folder} is shorter than it was written")
+            offset, left = offset + read, left[read:]
         self._remember(stored.offset, array)
         return array
 

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -63,3 +65,18 @@ def test_a_full_disk_is_reported_with_the_option_that_helps(tmp_path, monkeypatc
     monkeypatch.setattr("os.pwrite", full)
     with pytest.raises(DataError, match=r"No space left on device.*--image-memory"):
         ImageCache(tmp_path / "not/there", bound=10).put(np.zeros((8, 8), np.uint8))
+
+
+def test_arrays_are_read_back_in_pieces(tmp_path, monkeypatch):
+    """Linux reads at most 2 GiB in one call."""
+    cache, preadv = ImageCache(tmp_path, bound=0), os.preadv
+    array = np.arange(1000, dtype=np.uint16)
+    stored = cache.put(array)
+    monkeypatch.setattr(os, "preadv", lambda file, buffers, offset: preadv(file, [buffers[0][:300]], offset))
+    assert isinstance(stored, Stored)
+    np.testing.assert_array_equal(cache.read(stored), array)
+    monkeypatch.setattr(os, "preadv", lambda *_: 0)
+    other = cache.put(array)
+    assert isinstance(other, Stored)
+    with pytest.raises(OSError, match="is shorter than it was written"):
+        cache.read(other)
