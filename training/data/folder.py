@@ -185,6 +185,8 @@ def _resolve(
     if scheme == AUTO and (saved := [source.saved for source in sources if source.saved]):
         scheme = max(saved, key=lambda each: (each.classes, each.format == "instances"))
         scheme = schemes_of_saved(sources, scheme)[0] if len(sources) > 1 else scheme
+    elif scheme.format != "auto" and all(source.saved for source in sources):
+        return scheme, schemes_of_saved(sources, scheme)
     found = resolve([pair.label for pairs in stored for pair in pairs], scheme)
     return found, [found] * len(sources)
 

@@ -418,12 +418,20 @@ def _images_of(units: list[list[int]], chosen: Mask, images: int) -> Mask:
 
 
 def _split(samples: list[Sample], held: Mask, rule: Rule, how: str, groups: dict[str, list[int]]) -> HoldOut:
-    """The split by a mask, with the line that is said: "held out: 21 of 123 images, HOW: 0001TP (21)"."""
-    training = [sample for sample, out in zip(samples, held, strict=True) if not out]
+    """The split by a mask, with the line that is said: "held out: 21 of 123 images, HOW: 0001TP (21)".
+
+    Copies of held-out images are left out of the training, because images that it has seen would score too well.
+    """
     validation = [sample for sample, out in zip(samples, held, strict=True) if out]
+    known = {sample.once(pixel_digest) for sample in validation}
+    others = [sample for sample, out in zip(samples, held, strict=True) if not out]
+    copies = [sample.name for sample in others if sample.once(pixel_digest) in known]
+    training = [sample for sample in others if sample.name not in copies] or others
     found = {name: int(held[members].sum()) for name, members in groups.items() if held[members].any()}
     listed = _list([f"{name} ({count})" for name, count in found.items()]) if found else ""
     said = f"held out: {len(validation)} of {_count(len(samples))}, {how}" + (f": {listed}" if listed else "")
+    if copies:
+        said += f"; copies {'trained on, for want of others' if training is others else 'left out'}: {_list(copies)}"
     return HoldOut(rule, said, training, validation, found, units=len(groups) or len(samples))
 
 

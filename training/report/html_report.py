@@ -243,8 +243,8 @@ def _reader(config: dict[str, Any]) -> ImageReader:
 
 
 def _scheme(config: dict[str, Any]) -> LabelScheme:
-    """The scheme that the training read its labels with. Earlier versions stored `label_format` and `colours`."""
-    if stored := config.get("label_scheme"):
+    """The scheme of the held-out images' labels. Earlier versions stored `label_format` and `colours`."""
+    if stored := config.get("val_label_scheme") or config.get("label_scheme"):
         return LabelScheme.from_json(stored)
     classes = config["recipe"]["net"]["classes"]
     colours = tuple((red, green, blue) for red, green, blue in config.get("colours", ()))

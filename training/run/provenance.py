@@ -82,6 +82,7 @@ def configuration(options: TrainingOptions, trainer: Trainer) -> dict[str, Any]:
         "command": shlex.join(["python", "-m", "training.run", *options.command_line]),
         "device": str(trainer.machine.device),
         "label_scheme": options.scheme.to_json(),
+        **({"val_label_scheme": options.val_scheme.to_json()} if options.val else {}),
         "parts": trainer.machine.parts,
         **trainer.machine.processes.facts,
         "steps": trainer.steps,

@@ -1,12 +1,12 @@
 """The options of a training, typed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from model.outputs.objects import Objects
 from training.data.card_options import CardOptions
-from training.data.labels.label_options import LabelOptions
+from training.data.labels.label_options import LabelOptions, scheme_of
 from training.data.labels.label_scheme import LabelScheme
 from training.scoring.objective import Objective
 
@@ -84,3 +84,13 @@ class TrainingOptions(LabelOptions, CardOptions):
     labels: tuple[str, ...]
     command_line: tuple[str, ...]
     scheme: LabelScheme
+
+    @property
+    def val_scheme(self) -> LabelScheme:
+        """How to read the labels of `--val`, once `scheme` is found.
+
+        As in several folders of `--data`, masks may have other values, and all else means the same.
+        """
+        if self.scheme.format not in ("mask", "inverted"):
+            return self.scheme
+        return replace(scheme_of(self, self.classes), format=self.scheme.format)

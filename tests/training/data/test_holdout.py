@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.images.decoding import decode_image
+from model.images.encoding import encode_png
 from training.data.folder import Sample, load_samples
 from training.data.holdout import HoldOut, hold_out, hold_out_folder, make_folds, split_samples, suggested_folds
 from training.data_error import DataError
@@ -241,3 +243,35 @@ def test_hold_outs_that_cannot_work_name_the_option(cells_folder, tmp_path, caps
     assert run.main(["--data", str(cells_folder), "--out", str(tmp_path / "x"), *SHORT, *options]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_copies_of_held_out_images_are_not_trained_on():
+    samples = series(10)
+    copy = Sample("copy", samples[9].pixels.copy(), samples[9].label)
+    split = hold_out([copy, *samples], 0.2)
+    assert (names(split.validation), names(split.training)) == (["8", "9"], list("01234567"))
+    assert split.said.endswith("; copies left out: copy")
+    for fold in make_folds([copy, *samples], 3):
+        seen = {each.pixels.tobytes() for each in fold.training}
+        assert not seen & {each.pixels.tobytes() for each in fold.validation}
+
+
+def test_copies_of_one_image_are_trained_on_for_want_of_others():
+    first = sample("0")
+    split = hold_out([first, Sample("1", first.pixels, first.label)], 0.5)
+    assert (names(split.training), names(split.validation)) == (["0"], ["1"])
+    assert split.said.endswith("; copies trained on, for want of others: 0")
+
+
+def test_masks_of_a_validation_folder_may_have_values_of_their_own(two_folders, tmp_path):
+    data, held = two_folders
+    for path in (held / "label").iterdir():
+        path.write_bytes(encode_png(1 + (decode_image(path.read_bytes()) > 0).astype(np.uint8)))
+    for number, masks in enumerate((data, held)):
+        val = held if masks == data else data
+        out = tmp_path / str(number)
+        assert run.main(["--data", str(masks), "--out", str(out), *SHORT, "--val", str(val)]) == 0
+        assert report.main(["--out", str(out)]) == 0
+    first, second = (RunFolder(tmp_path / name).read_config() for name in "01")
+    assert first["images"] == {"training": 4, "validation": 2}
+    assert second["images"] == {"training": 2, "validation": 4}

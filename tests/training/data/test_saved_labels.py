@@ -124,3 +124,11 @@ def test_labels_of_nets_of_another_number_of_classes_are_left_out(tmp_path):
     data = load_data(tmp_path)
     assert {sample.name for sample in data.samples} == set(saved)
     assert data.notes == ("2 label(s) were saved for nets of another number of classes than 3; they are left out",)
+
+
+@pytest.mark.parametrize("label_format", ["mask", "inverted"])
+def test_the_scheme_of_other_folders_does_not_change_masks(tmp_path, label_format):
+    """`--val` with a saved folder is read so, after `--data` with an ordinary one."""
+    save(tmp_path, MASK, np.flipud(MASK).copy())
+    for sample in load_samples(tmp_path, LabelScheme(label_format, values=(0, 2))):
+        assert (sample.foreground == (MASK == 255)).all()
