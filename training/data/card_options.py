@@ -11,6 +11,9 @@ from training.data_error import DataError
 if TYPE_CHECKING:  # importing OpenCV would delay messages about the command line
     from model.inputs.card import Card
 
+# Names of the texts of a card.
+TEXTS = "segments", "modality", "not_for"
+
 
 @dataclass(frozen=True, kw_only=True)
 class CardOptions:
@@ -52,7 +55,7 @@ def to_card(options: CardOptions, found: float | None, former: "Card | None") ->
     """
     from model.inputs.card import Card
 
-    given = {"segments": options.segments, "modality": options.modality, "not_for": options.not_for}
+    given = {name: getattr(options, name) for name in TEXTS}
     known = {**(former.model_dump() if former else {}), **{name: text for name, text in given.items() if text}}
     if (size := found if options.pixel_size is None else options.pixel_size) is not None:
         known["pixel_size_um"] = size

@@ -13,7 +13,6 @@ from model.unet import UNet
 from model.weights_file import BUNDLED, Description, Weights, load_weights
 from training.data.fingerprint import choose_channels
 from training.data.folder import IGNORED, Sample
-from training.data.inspection import background_is_borders
 from training.data.labels.label_scheme import name_classes
 from training.data_error import DataError
 from training.loop import losses
@@ -66,11 +65,9 @@ def initial_weights(
         weights = with_channels(weights, choose_channels(channels, samples), changes)
     if weights.description.architecture.classes == classes:
         return Init(in_contrast_of(weights, samples), tuple(changes))
-    update = {
-        "labels": name_classes(classes, labels),
-        "objects": "interiors" if classes == 1 and background_is_borders(samples) else "regions",
-        "threshold": 0.5,
-    }
+    # what the weights say of themselves is about classes that the new layer does not have
+    update: dict[str, Any] = {"labels": name_classes(classes, labels), "threshold": 0.5, "card": None}
+    update |= {"objects": "regions", "seed_depth": None, "min_area": 0}
     weights = with_classes(weights, classes, seed, update, changes)
     return Init(weights, tuple(changes))
 

@@ -6,6 +6,7 @@ config.json             recipe, seed, data and command
 history.csv             one row per check: loss, learning rate, scores
 tensorboard/            the same as curves, and pictures
 report.html             the report for people, see training.report
+init.safetensors        the weights that the training started from, if they were in this folder
 folds/                  with `--folds`: the folders of the single trainings, and the scores of all images
 
 The checkpoint is written first. It contains everything that the weights and the history are made from. A resumed
@@ -36,6 +37,7 @@ CONFIG = "config.json"
 HISTORY = "history.csv"
 CURVES = "tensorboard"
 REPORT = "report.html"
+INIT = "init.safetensors"  # the weights of `--init`, if they were in this folder
 FOLDS = "folds"  # folders 1, 2 ... of the trainings of `--folds`, and their scores
 LOCK = ".lock"
 
@@ -51,8 +53,11 @@ class RunFolder:
         """Touches nothing; `begin` prepares the folder for a new training."""
         self.path = path
 
-    def begin(self) -> "RunFolder":
+    def begin(self, init: Path | None = None) -> "RunFolder":
         """Prepares the folder for a new training and returns it. An earlier training in it is moved to `earlier/`.
+
+        Args:
+            init: Weights that the new training starts from. If they would be moved, a copy is kept for `--resume`.
 
         Raises:
             DataError: Another process trains there.
@@ -60,8 +65,20 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self.occupy()  # first: a training that was killed before its first checkpoint is not kept
+        if init and self._puts_aside(init) and init.exists():
+            write_whole(self.path / INIT, init.read_bytes())
         self._put_aside()
         return self
+
+    def kept_init(self, init: Path) -> Path:
+        """Returns the file to read the weights `init` from: the copy that `begin` kept, if there is one."""
+        copy = self.path / INIT
+        return copy if self._puts_aside(init) and copy.exists() else init
+
+    def _puts_aside(self, path: Path) -> bool:
+        """Returns True for a path that a new training moves to `earlier/`."""
+        place = path.resolve()
+        return any(place.is_relative_to((self.path / name).resolve()) for name in NAMES)
 
     @property
     def weights(self) -> Path:

@@ -198,7 +198,7 @@ class Trainer:
             reached |= {"objective": self.recipe.select, "score": best.score}
         if best.plateau:
             low, high = best.plateau
-            how = f"middle of {low:g} to {high:g}, which score equally well on held-out images"
+            how = f"one of {low:g} to {high:g}, which score equally well on held-out images"
             reached |= {"threshold": best.threshold, "threshold_chosen": how}
         findings = {"failures": best.failures, "warnings": best.warnings}
         return reached | {name: lines for name, lines in findings.items() if lines}
@@ -213,6 +213,7 @@ class Trainer:
             "training images": fingerprint(self.stream.samples),
             "held-out images": fingerprint(self.validation),
             "--init": self.description.provenance.get("init"),
+            "--objects": self.description.objects,
         }
 
     def _loader(self) -> DataLoader[Batch]:

@@ -8,6 +8,7 @@ import json
 import shlex
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from training.data.holdout import HoldOut, make_folds
 from training.data_error import DataError
 from training.distributed.processes import Processes
 from training.loop.clock import Clock
-from training.loop.run_folder import CHECKPOINT, CONFIG, FOLDS, RunFolder
+from training.loop.run_folder import CHECKPOINT, CONFIG, FOLDS, PREVIOUS_CHECKPOINT, RunFolder
 from training.run import job
 from training.run.preparation import PartialTraining, prepare
 from training.run.training_options import TrainingOptions
@@ -52,12 +53,12 @@ def train(options: TrainingOptions, samples: list[Sample], processes: Processes,
     WeightsError, TooLittleMemory, OSError.
     """
     splits = processes.each(lambda: make_folds(samples, options.folds or 0, options.group))
-    folder = processes.on_main(lambda: _open(options))
+    options = replace(options, resume=processes.on_main(lambda: _continues(options)))
     if options.minutes:  # loading is inside
         left = options.minutes - processes.from_main(clock.seconds) / 60
         options = replace(options, minutes=max(0.01, left))
     try:
-        return _train_all(options, samples, splits, folder, processes)
+        return _train_all(options, samples, splits, processes)
     except KeyboardInterrupt:  # between two trainings
         processes.say(f"training: stopped; --resume continues from {options.out}", file=sys.stderr)
         return 130
@@ -67,14 +68,18 @@ def _train_all(
     options: TrainingOptions,
     samples: list[Sample],
     splits: list[HoldOut],
-    folder: RunFolder,
     processes: Processes,
 ) -> int:
-    first, folds = None, []
+    first, folds, folder = None, [], RunFolder(options.out)
+    if options.resume and options.init:
+        options = replace(options, init=folder.kept_init(options.init))
     for number, split in enumerate(splits, start=1):
         mine = _options_of(options, folder.path / FOLDS / str(number))
         notes: dict[str, JsonValue] = {"fold": f"{number} of {len(splits)}"}
-        trainer = prepare(mine, samples, processes, part=PartialTraining(split, notes, like=first))
+        begins = None if options.resume or first else partial(_begin, folder, options)
+        trainer = prepare(mine, samples, processes, part=PartialTraining(split, notes, like=first, before=begins))
+        if begins and options.init:
+            options = replace(options, init=folder.kept_init(options.init))
         if code := job.complete(trainer, options.out):
             return code
         folds.append(Fold(trainer.folder.weights, split.validation))
@@ -99,32 +104,36 @@ def _options_of(options: TrainingOptions, out: Path) -> TrainingOptions:
         options,
         out=out,
         minutes=options.minutes and options.minutes / ((options.folds or 0) + 1),
-        resume=options.resume and (out / CHECKPOINT).exists(),
+        resume=options.resume and any((out / name).exists() for name in (CHECKPOINT, PREVIOUS_CHECKPOINT)),
     )
 
 
-def _open(options: TrainingOptions) -> RunFolder:
-    """Begins in the folder, or continues there, and notes the command there, so that `--resume` finds it.
+def _continues(options: TrainingOptions) -> bool:
+    """Returns True if a training with folds is resumed in the folder, which is then occupied.
 
     Raises DataError if something else was trained there, OSError.
     """
-    out: Path = options.out
-    resume = options.resume and (out / CONFIG).exists() and not RunFolder(out).is_being_put_aside
-    folder = RunFolder(out)
-    if not resume:
-        folder.begin()
-        command = shlex.join(["python", "-m", "training.run", *options.command_line])
-        folder.write_config(
-            {"command": command, "data": [str(path) for path in options.data], "folds": {"count": options.folds}}
-        )
-        return folder
+    folder = RunFolder(options.out)
+    if not options.resume or not (folder.path / CONFIG).exists() or folder.is_being_put_aside:
+        return False
     config = folder.read_config()
     if "fold" in config:
-        raise DataError(f"--resume: {out} is fold {config['fold']} of a training with --folds; resume {out.parents[1]}")
+        of = folder.path.parents[1]
+        raise DataError(f"--resume: {folder.path} is fold {config['fold']} of a training with --folds; resume {of}")
     if "folds" not in config:
-        raise DataError(f"--resume: the training in {out} has no --folds; resume without --folds, or train afresh")
+        path = folder.path
+        raise DataError(f"--resume: the training in {path} has no --folds; resume without --folds, or train afresh")
     folder.occupy()
-    return folder
+    return True
+
+
+def _begin(folder: RunFolder, options: TrainingOptions) -> None:
+    """Begins in the folder and notes the command there, so that `--resume` finds it. Raises DataError, OSError."""
+    folder.begin(options.init)
+    command = shlex.join(["python", "-m", "training.run", *options.command_line])
+    folder.write_config(
+        {"command": command, "data": [str(path) for path in options.data], "folds": {"count": options.folds}}
+    )
 
 
 def _scored(path: Path, folds: list[Fold], device: str, objective: Objective) -> dict[str, JsonValue]:

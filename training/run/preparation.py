@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from model.engines.pytorch import choose_device
 from model.inputs.known_images import KnownImages, from_all_over
 from model.outputs.objects import ObjectRule, Objects
 from model.weights_file import Description, Weights
-from training.data.card_options import to_card
+from training.data.card_options import TEXTS, to_card
 from training.data.example import typical_example
 from training.data.fingerprint import Fingerprint, take_fingerprint
 from training.data.folder import Sample, fingerprint, load_samples
@@ -22,6 +22,7 @@ from training.data.holdout import HoldOut, hold_out, hold_out_folder, suggested_
 from training.data.image_cache import store_of
 from training.data.image_reader import ImageReader
 from training.data.inspection import background_is_borders
+from training.data.labels.label_scheme import name_classes
 from training.data_error import DataError
 from training.distributed.processes import ALONE, Processes
 from training.loop import init_trial, memory, time_budget
@@ -51,12 +52,14 @@ class PartialTraining:
         notes: Entries for the provenance of the weights.
         folder: Folder of the training if it is already open; None to open `--out`.
         like: Earlier training whose plan this one follows: recipe, length, and whether `--init` is kept.
+        before: Called in the main process before the first file of the training is touched.
     """
 
     split: HoldOut
     notes: Mapping[str, JsonValue]
     folder: RunFolder | None = None
     like: Trainer | None = None
+    before: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +142,7 @@ def prepare(
     processes.on_main(lambda: trainer.folder.write_config(configuration(options, trainer) | _reasons(split, plan)))
     situation.say_decisions(trainer, split, plan, start)
     if found and record:
-        processes.say(*found.changes, init_trial.sentence(record))
+        processes.say(*found.changes, init_trial.sentence(record), *_inherited(options, start.init))
     if not part and not state and (hint := suggested_folds(split)):
         processes.say(hint)
     return trainer
@@ -167,9 +170,7 @@ def _make_trainer(situation: _Situation, start: Start, split: HoldOut, record: i
         _describe(situation, start, split, notes),
         split.training,
         split.validation,
-        situation.processes.on_main(
-            lambda: (part and part.folder) or _open_folder(options.out, resume=state is not None)
-        ),
+        situation.processes.on_main(lambda: _open_folder(options, part, resume=state is not None)),
         start.machine,
         seed=options.seed,
         init=start.init.tensors if start.init else None,
@@ -230,10 +231,14 @@ def _try_init(situation: _Situation, init: Weights, start: Start, split: HoldOut
     return replace(chosen, recipe=init_trial.shortened(chosen.recipe, init_trial.share_left(record))), record
 
 
-def _open_folder(path: Path, *, resume: bool) -> RunFolder:
+def _open_folder(options: TrainingOptions, part: PartialTraining | None, *, resume: bool) -> RunFolder:
     """Returns the folder, as it is if a training there is resumed. Raises DataError, OSError."""
-    folder = RunFolder(path)
-    return folder if resume else folder.begin()
+    if part and part.before:
+        part.before()
+    if part and part.folder:
+        return part.folder
+    folder = RunFolder(options.out)
+    return folder if resume else folder.begin(options.init)
 
 
 def _reasons(split: HoldOut, plan: RecipePlan) -> dict[str, Any]:
@@ -258,6 +263,20 @@ def _known_record(situation: _Situation) -> init_trial.Record | None:
     return init_trial.untried(found.weights)
 
 
+def _inherited(options: TrainingOptions, init: Weights | None) -> list[str]:
+    """Returns a line about what the new weights say of themselves only because the weights of `--init` say it."""
+    if not init:
+        return []
+    card, names = init.description.card, init.description.labels
+    known = card.model_dump() if card else {}
+    if names != name_classes(init.description.architecture.classes):
+        known["labels"] = ", ".join(names.values())
+    given = {name: getattr(options, name) for name in (*TEXTS, "labels")} | {"pixel_size_um": options.pixel_size}
+    kept = "; ".join(f"{name}: {value}" for name, value in known.items() if value and not given[name])
+    advice = "--segments, --modality, --pixel-size, --not-for and --labels replace it"
+    return [f"kept from {init.label}: {kept} ({advice})"] if kept else []
+
+
 def _initial_weights(options: TrainingOptions, samples: list[Sample]) -> Init | None:
     """Returns the weights of `--init`, fitted to the samples. Raises DataError, WeightsError."""
     if options.init is None:
@@ -265,7 +284,7 @@ def _initial_weights(options: TrainingOptions, samples: list[Sample]) -> Init | 
     if options.width is not None:
         raise DataError(f"--width does not go with --init: the net is that of the weights, {options.init}")
     return initial_weights(
-        options.init,
+        RunFolder(options.out).kept_init(options.init) if options.resume else options.init,
         samples,
         classes=options.scheme.classes,
         labels=options.labels,
@@ -278,7 +297,7 @@ def _hold_out(options: TrainingOptions, samples: list[Sample], fraction: float) 
     """Raises DataError."""
     if options.val:
         reader = ImageReader(options.channel)
-        held_out = load_samples(options.val, options.scheme, store_of(samples), reader)
+        held_out = load_samples(options.val, options.val_scheme, store_of(samples), reader)
         return hold_out_folder(samples, held_out, options.val)
     return hold_out(samples, fraction, options.group)
 
@@ -339,17 +358,14 @@ def _checkpoint(path: Path) -> State | None:
 def _object_rule(
     options: TrainingOptions, samples: list[Sample], init: Weights | None, notes: Mapping[str, JsonValue]
 ) -> ObjectRule:
-    """Returns how masks become objects: as `--objects` or the weights to start from say, or as suits the labels.
+    """Returns how masks become objects: as `--objects` says, or as suits the labels.
 
     Seed depth and minimum area are those that folds have found, those of the weights to start from, or defaults, until
     held-out images choose better ones.
     """
-    asked: Objects | None = options.objects
     started = init.description.object_rule if init else None
-    if started and asked in (None, started.kind):
-        rule = started
-    else:
-        rule = ObjectRule(asked or _suitable_objects(samples, options.scheme.classes))
+    kind = options.objects or _suitable_objects(samples, options.scheme.classes, started)
+    rule = started if started and started.kind == kind else ObjectRule(kind)
     if rule.kind != "seeds":
         return rule
     folds = notes.get("folds")
@@ -362,12 +378,14 @@ def _object_rule(
     )
 
 
-def _suitable_objects(samples: list[Sample], classes: int) -> Objects:
+def _suitable_objects(samples: list[Sample], classes: int, started: ObjectRule | None) -> Objects:
+    """`started`: the rule of the weights to start from. It says that masks without numbers are of touching objects."""
     if classes > 1:
         return "regions"
     if background_is_borders(samples):
         return "interiors"
-    return "seeds" if any(sample.ids is not None for sample in samples) else "regions"
+    numbered = any(sample.ids is not None for sample in samples)
+    return "seeds" if numbered or (started and started.kind == "seeds") else "regions"
 
 
 def _introduction(trainer: Trainer, split: HoldOut, init: Weights | None) -> str:

@@ -1,6 +1,7 @@
 """`--folds K`: out-of-fold scores and threshold, and final weights trained on all images."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 
 from model.segmenter import Segmenter
-from model.weights_file import load_weights
+from model.weights_file import Description, load_weights
+from tests.support.stopping import stop_after
 from training.data.folder import load_samples
 from training.loop import time_budget as pace
 from training.loop import trainer
@@ -67,7 +69,8 @@ def test_report_of_the_final_weights_names_the_out_of_fold_score(folded):
     page = write_report(RunFolder(folded), []).read_text()
     summary = json.loads((folded / "folds/scores.json").read_text())["summary"]
     assert f"{summary['measure']} {summary['score']:.4f} out of fold (6 images, 2 folds)" in page
-    assert "No images were held out" not in page
+    assert "the best one of the out-of-fold scores" in page
+    assert "so nothing was measured" not in page
 
 
 @pytest.mark.parametrize("stopped_fold", [2, 3], ids=["in the second fold", "in the final training"])
@@ -134,3 +137,46 @@ def test_minutes_are_shared_by_all_trainings(cells_folder, tmp_path, monkeypatch
     assert len(minutes) == 1
     assert plans == [(3, plans[0][1])] * 3
     assert minutes[0] * 60 <= plans[0][1] <= 2  # the time for loading is inside
+
+
+@pytest.mark.usefixtures("no_report")
+def test_folds_start_from_the_weights_in_their_folder(folded, cells_folder, tmp_path, monkeypatch):
+    """Every training starts from them, also after an interruption."""
+    for out in ("whole", "stopped"):
+        shutil.copytree(folded, tmp_path / out)
+    options = [*FOLDED[2:], "--data", str(cells_folder)]
+    from_whole = [*options, "--out", str(tmp_path / "whole"), "--init", str(tmp_path / "whole/weights.safetensors")]
+    assert run.main(from_whole) == 0
+    stop_after(3, monkeypatch)
+    stopped = [*options, "--out", str(tmp_path / "stopped"), "--init", str(tmp_path / "stopped/weights.safetensors")]
+    assert run.main(stopped) == 130
+    assert run.main(["--out", str(tmp_path / "stopped"), "--resume"]) == 0
+    whole, resumed = (load_weights(tmp_path / out / "weights.safetensors") for out in ("whole", "stopped"))
+    assert whole.sha256 == resumed.sha256
+    assert whole.description.provenance["init"] == load_fold(tmp_path / "whole", 2).provenance["init"]
+    assert (tmp_path / "whole/earlier/1/weights.safetensors").exists()
+
+
+def load_fold(out: Path, number: int) -> Description:
+    return load_weights(out / "folds" / str(number) / "weights.safetensors").description
+
+
+@pytest.mark.usefixtures("no_report")
+def test_options_that_contradict_each_other_leave_an_earlier_training(folded, cells_folder, tmp_path, capsys):
+    shutil.copytree(folded, tmp_path / "out")
+    options = ["--data", str(cells_folder), "--out", str(tmp_path / "out"), *FOLDED]
+    assert run.main([*options, "--init", str(folded / "weights.safetensors")]) == 2
+    assert "--width does not go with --init" in capsys.readouterr().err
+    assert not (tmp_path / "out/earlier").exists()
+    assert (tmp_path / "out/weights.safetensors").exists()
+
+
+@pytest.mark.usefixtures("no_report")
+def test_fold_killed_between_two_renames_resumes(cells_folder, tmp_path, monkeypatch):
+    """The newest checkpoint has become the previous one, and the next one has not yet its name."""
+    stop_after(2, monkeypatch)
+    assert run.main(["--data", str(cells_folder), "--out", str(tmp_path), *FOLDED]) == 130
+    fold = tmp_path / "folds/1"
+    (fold / "checkpoint.pt").rename(fold / "checkpoint-previous.pt")
+    assert run.main(["--out", str(tmp_path), "--resume"]) == 0
+    assert not (fold / "earlier").exists()

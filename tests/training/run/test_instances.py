@@ -45,3 +45,19 @@ def test_weights_of_instance_labels_say_how_objects_are_found(discs, tmp_path, o
     assert description.objects == objects
     assert description.seed_depth in depths
     assert (100 < description.min_area < 197) == (objects == "seeds")  # a disc has 197 pixels
+
+
+@pytest.mark.usefixtures("no_report")
+def test_numbered_labels_decide_the_rule_of_objects_beside_init(discs, tmp_path, capsys):
+    """The bundled net is of membranes, whose rule grows objects until they touch; its card is kept, and says so."""
+    given = ["--data", discs, "--label-format", "instances", "--out", tmp_path, "--init", "--modality", "light"]
+    short = ["--steps", "2", "--batch", "2", "--crop", "32", "--workers", "0", "--device", "cpu"]
+    assert run.main([*map(str, given), *short]) in (0, 3)
+    description = load_weights(tmp_path / "weights.safetensors").description
+    assert description.objects == "seeds"
+    assert description.card
+    assert description.card.modality == "light"
+    said = capsys.readouterr().out
+    assert f": segments: {description.card.segments}; " in said
+    assert "labels: membrane, cell interior (--segments, " in said
+    assert "modality: " not in said

@@ -17,6 +17,7 @@ import torch
 from model.weights_file import load_weights
 from tests.support import forked, often_checked, servers
 from tests.support.forked import Forked
+from tests.support.stopping import stop_after
 from tests.support.together import together
 from training.data.folder import load_samples
 from training.data_error import DataError
@@ -456,3 +457,29 @@ def test_a_full_disk_ends_training_with_one_line_and_resume_continues(
     assert f"out: cannot be written to ({os.strerror(number)}); all up to step " in said[-1]
     assert train("out", "--resume") == 0
     assert load_weights(tmp_path / "out" / WEIGHTS).sha256 == whole
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize("stopped", [1, 4], ids=["before the first check", "after a check"])
+def test_training_from_the_weights_in_its_folder_resumes(trained, cells_folder, tmp_path, monkeypatch, stopped):
+    """The new training moves these weights to `earlier/`, and later writes its own under their name."""
+    monkeypatch.setitem(RECIPES, "default", DEFAULT.model_copy(update={"check_every": 2}))
+
+    def train_on(out: Path, *more: str) -> int:
+        options = ["--data", str(cells_folder), "--out", str(out), "--init", str(out / WEIGHTS), *MANY_CHECKS[2:]]
+        return run.main([*options, *more])
+
+    whole, resumed = (shutil.copytree(trained, tmp_path / name) for name in ("whole", "resumed"))
+    assert train_on(whole) == 0
+    stop_after(stopped, monkeypatch)
+    assert train_on(resumed) == 130
+    assert train_on(resumed, "--resume") == 0
+    _expect_same(whole, resumed)
+
+
+@pytest.mark.usefixtures("no_report")
+def test_resuming_with_another_rule_of_objects_is_refused(train, monkeypatch, capsys):
+    stop_after(3, monkeypatch)
+    assert train("run", "--objects", "interiors") == 130
+    assert train("run", "--objects", "regions", "--resume") == 2
+    assert "made with another --objects" in capsys.readouterr().err
