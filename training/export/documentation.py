@@ -117,9 +117,12 @@ def _plain(value: JsonValue) -> str:
 
 def _scores(weights: Weights) -> str:
     origin = weights.description.provenance
-    reached = origin.get("reached")
-    scores = origin.get("calibrated") or (reached.get("scores") if isinstance(reached, dict) else None)
+    reached, folds = (entry if isinstance(entry := origin.get(key), dict) else {} for key in ("reached", "folds"))
+    scores = origin.get("calibrated") or reached.get("scores") or folds.get("scores")
     if not isinstance(scores, dict):
         return "The weights carry no scores."
+    title = "Scores that the weights carry"
+    if scores is folds.get("scores"):
+        title += f"; each of {folds['images']} images was scored by weights that had not seen it"
     rows = [f"| {name} | {value:.4g} |" for name, value in scores.items() if isinstance(value, int | float)]
-    return "\n".join(["Scores that the weights carry:", "", "| score | value |", "|---|---|", *rows])
+    return "\n".join([f"{title}:", "", "| score | value |", "|---|---|", *rows])

@@ -43,6 +43,11 @@ class Facts:
     evaluation: AnyEvaluation | None
 
     @property
+    def out_of_fold(self) -> str:
+        """The out-of-fold score as a phrase; "" without `--folds`."""
+        return out_of_fold(self.description.provenance)
+
+    @property
     def last(self) -> int:
         """The last step that was checked."""
         return int(self.history[-1]["step"])
@@ -89,13 +94,14 @@ def find_warnings(facts: Facts) -> list[str]:
         )
     if facts.evaluation:
         return found + _doubts(facts, facts.evaluation)
-    score = out_of_fold(facts.description.provenance)
-    return [*found, f"{OUT_OF_FOLD} They were {score}." if score else NOT_MEASURED]
+    score = facts.out_of_fold
+    return [*found, f"{OUT_OF_FOLD} The weights themselves were {score}." if score else NOT_MEASURED]
 
 
 OUT_OF_FOLD = (
-    "These weights themselves were not measured: the score is that of other weights, trained on fewer images. "
-    "The folder folds/ has a report for each fold."
+    "No images were held out from these weights. "
+    "The score comes from other weights, which were trained in the same way on fewer images; "
+    "the folder folds/ has a report for each of them."
 )
 
 NOT_MEASURED = (

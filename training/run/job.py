@@ -1,5 +1,6 @@
 """The training job: builds a trainer from the options, and reports its result."""
 
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +84,8 @@ def finish(trainer: Trainer) -> str:
     lines.append(f"kept: the weights of step {best.step}, {_reached(trainer)}{threshold}")
     weights = trainer.folder.weights
     trainer.folder.write_config(trainer.folder.read_config() | {"steps": trainer.steps, "ended": trainer.ended})
-    return "\n".join([*lines, f"weights: {weights}", f"serve them: SEGMENT_WEIGHTS={weights} python -m app"])
+    serve = f"serve them: SEGMENT_WEIGHTS={shlex.quote(str(weights))} python -m app"
+    return "\n".join([*lines, f"weights: {weights}", serve])
 
 
 def _reached(trainer: Trainer) -> str:
