@@ -4,14 +4,15 @@
 import { byId } from "./dom.js";
 
 /**
- * The value of the parameter that chooses a channel: its name, or its number if others have the same name.
+ * The value of the parameter that chooses a channel: its name, or its number if the name is not clear.
  *
  * @param {string[]} names
  * @param {number} index
  */
 export function channelParameter(names, index) {
   const same = names.filter((name) => name.toLowerCase() === names[index].toLowerCase());
-  return same.length === 1 && names[index].length <= 100 ? names[index] : String(index);
+  const isClear = same.length === 1 && !/^\d+$/.test(names[index]);
+  return isClear && names[index].length <= 100 ? names[index] : String(index);
 }
 
 /**

@@ -14,20 +14,25 @@ class NoSuchChannel(ImageError):
 
 
 def find_channel(wanted: str, names: Sequence[str]) -> int:
-    """Returns the index of the channel with this number or name, in upper or lower case. Raises NoSuchChannel."""
+    """Returns the index of the channel with this number or name, in upper or lower case. Raises NoSuchChannel.
+
+    A number from 0 to N - 1 is always an index, because notices and other programs count channels so.
+    """
+    if wanted.isascii() and wanted.isdecimal() and int(wanted) < len(names):
+        return int(wanted)
     folded = [name.casefold() for name in names]
     if wanted.casefold() in folded:
         return folded.index(wanted.casefold())
-    if wanted.isascii() and wanted.isdecimal() and int(wanted) < len(names):
-        return int(wanted)
     there_are = f"Its channels are {list_channels(names)}" if len(names) > 1 else "It has one channel, 0"
     raise NoSuchChannel(f"The image has no channel {wanted[:40]!r}. {there_are}.")
 
 
 def channel_titles(names: Sequence[str]) -> list[str]:
-    """Returns printable names of channels for the columns of tables; numbers of channels that have the same name."""
-    unique = [name if names.count(name) == 1 else str(index) for index, name in enumerate(names)]
-    return ["".join(sign if sign.isprintable() else "_" for sign in name)[:_LONGEST_TITLE] for name in unique]
+    """Returns printable, short names of channels for the columns of tables; numbers where they would be equal."""
+    titles = ["".join(sign if sign.isprintable() else "_" for sign in name)[:_LONGEST_TITLE] for name in names]
+    while len(set(titles)) < len(titles):  # a number may be the name of another channel
+        titles = [title if titles.count(title) == 1 else str(index) for index, title in enumerate(titles)]
+    return titles
 
 
 def count_channels(names: Sequence[str]) -> str:

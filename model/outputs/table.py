@@ -149,21 +149,28 @@ def _channels(file: ImageFile | None) -> Iterator[tuple[str, list[NDArray[Any]]]
     if names:
         _check_channels(file)
         for index, title in enumerate(channel_titles(names)):
-            yield title, file.stored_pages(index)
-        return
-    pages = file.stored_pages()
+            yield from _by_colour(title, file.stored_pages(index))
+    else:
+        yield from _by_colour("", file.stored_pages())
+
+
+def _by_colour(title: str, pages: list[NDArray[Any]]) -> Iterator[tuple[str, list[NDArray[Any]]]]:
+    """Yields the pages of a channel, or those of each colour with its name if some pages are in colour."""
     if all(page.ndim == 2 for page in pages):
-        yield "", pages
+        yield title, pages
         return
     for index, name in enumerate(COLOURS):  # transparency is not measured; all colours of a grey page are its grey
-        yield name, [page if page.ndim == 2 else page[..., index] for page in pages]
+        named = f"{title}_{name}" if title else name
+        yield named, [page if page.ndim == 2 else page[..., index] for page in pages]
 
 
 def _check_channels(file: ImageFile) -> None:
     """Raises OutputError if the channels are stored pixel by pixel and are too many for the image's size."""
-    count, stack = len(file.header.channels), file.header.stack
+    header = file.header
+    count, stack = len(header.channels), header.stack
     interleaved = stack is not None and any(plane.sample is not None for plane in stack.planes)
-    if interleaved and count * file.header.pixels > MOST_INTERLEAVED:
+    # not `header.pixels`, in which the samples count already
+    if interleaved and count * header.pages * header.width * header.height > MOST_INTERLEAVED:
         raise OutputError(f"The image has {count} channels, stored pixel by pixel, too many to measure at its size.")
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from model.images.channels import NoSuchChannel, find_channel, list_channels
+from model.images.channels import NoSuchChannel, channel_titles, find_channel, list_channels
 from model.images.decoding import ImageFile
 from tests.support.image_files import GREY, RGB, RGBA, pillow
 
@@ -11,8 +11,21 @@ def test_a_channel_has_a_number_and_a_name(wanted, index):
     assert find_channel(wanted, ("DAPI", "GFP")) == index
 
 
-def test_a_name_that_is_a_number_goes_before_the_number():
+def test_a_number_that_counts_a_channel_goes_before_a_name():
     assert find_channel("488", ("561", "488")) == 1
+    assert [find_channel(wanted, ("1", "2")) for wanted in ("0", "1", "2")] == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("names", "titles"),
+    [
+        (("DAPI", "GFP\n"), ["DAPI", "GFP_"]),
+        (("A", "A", "1"), ["0", "1", "2"]),
+        (("x" * 40 + "405", "x" * 40 + "488"), ["0", "1"]),
+    ],
+)
+def test_titles_of_channels_are_short_and_never_equal(names, titles):
+    assert channel_titles(names) == titles
 
 
 @pytest.mark.parametrize("wanted", ["2", "-1", "red", "", "x" * 1000])

@@ -140,6 +140,8 @@ def test_interleaved_channels_are_measured_up_to_a_limit(monkeypatch: pytest.Mon
     given = stored(np.arange(20 * 30 * 5).reshape(20, 30, 5).astype(np.uint16), planarconfig="contig")
     table = measure(mask, given)
     assert [table[f"min_intensity_{channel}"].item() for channel in range(5)] == [470, 471, 472, 473, 474]
+    monkeypatch.setattr("model.outputs.table.MOST_INTERLEAVED", 3000)
+    assert measure(mask, given).keys() == table.keys()
     monkeypatch.setattr("model.outputs.table.MOST_INTERLEAVED", 2999)
     with pytest.raises(OutputError, match="5 channels"):
         measure(mask, given)
@@ -200,3 +202,23 @@ def test_a_csv_file_has_the_numbers_of_the_table():
     for name, column in table.items():
         if column.dtype.kind == "f":
             assert float(row[name]) == pytest.approx(column[0], rel=1e-6)
+
+
+def test_colours_of_several_channels_are_measured_one_by_one():
+    """ImageJ so stores a stack of RGB pages with channels."""
+    pixels = np.zeros((2, 20, 30, 3), np.uint8)
+    pixels[0], pixels[1] = (1, 2, 3), (4, 5, 6)
+    file = BytesIO()
+    tifffile.imwrite(file, pixels, imagej=True, metadata={"axes": "CYXS"})
+    table = measure(rectangle(), NetInput([], file=ImageFile.read(file.getvalue())))
+    found = [
+        table[f"mean_intensity_{channel}_{name}"].item() for channel in (0, 1) for name in ("red", "green", "blue")
+    ]
+    assert found == [1, 2, 3, 4, 5, 6]
+
+
+def test_channels_with_equal_beginnings_keep_their_columns():
+    pixels = np.stack([np.full((20, 30), 7), np.full((20, 30), 9)]).astype(np.uint16)
+    names = ["the detector of the fluorescence channel 405", "the detector of the fluorescence channel 488"]
+    table = measure(rectangle(), stored(pixels, ome=True, metadata={"axes": "CYX", "Channel": {"Name": names}}))
+    assert (table["mean_intensity_0"].item(), table["mean_intensity_1"].item()) == (7, 9)
