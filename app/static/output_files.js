@@ -69,6 +69,7 @@ async function requestOf(entry, kinds, { model, threshold, min_area }) {
       pixelSize: result.pixelSize && { ...result.pixelSize, z: result.spacing },
       places: result.places,
       channel: result.channels.length ? channelIndex(result.channels, entry.channel) : null,
+      hasChannels: result.channels.length > 1 || result.channelPages.length > 1,
     },
   };
 }

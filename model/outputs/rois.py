@@ -53,7 +53,7 @@ def to_rois(pages: Sequence[tuple[Ids, NDArray[np.uint8]]], labels: Mapping[int,
 def _place(roi: ImagejRoi, given: NetInput, page: int) -> None:
     """Sets where ImageJ shows the ROI, counted from 1: a place in a hyperstack, or a slice of a stack."""
     places = given.places
-    channels = given.channel is not None
+    channels = given.channel is not None or len(given.channel_pages) > 1
     if not places or (not channels and _is_one_axis(given)):
         roi.position = page + 1
         return

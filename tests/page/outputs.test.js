@@ -15,7 +15,7 @@ import { unzipSync } from "../../app/static/vendor/fflate/browser.js";
 
 const LABELS = { 0: "background", 255: "cell" };
 const PIXEL_SIZE = { x: 0.5, y: 0.25, z: 0 };
-const FACTS = { name: "x.png", pages: 1, labels: LABELS, pixelSize: PIXEL_SIZE, places: [], channel: null };
+const FACTS = { name: "x.png", pages: 1, labels: LABELS, pixelSize: PIXEL_SIZE, places: [], channel: null, hasChannels: false };
 const RULE = { objects: "regions", min_area: 0 };
 
 /** A page of rows such as "##. .#", "#" being foreground. */
@@ -66,7 +66,7 @@ test("GeoJSON has the polygons and ids of the service", () => {
 });
 
 test("features of a stack have their page and plane", () => {
-  const facts = { ...FACTS, pages: 2, places: [{ z: 0, t: 3 }, { z: 1, t: 3 }], channel: 1 };
+  const facts = { ...FACTS, pages: 2, places: [{ z: 0, t: 3 }, { z: 1, t: 3 }], channel: 1, hasChannels: true };
   const [, { geometry, properties }] = featuresOf({ ...PAGE, index: 1 }, facts);
   assert.deepEqual([geometry.plane, properties.page], [{ c: 1, z: 1, t: 3 }, 1]);
 });

@@ -12,6 +12,7 @@ import { colourOf } from "../paint.js";
  *   unknown
  * @property {{ z: number, t: number }[]} places section and time of each page, from 0; none for pages without axes
  * @property {number | null} channel index of the chosen channel; null if there is no choice
+ * @property {boolean} hasChannels whether the file has several channels
  */
 
 /**

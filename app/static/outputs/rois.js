@@ -46,9 +46,9 @@ export function joinRois(pages) {
  *
  * @returns {{ slice?: number, place?: number[] }} `place` is channel, section and time
  */
-function positionOf(index, { channel, places }) {
+function positionOf(index, { channel, hasChannels, places }) {
   const isOneAxis = ["z", "t"].some((axis) => new Set(places.map((place) => place[axis])).size === 1);
-  if (!places.length || (channel === null && isOneAxis)) return { slice: index + 1 };
+  if (!places.length || (!hasChannels && isOneAxis)) return { slice: index + 1 };
   return { place: [(channel ?? 0) + 1, places[index].z + 1, places[index].t + 1] };
 }
 

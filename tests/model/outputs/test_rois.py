@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import read_roi
 from numpy.typing import NDArray
+from roifile import ImagejRoi
 from shapely.geometry import Polygon
 
 from model.images.tiff_axes import Plane
@@ -128,3 +129,14 @@ def _measure(rois: bytes, shape: tuple[int, ...], folder: Path) -> list[list[str
     command = ["java", "-Djava.awt.headless=true", "-cp", str(IMAGEJ), str(source), str(archive), *size]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [line.split(" ") for line in done.stdout.splitlines() if not line.startswith("LUT")]
+
+
+def test_rois_of_a_net_of_all_channels_lie_in_the_hyperstack():
+    """As slices of a stack they would lie on the channels of the first sections."""
+    mask = noise(0.3, 8, 8)
+    given = NetInput(
+        [], places=[Plane(index, None, z=index) for index in range(2)], channel_pages=[("0", (0, 2)), ("1", (1, 3))]
+    )
+    found = zipfile.ZipFile(BytesIO(to_rois([(find_regions(mask), mask)] * 2, LABELS, given)))
+    rois = [ImagejRoi.frombytes(found.read(name)) for name in found.namelist()]
+    assert {(roi.position, roi.c_position, roi.z_position) for roi in rois} == {(0, 1, 1), (0, 1, 2)}
