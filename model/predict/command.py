@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
-from model.images.decoding import TIFF_SUFFIXES
 from model.outputs.output import OutputSpec
 from model.predict.folder_table import NAME as TABLE
 from model.predict.folder_table import join_tables
-from model.predict.inputs import RESULT, find_images, name_results, stem
+from model.predict.inputs import RESULT, find_images, is_tiff, is_zarr, name_results, stem
 from model.predict.jobs import ImageJob, Runner
 from model.predict.local_pipeline import Pipeline
 from model.predict.predict_options import BAD_ARGUMENT, PredictOptions, parse, to_output_spec
@@ -127,7 +126,7 @@ def _open(options: PredictOptions) -> Iterator[Place]:
 
 
 def _is_volume(options: PredictOptions, image: Path) -> bool:
-    return image.is_dir() or (options.volume and image.suffix.lower() in TIFF_SUFFIXES)
+    return is_zarr(image) or (options.volume and is_tiff(image))
 
 
 def _check_volumes(options: PredictOptions, images: Sequence[Path]) -> None:

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from model.errors import UserError
-from model.images.decoding import SUFFIXES
+from model.images.decoding import SUFFIXES, TIFF_SUFFIXES
 
 # What a result's name ends in, before its suffix; and while it is unfinished, as those of volumes may be for days.
 RESULT = "_res"
 UNFINISHED = ".unfinished"
+
+# The first bytes of TIFF and BigTIFF, in both byte orders.
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 # What tells a folder that is an image from one that holds some.
 _ZARR = ("zarr.json", ".zarray", ".zgroup")
@@ -82,6 +85,17 @@ def is_zarr(path: Path) -> bool:
     return path.is_dir() and any((path / name).exists() for name in _ZARR)
 
 
+def is_tiff(path: Path) -> bool:
+    """Returns True if a file is a TIFF, by its name or by its first bytes, as those of slide scanners are."""
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in _TIFF
+    except OSError:  # what is wrong is said when the image is read
+        return False
+
+
 def stem(path: Path) -> str:
     """A file's name without its suffix, which may be .ome.zarr."""
     return path.stem.removesuffix(".ome") if path.suffix == ".zarr" else path.stem
@@ -123,7 +137,7 @@ def in_natural_order(paths: Iterable[Path]) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
 
 
 def _place(path: Path) -> tuple[list[list[tuple[int, str]]], str]:

@@ -100,7 +100,8 @@ def test_each_image_of_a_folder_becomes_the_segmenters_mask(
     predict: Predict, folder: Path, segmenter: Segmenter, tmp_path: Path
 ):
     (folder / "notes.txt").write_text("no image")
-    told = "predict: passed over what is no image by its name (1): notes.txt"
+    (folder / "tiles.tif").mkdir()
+    told = "predict: passed over what is no image by its name (2): notes.txt, tiles.tif"
     assert predict(folder) == Done(0, "3 done, 0 kept from before, 0 failed", [told])
     assert names(tmp_path / "out") == ["a_res.png", "b_res.png", "c_res.png"]
     for path in folder.glob("*.png"):
