@@ -79,8 +79,12 @@ class Description(BaseModel):
                 raise ValueError(f'objects "{self.objects}" takes no seed_depth; only objects "seeds" does')
         elif self.seed_depth is None:
             raise ValueError('objects "seeds" needs a seed_depth above 0, in pixels')
-        elif self.architecture.classes > 1:
-            raise ValueError(f'objects "seeds" is for one class; the net has {self.architecture.classes}')
+        return self
+
+    @model_validator(mode="after")
+    def _objects_suit_the_classes(self) -> "Description":
+        if self.objects != "regions" and self.architecture.classes > 1:
+            raise ValueError(f'objects "{self.objects}" is for one class; the net has {self.architecture.classes}')
         return self
 
     @property

@@ -124,11 +124,17 @@ def _metadata(data: bytes) -> tuple[Any, str, int]:
         raise broken("DICOM") from error
 
 
+def _number(dataset: Any, name: str, otherwise: float) -> float:
+    """An element's number; `otherwise` if it is missing or empty."""
+    value = dataset.get(name)
+    return otherwise if value in (None, "") else float(value)
+
+
 def _image(dataset: Any, order: str, first_byte: int) -> DicomImage:
     """Raises ImageError, UnsupportedImage."""
     try:
         allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
-        signed = bool(dataset.PixelRepresentation)
+        signed = bool(_number(dataset, "PixelRepresentation", 0))
         image = DicomImage(
             width=int(dataset.Columns),
             height=int(dataset.Rows),
@@ -136,8 +142,8 @@ def _image(dataset: Any, order: str, first_byte: int) -> DicomImage:
             dtype=_dtype(order, signed, allocated),
             bits=stored,
             inverted=str(dataset.PhotometricInterpretation) == "MONOCHROME1",
-            slope=float(dataset.get("RescaleSlope", 1.0)),
-            intercept=float(dataset.get("RescaleIntercept", 0.0)),
+            slope=_number(dataset, "RescaleSlope", 1.0),
+            intercept=_number(dataset, "RescaleIntercept", 0.0),
             first_byte=first_byte,
             pixel_size=_pixel_size(dataset),
         )

@@ -88,7 +88,10 @@ def _samples(file: tifffile.TiffFile, clean: bytes, index: int, page: Page) -> N
         raise broken("TIFF")
     _keep_inside(stored, len(page.directory.data))
     _check_parts(clean, stored, page)
-    return _assembled(stored)
+    samples = _assembled(stored)
+    if samples.shape[2] != page.samples:  # tifffile and the header read a damaged tag differently
+        raise broken("TIFF")
+    return samples
 
 
 def _keep_inside(stored: tifffile.TiffPage, end: int) -> None:

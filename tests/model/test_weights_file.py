@@ -467,6 +467,7 @@ def test_description_from_before_seeds_still_counts_regions(make_net, describe):
         ({}, {"objects": "regions", "seed_depth": 0.9}, "takes no seed_depth"),
         ({}, {"objects": "seeds", "seed_depth": 0}, "greater than 0"),
         ({"classes": 3}, {"objects": "seeds", "seed_depth": 0.9}, "is for one class"),
+        ({"classes": 3}, {"objects": "interiors"}, "is for one class"),
     ],
 )
 def test_seed_depth_goes_with_seeds_of_one_class(make_net, describe, net, fields, expected):

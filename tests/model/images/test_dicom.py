@@ -158,3 +158,17 @@ def test_random_damage_gives_an_image_or_an_image_error():
                 decode_image(bytes(damaged))
         except ImageError:
             pass
+
+
+@pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept", "PixelRepresentation"])
+def test_empty_elements_have_their_defaults(name):
+    """`PixelRepresentation` is missing, for it cannot be empty."""
+    elements = {} if name == "PixelRepresentation" else {name: None}
+    data = dicom(GREY16, **elements)
+    if not elements:
+        dataset = pydicom.dcmread(BytesIO(data))
+        del dataset.PixelRepresentation
+        buffer = BytesIO()
+        dataset.save_as(buffer)
+        data = buffer.getvalue()
+    assert np.array_equal(decode_image(data), GREY16)
