@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 MICROMETRE = "\u00b5m"
 
+# Sizes beyond these are mistakes of the program that wrote the file, micrometres: a picometre, 10 metres. TIFF files
+# cannot store much smaller ones.
+SMALLEST, LARGEST = 1e-6, 1e7
+
 # Micrometres of each unit. Keys are in lower case.
 _MICROMETRES = {
     **dict.fromkeys(("\u00b5m", "\u03bcm", "um", "micron", "microns", "micrometer", "micrometre"), 1.0),
@@ -32,8 +36,9 @@ def to_micrometres(length: float, unit: str) -> float:
 
 
 def pixel_size(x: float, y: float, z: float, unit: str) -> PixelSize | None:
-    """Returns the size in micrometres; None if the unit is no length that is known here, or x or y is not positive."""
-    scale = _MICROMETRES.get(unit.strip().lower())
-    if scale is None or not (0 < x < float("inf") and 0 < y < float("inf")):
+    """Returns the size in micrometres; None for an unknown unit, or if x or y is no size that a pixel can have."""
+    scale = _MICROMETRES.get(unit.strip().lower(), 0.0)
+    across, down, apart = x * scale, y * scale, z * scale
+    if not (SMALLEST <= across <= LARGEST and SMALLEST <= down <= LARGEST):
         return None
-    return PixelSize(x * scale, y * scale, z * scale if 0 < z < float("inf") else 0.0)
+    return PixelSize(across, down, apart if SMALLEST <= apart <= LARGEST else 0.0)

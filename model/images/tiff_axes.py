@@ -12,7 +12,7 @@ from itertools import product
 
 from model.images.calibration import MICROMETRE, PixelSize, pixel_size, to_micrometres
 from model.images.image_errors import UnsupportedImage
-from model.images.tiff_pages import LSM, Page, description
+from model.images.tiff_pages import LSM, TRANSPOSED, Page, description
 
 # Pages times samples; this many take some tenths of a second.
 MAX_PLANES = 2**16
@@ -24,9 +24,9 @@ _CONTRADICTIONS: tuple[type[Exception], ...] = (
 )
 
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
-_UNITS = {2: "inch", 3: "cm"}
+RESOLUTION_UNITS = {2: "inch", 3: "cm"}
 # Pixels per inch of screens: programs write them for any image.
-_OF_SCREENS = (72, 96)
+_OF_SCREENS = {72, 96}
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,10 @@ def _of_imagej(text: str, pages: Sequence[Page]) -> Stack:
     lengths = {axis: int(known.get(name, 1)) for axis, name in (("t", "frames"), ("z", "slices"), ("c", "channels"))}
     unit = known.get("unit", "").replace("\\u00B5", "\u00b5")
     across, down = (_inverse(pages[0].directory.ratio(tag)) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
-    size = pixel_size(across, down, float(known.get("spacing", 0.0)), unit)
-    return _arranged(pages, "tzc", lengths, size)
+    size = (
+        None if is_of_screen(across, down, unit) else pixel_size(across, down, float(known.get("spacing", 0.0)), unit)
+    )
+    return _arranged(pages, "tzc", lengths, size and _turned(size, pages[0]))
 
 
 def _of_tifffile(text: str, pages: Sequence[Page]) -> Stack:
@@ -261,11 +263,24 @@ def _ome_channels(pixels: ET.Element, most: int) -> tuple[str, ...]:
 def _resolution(page: Page) -> PixelSize | None:
     """The pixel size of a scanner: the resolution tags, unless they are those of a screen."""
     directory = page.directory
-    unit = _UNITS.get(next(iter(directory.integers(_RESOLUTION_UNIT)), 2), "")
-    across, down = (directory.ratio(tag) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
-    if unit == "inch" and (across <= 1 or round(across) in _OF_SCREENS):
-        return None
-    return pixel_size(_inverse(across), _inverse(down), 0.0, unit)
+    unit = RESOLUTION_UNITS.get(next(iter(directory.integers(_RESOLUTION_UNIT)), 2), "")
+    across, down = (_inverse(directory.ratio(tag)) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
+    size = None if is_of_screen(across, down, unit) else pixel_size(across, down, 0.0, unit)
+    return size and _turned(size, page)
+
+
+def is_of_screen(across: float, down: float, unit: str) -> bool:
+    """True for sizes that programs write for any picture: 72 or 96 pixels an inch, in any unit, or 1 pixel a unit."""
+    inch = to_micrometres(1.0, "inch")
+    if unit not in RESOLUTION_UNITS.values():
+        return False
+    per_inch = {round(inch / length) for each in (across, down) if (length := to_micrometres(each, unit))}
+    return across >= 1 or bool(per_inch & _OF_SCREENS)
+
+
+def _turned(size: PixelSize, page: Page) -> PixelSize:
+    """The size of the decoded pixels, which the page's Orientation may turn."""
+    return PixelSize(size.y, size.x, size.z) if page.orientation in TRANSPOSED else size
 
 
 def _inverse(value: float) -> float:

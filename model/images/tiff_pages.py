@@ -17,6 +17,7 @@ MAX_DESCRIPTION = 2**21
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, DESCRIPTION = 256, 257, 258, 259, 262, 266, 270
 STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, PLANES = 273, 274, 277, 278, 279, 284
+TRANSPOSED = (5, 6, 7, 8)  # orientations that swap width and height
 PREDICTOR, COLOUR_MAP, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 317, 320, 322, 323, 324, 325
 EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES, SUBSAMPLING = 338, 339, 347, 530
 _NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _MAKER, _DEPTH = 254, 255, 271, 32997
@@ -90,7 +91,7 @@ class Page:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the decoded page, after the rotation that its Orientation asks for."""
-        return (self.height, self.width) if self.orientation in (5, 6, 7, 8) else (self.width, self.height)
+        return (self.height, self.width) if self.orientation in TRANSPOSED else (self.width, self.height)
 
     @property
     def colours(self) -> int:

@@ -158,4 +158,6 @@ def to_picture(output_spec: OutputSpec, rule: ObjectRule, image: Values, rendere
 
 
 def _json(content: dict[str, Any], media_type: str, suffix: str) -> File:
-    return File(json.dumps(content, separators=(",", ":")).encode(), f"application/{media_type}", suffix)
+    return File(
+        json.dumps(content, separators=(",", ":"), allow_nan=False).encode(), f"application/{media_type}", suffix
+    )

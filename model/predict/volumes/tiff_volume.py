@@ -16,7 +16,9 @@ from typing import Any
 import tifffile
 import zarr
 
+from model.images.calibration import LARGEST, MICROMETRE, SMALLEST, to_micrometres
 from model.images.image_errors import ImageError, UnsupportedImage, broken
+from model.images.tiff_axes import RESOLUTION_UNITS, is_of_screen
 from model.predict.volumes.space import Space
 
 # What it has to say of odd tags is for people who write TIFF files.
@@ -26,9 +28,8 @@ _LOGGER.addHandler(logging.NullHandler())
 MOST_COMPLAINTS = 1000
 
 _COLOURS = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
-# What OME-TIFF and ImageJ call the units that OME-NGFF spells out.
-_UNITS = {"µm": "micrometer", "um": "micrometer", "\\u00B5m": "micrometer", "micron": "micrometer"}
-_UNITS |= {"nm": "nanometer", "mm": "millimeter", "pm": "picometer", "Å": "angstrom", "m": "meter", "s": "second"}
+# What OME-NGFF calls the units of OME-TIFF; other lengths are given in micrometres.
+_UNITS = {"nm": "nanometer", "mm": "millimeter", "pm": "picometer", "Å": "angstrom", "m": "meter"}
 
 
 class _Mapped:
@@ -125,8 +126,8 @@ def _axes(axes: str) -> list[str]:
 
 
 def _space(file: tifffile.TiffFile, names: list[str], ome: Mapping[str, str]) -> Space:
-    """With the pixel's size, where OME-TIFF or ImageJ tell it."""
-    sizes = _sizes_by_ome(ome) if file.ome_metadata else _sizes_by_imagej(file)
+    """With the pixel's size, where OME-TIFF, ImageJ or the resolution tags tell it, as for images."""
+    sizes = _sizes_by_ome(ome) if ome else _sizes_by_resolution(file)
     plain = Space.plain(names)
     details = tuple(
         {**details, **({"unit": sizes[name][1]} if name in sizes and sizes[name][1] else {})}
@@ -142,24 +143,33 @@ def _pixels_of_ome(text: str) -> Mapping[str, str]:
 
 
 def _sizes_by_ome(known: Mapping[str, str]) -> dict[str, tuple[float, str]]:
+    across = known.get("PhysicalSizeXUnit", MICROMETRE)
+    units = {"x": across, "y": known.get("PhysicalSizeYUnit", across), "z": known.get("PhysicalSizeZUnit", MICROMETRE)}
     return {
-        axis: (float(known[f"PhysicalSize{axis.upper()}"]), _unit(known.get(f"PhysicalSize{axis.upper()}Unit", "µm")))
+        axis: size
         for axis in "zyx"
-        if f"PhysicalSize{axis.upper()}" in known
+        if (text := known.get(f"PhysicalSize{axis.upper()}")) and (size := _size(float(text), units[axis]))
     }
 
 
-def _sizes_by_imagej(file: tifffile.TiffFile) -> dict[str, tuple[float, str]]:
-    known = file.imagej_metadata or {}
-    unit = _unit(str(known.get("unit", "")))
-    if not unit:
+def _sizes_by_resolution(file: tifffile.TiffFile) -> dict[str, tuple[float, str]]:
+    """Resolution tags count in the unit that ImageJ names, else in inches or centimetres."""
+    known, tags = file.imagej_metadata or {}, file.series[0].keyframe.tags
+    ratios = {axis: tags.valueof(f"{axis.upper()}Resolution") for axis in "yx"}
+    lengths = {axis: pair[1] / pair[0] for axis, pair in ratios.items() if pair and pair[0]}
+    unit = str(known.get("unit", "")).replace("\\u00B5", "\u00b5")
+    if not to_micrometres(1.0, unit):
+        unit = RESOLUTION_UNITS.get(int(tags.valueof("ResolutionUnit", 2)), "")
+        known = {}
+    if len(lengths) < 2 or is_of_screen(lengths["x"], lengths["y"], unit):
         return {}
-    tags = file.series[0].keyframe.tags
-    resolutions = {axis: tags.valueof(f"{axis.upper()}Resolution") for axis in "yx"}
-    sizes = {axis: (pair[1] / pair[0], unit) for axis, pair in resolutions.items() if pair and pair[0]}
-    return {"z": (float(known.get("spacing", 1.0)), unit), **sizes}
+    lengths |= {"z": float(known["spacing"])} if "spacing" in known else {}
+    return {axis: size for axis, length in lengths.items() if (size := _size(length, unit))}
 
 
-def _unit(text: str) -> str:
-    """Returns the unit as OME-NGFF names it, or None for an unknown unit."""
-    return text if text in _UNITS.values() else _UNITS.get(text, "")
+def _size(length: float, unit: str) -> tuple[float, str] | None:
+    """Returns a length and its unit by OME-NGFF; None for an unknown unit, or no size that a pixel can have."""
+    micrometres = to_micrometres(length, unit)
+    if not SMALLEST <= micrometres <= LARGEST:
+        return None
+    return (length, _UNITS[unit]) if unit in _UNITS else (micrometres, "micrometer")

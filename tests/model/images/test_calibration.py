@@ -14,7 +14,8 @@ def test_other_units_are_converted(unit, factor):
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "unit"), [(1, 1, "pixel"), (1, 1, ""), (0, 1, "um"), (1, -1, "um"), (float("nan"), 1, "um")]
+    ("x", "y", "unit"),
+    [(1, 1, "pixel"), (1, 1, ""), (0, 1, "um"), (1, -1, "um"), (float("nan"), 1, "um"), (1e-11, 1, "um")],
 )
 def test_what_is_no_size_is_none(x, y, unit):
     assert pixel_size(x, y, 1, unit) is None

@@ -210,6 +210,8 @@ def test_imagej_says_the_size_of_a_pixel(unit, micrometres):
         ((254, 254), "INCH", PixelSize(100.0, 100.0)),
         ((72, 72), "INCH", None),
         ((96, 96), "INCH", None),
+        ((96 / 2.54, 96 / 2.54), "CENTIMETER", None),
+        ((1, 1), "CENTIMETER", None),
         ((1, 1), "NONE", None),
     ],
 )
@@ -220,6 +222,15 @@ def test_the_resolution_of_a_scanner_is_the_size_of_a_pixel(resolution, unit, ex
     else:
         assert found
         assert (found.x, found.y, found.z) == pytest.approx((expected.x, expected.y, expected.z))
+
+
+def test_the_size_of_a_pixel_is_turned_with_the_page():
+    options = {"resolution": (20_000, 5_000), "resolutionunit": "CENTIMETER", "extratags": [(274, 3, 1, 6, True)]}
+    assert stack_of(tiff(GREY, **options)).pixel_size == PixelSize(2.0, 0.5)
+
+
+def test_imagej_keeps_the_resolution_of_a_screen_from_any_picture():
+    assert stack_of(tiff(GREY, imagej=True, resolution=(96, 96), metadata={"unit": "inch"})).pixel_size is None
 
 
 HUGE = 10**9

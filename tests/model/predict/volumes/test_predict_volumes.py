@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from model.images.encoding import to_probability_image
 from model.inputs.preprocessing import Pixels
 from model.predict import command as predict
+from model.predict.volumes.tiff_volume import open_tiff
 from model.segmenter import Segmenter
 from model.unet import UNet
 from model.weights_file import Description, save_weights
@@ -344,3 +345,34 @@ def test_object_outputs_of_volumes_are_refused_with_exit_code_2(weights, command
         "",
         ["predict: --output geojson: volumes have only the outputs mask and probability"],
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "scale", "unit"),
+    [
+        (
+            {"ome": True, "metadata": {"PhysicalSizeX": 4, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 4}},
+            4,
+            "nanometer",
+        ),
+        ({"ome": True, "metadata": dict.fromkeys(("PhysicalSizeX", "PhysicalSizeY"), 0.1)}, 0.1, "micrometer"),
+        ({"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}, 0.5, "micrometer"),
+        ({"resolution": (96, 96), "resolutionunit": "INCH"}, 1, None),
+        ({"imagej": True, "resolution": (300, 300), "metadata": {"unit": "inch"}}, 25400 / 300, "micrometer"),
+        ({"imagej": True, "resolution": (2, 2), "metadata": {"unit": "\\u00B5m"}}, 0.5, "micrometer"),
+    ],
+)
+def test_a_volume_has_the_pixel_size_of_its_tiff(tmp_path, options, scale, unit):
+    metadata = {"axes": "ZYX"} | options.get("metadata", {})
+    pixels = np.zeros((2, 16, 16), np.uint8)
+    tifffile.imwrite(tmp_path / "v.tif", pixels, photometric="minisblack", **(options | {"metadata": metadata}))
+    volume = open_tiff(tmp_path / "v.tif")
+    volume.close()
+    assert volume.space.scale[1:] == pytest.approx((scale, scale))
+    assert [details.get("unit") for details in volume.space.details[1:]] == [unit, unit]
+
+
+def test_a_tiff_of_a_slide_scanner_is_a_volume_by_its_first_bytes(weights, command, make_image, tmp_path):
+    tifffile.imwrite(tmp_path / "slide.svs", stack(make_image, (2, 20, 30)), photometric="minisblack")
+    assert command(weights(), "--volume", tmp_path / "slide.svs")[0] == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["slide_res.zarr"]
