@@ -116,3 +116,14 @@ def test_a_strip_that_unpacks_to_gigabytes_takes_no_memory(compression):
     result, grown = done.stdout.decode().splitlines()
     assert result in ("(1, 1)", "The TIFF file is broken or truncated.")
     assert int(grown) < 20
+
+
+def test_a_damaged_number_of_samples_is_an_error():
+    """tifffile and the header read a tag with too many numbers differently."""
+    data = bytearray(tiff(RGBA, photometric="rgb"))
+    (first,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, first)
+    samples = next(at for at in range(first + 2, first + 2 + 12 * count, 12) if data[at : at + 2] == b"\x15\x01")
+    struct.pack_into("<HII", data, samples + 2, 3, 100, 4)  # from where the place of the directory is stored: 8, 0
+    with pytest.raises(ImageError, match="broken or truncated"):
+        decode_image(bytes(data))
