@@ -86,7 +86,9 @@ def read_label(stored: StoredLabel, scheme: LabelScheme, border: int = BORDER) -
         shown = values if ignored is None else np.where(ignored, 0, values)
         foreground = separate(shown, border)
         objects, left = (len(count_values(grid).keys() - {0}) for grid in (shown, shown[foreground]))
-        ids, classes = shown.astype(np.int32), foreground.astype(np.uint8)
+        # tables of ids must not grow with numbers such as those of segmentation databases
+        ids = (shown if shown.max(initial=0) <= shown.size else _renumbered(shown)).astype(np.int32)
+        classes = foreground.astype(np.uint8)
         encoding = replace(encoding, objects=objects, lost=objects - left)
     elif scheme.format == "classes":
         classes = _class_indices(values, said, scheme)

@@ -13,7 +13,7 @@ from training.data.labels.label_files import decode_label_image
 from training.data.labels.label_scheme import LabelScheme
 from training.data.labels.labels import read_label, separate
 from training.data.labels.recognition import resolve
-from training.data.labels.stored_label import LabelError
+from training.data.labels.stored_label import LabelError, StoredLabel
 
 KINDS = ("PNG", "TIFF", "BMP")
 SIDES = np.zeros((6, 8), np.uint8)
@@ -246,3 +246,11 @@ def test_a_border_is_as_wide_as_was_asked_for(border):
 def test_no_border_is_refused():
     with pytest.raises(ValueError, match="border of 0 pixels; at least 1"):
         separate(np.ones((2, 2), np.uint8), 0)
+
+
+def test_ids_as_large_as_those_of_databases_are_numbered_anew():
+    ids = np.zeros((6, 8), np.int32)
+    ids[:2, :3], ids[3:, 4:] = 2_000_000_000, 7
+    label = read_label(StoredLabel(ids, 32), LabelScheme("instances"))
+    assert label.ids is not None
+    assert np.array_equal(label.ids, np.select([ids > 7, ids == 7], [2, 1]))
