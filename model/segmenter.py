@@ -207,9 +207,9 @@ class Segmenter:
             self.compute_batch([(task, tile)])
         return task.result
 
-    def probabilities(self, image: Values) -> Array:
+    def probabilities(self, image: Values, bits: int = 0) -> Array:
         """An image as `ImageTask` takes it -> K x H x W float32 in 0..1. Raises ValueError: see `ImageTask`."""
-        return self.render(image, as_they_are)
+        return self.render(image, as_they_are, bits)
 
     def mask(self, image: Values, threshold: float | None = None) -> NDArray[np.uint8]:
         """H x W uint8: 0 and 255, or the class index of a net of several. `threshold`: 0..1, or the stored one."""

@@ -7,6 +7,7 @@ several kinds. A distance counts relative to those between the training images.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from typing import Annotated
 
 import numpy as np
@@ -70,13 +71,18 @@ class KnownImages(BaseModel):
         return self
 
     @classmethod
-    def of(cls, images: Iterable[Values], preprocessing: Preprocessing) -> "KnownImages | None":
-        """Measures at most `MOST` images, H x W or H x W x C each; None if fewer than five of them are large enough."""
+    def of(
+        cls, images: Iterable[Values], preprocessing: Preprocessing, bits: Iterable[int] = repeat(0)
+    ) -> "KnownImages | None":
+        """Measures at most `MOST` images, H x W or H x W x C each; None if fewer than five of them are large enough.
+
+        `bits`: The bits in use of each image, see `Preprocessing.affine`.
+        """
         rows, sides, coloured = list[Features](), list[int](), False
-        for image in images:
+        for image, used in zip(images, bits, strict=False):
             sides.append(min(*image.shape[:2], MOST_SIDE))
             coloured = coloured or is_coloured(image)
-            if row := measure(image, preprocessing):
+            if row := measure(image, preprocessing, used):
                 rows.append(row)
         if len(rows) < FEWEST:
             return None

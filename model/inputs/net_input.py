@@ -8,7 +8,7 @@ from model.images.channels import channel_titles, count_channels
 from model.images.decoding import ImageFile
 from model.images.tiff_axes import Plane, Stack
 from model.inputs.novelty_notice import novelty_notice
-from model.inputs.preprocessing import Values, used_bits
+from model.inputs.preprocessing import Values, bits_in_use, used_bits
 from model.weights_file import Description
 
 
@@ -85,14 +85,6 @@ def read_input(file: ImageFile, description: Description, channel: str = "") -> 
         file_pages=() if alike else numbers,
         channel_pages=[(title, _numbers(stack, stack.planes_of(index))) for index, title in titles],
     )
-
-
-def bits_in_use(found: int, stated: int) -> int:
-    """Returns the bits in use of 16: as many as the values need, or as the file states if these are more.
-
-    `stated`: 0 if the file states none.
-    """
-    return max(found, stated if stated < 16 else 0)  # many programs state 16 for any camera
 
 
 def _numbers(stack: Stack, planes: Sequence[Plane]) -> list[int | None]:

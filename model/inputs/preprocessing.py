@@ -143,6 +143,14 @@ def used_bits(pages: Sequence[Values]) -> int:
     return 16 if spread else bits
 
 
+def bits_in_use(found: int, stated: int) -> int:
+    """Returns the bits in use of 16: as many as the values need, or as the file states if these are more.
+
+    `stated`: 0 if the file states none.
+    """
+    return max(found, stated if stated < 16 else 0)  # many programs state 16 for any camera
+
+
 def sensor_bits(highest: int) -> int:
     """Returns the least number of bits of a sensor, 8, 10, 12, 14 or 16, that can give a value of 0..65535."""
     return next(bits for bits in _SENSOR_BITS if highest < 2**bits)

@@ -48,6 +48,7 @@ class Sample:
         encoding: How the label file stores the label; None if there is no file.
         ids: H x W object ids, 0 is background; None if the labels do not tell objects apart.
         source: Name of the folder that it comes from, which is the first part of `name`; "" if there is only one.
+        bits: Bits in use of 16, of all pages of the image's file; 0 to look at the pixels. See `Preprocessing.affine`.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Sample:
     encoding: Encoding | None = None
     ids: NDArray[np.int32] | None = None
     source: str = ""
+    bits: int = 0
     _made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def once(self, make: Callable[..., Made], *arguments: Hashable) -> Made:
@@ -96,9 +98,9 @@ class SampleStore:
         """Returns the label, or a label of the same values that takes less memory until it is read."""
         return label
 
-    def sample(self, name: str, pixels: Any, label: Label, label_file: str, source: str = "") -> Sample:
+    def sample(self, name: str, pixels: Any, label: Label, label_file: str, source: str = "", bits: int = 0) -> Sample:
         """Returns a sample with pixels from `put`."""
-        return Sample(name, pixels, label.classes, label_file, label.encoding, label.ids, source)
+        return Sample(name, pixels, label.classes, label_file, label.encoding, label.ids, source, bits)
 
 
 IN_MEMORY = SampleStore()
@@ -276,7 +278,7 @@ def _samples(
                 problems.append(f"{pair.label_path}{pair.page}: {error}")
             faulty.add(pair.label_path)
             continue
-        samples.append(store.sample(pair.name, pair.pixels, label, pair.label_name, source))
+        samples.append(store.sample(pair.name, pair.pixels, label, pair.label_name, source, pair.bits))
     return samples
 
 

@@ -57,11 +57,13 @@ class ImageCache(SampleStore):
         """Bytes of arrays that the cache holds in the memory of this process."""
         return self.resident + self.recent
 
-    def sample(self, name: str, pixels: "Array | Stored", label: Label, label_file: str, source: str = "") -> Sample:
+    def sample(
+        self, name: str, pixels: "Array | Stored", label: Label, label_file: str, source: str = "", bits: int = 0
+    ) -> Sample:
         """Returns a sample whose arrays are kept here. Raises DataError if the disk has no space."""
         ids = None if label.ids is None else self.put(label.ids)
         classes = self.put(label.classes)
-        return CachedSample(name, pixels, classes, label_file, label.encoding, ids, source, cache=self)
+        return CachedSample(name, pixels, classes, label_file, label.encoding, ids, source, bits, cache=self)
 
     def pack(self, label: StoredLabel) -> StoredLabel:
         """Returns the label with compressed values: all labels are needed until the kind of the labels is known."""
@@ -142,10 +144,11 @@ class CachedSample(Sample):
         encoding: Encoding | None = None,
         ids: Array | Stored | None = None,
         source: str = "",
+        bits: int = 0,
         cache: ImageCache | None = None,
     ) -> None:
         """Takes the arguments of `Sample`, so that `dataclasses.replace` works, with places in place of arrays."""
-        vars(self).update(name=name, label_file=label_file, encoding=encoding, source=source, _made={})
+        vars(self).update(name=name, label_file=label_file, encoding=encoding, source=source, bits=bits, _made={})
         vars(self).update(_pixels=pixels, _label=label, _ids=ids, _cache=cache)
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from model.images.channels import count_channels
 from model.images.decoding import ImageFile
-from model.inputs.preprocessing import Values
+from model.inputs.preprocessing import Values, bits_in_use, used_bits
 
 if TYPE_CHECKING:  # importing torch would delay messages about the data by seconds
     from model.weights_file import Description
@@ -47,13 +47,18 @@ class ImageReader:
 
     def read(self, path: Path) -> list[Values]:
         """Returns all pages, H x W or H x W x C each. Raises ImageError, UnsupportedImage, NoSuchChannel, OSError."""
+        return [page for page, _ in self.read_with_bits(path)]
+
+    def read_with_bits(self, path: Path) -> list[tuple[Values, int]]:
+        """Returns the pages of `read`, each with the bits in use of 16, which are those of the whole file."""
         file = ImageFile.read(path.read_bytes())
         pages = file.decode(self.channel, self.together).pages
         size = file.header.pixel_size
         self.pixel_sizes[(size.x, size.y) if size else None] += 1
         if file.takes_first(self.channel, self.together):
             self.unread[file.header.channels] += 1
-        return pages
+        bits = bits_in_use(used_bits(pages), file.header.significant_bits)
+        return [(page, bits) for page in pages]
 
     def pixel_size(self) -> float | None:
         """Returns the width of a pixel in micrometres; None if the files that were read differ, or do not state it."""

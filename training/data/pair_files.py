@@ -33,6 +33,7 @@ class StoredPair:
         label_path: The label's file, or the folder with the files of its objects.
         label_name: A name of the label for people, unlike that of any other label.
         page: "[2]" for a page of a stack, else "".
+        bits: Bits in use of 16, see `Sample`.
     """
 
     name: str
@@ -41,6 +42,7 @@ class StoredPair:
     label_path: Path
     label_name: str
     page: str
+    bits: int
 
 
 def read_pairs(layout: Layout, problems: list[str], store: "SampleStore", reader: ImageReader) -> list[StoredPair]:
@@ -48,7 +50,8 @@ def read_pairs(layout: Layout, problems: list[str], store: "SampleStore", reader
     names = _class_names(layout.pairs)
     found: list[StoredPair] = []
     for pair in layout.pairs:
-        images = read_image(pair.image, reader, problems)
+        read = _guarded(pair.image, reader.read_with_bits, problems)
+        images = [pixels for pixels, _ in read]
         labels = _read_label(pair, names, images, problems)
         path = _label_path(pair)
         if not images or not labels:
@@ -56,11 +59,11 @@ def read_pairs(layout: Layout, problems: list[str], store: "SampleStore", reader
         if len(images) != len(labels):
             problems.append(f"{pair.image}: {len(images)} page(s), its label {path.name} has {len(labels)}")
             continue
-        for page, (pixels, stored) in enumerate(zip(images, labels, strict=True)):
+        for page, ((pixels, bits), stored) in enumerate(zip(read, labels, strict=True)):
             suffix = f"[{page}]" if len(images) > 1 else ""
             problems += _misfit(pixels, stored, f"{pair.image}{suffix}", f"{path.name}{suffix}")
             kept, label = store.put(pixels), store.pack(stored)
-            found.append(StoredPair(pair.name + suffix, kept, label, path, _label_name(pair) + suffix, suffix))
+            found.append(StoredPair(pair.name + suffix, kept, label, path, _label_name(pair) + suffix, suffix, bits))
     return _on_one_scale(found, store)
 
 

@@ -119,7 +119,7 @@ class SampleStream(Dataset[Batch]):
 
 
 def _affine(sample: Sample, preprocessing: Preprocessing) -> Affine:
-    return preprocessing.affine(preprocessing.arrange(sample.pixels))
+    return preprocessing.affine(preprocessing.arrange(sample.pixels), sample.bits)
 
 
 def _has_ignored(sample: Sample) -> bool:

@@ -162,7 +162,7 @@ def mean_loss(net: UNet, description: Description, samples: Sequence[Sample]) ->
 
 def _loss_of(net: UNet, description: Description, sample: Sample) -> float:
     height, width = (min(side, _WINDOW) for side in sample.label.shape)
-    task = ImageTask(sample.pixels[:height, :width], description, TILE)
+    task = ImageTask(sample.pixels[:height, :width], description, TILE, bits=sample.bits)
     image = torch.from_numpy(task.cut(task.tiles[0]).to_input()[None])
     logits = net(image.to(next(net.parameters()).device))[:, :, :height, :width].float().cpu()
     label = sample.label[None, None, :height, :width]

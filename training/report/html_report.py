@@ -38,7 +38,7 @@ from training.scoring.class_evaluation import AnyEvaluation
 from training.scoring.evaluation import COLUMNS, Evaluation
 from training.scoring.measures import BOUNDED, Measures
 from training.scoring.objective import EXPLANATIONS, OBJECTIVE_NAMES, OBJECTIVES, Objective, choose_objective
-from training.scoring.prediction_scoring import evaluate_net
+from training.scoring.prediction_scoring import evaluate_net, predictor
 from training.scoring.rand import THRESHOLDS
 
 TEMPLATE, CLASS_TEMPLATE = "report.html.jinja", "class_report.html.jinja"
@@ -120,7 +120,7 @@ def show_extremes(facts: Facts, samples: list[Sample], segmenter: Segmenter) -> 
 def _draw(sample: Sample, segmenter: Segmenter) -> Pictures:
     if segmenter.description.architecture.classes > 1:
         return draw_class_pictures(sample, segmenter.mask(sample.pixels))
-    return draw_pictures(sample, segmenter.probabilities(sample.pixels)[0], segmenter.description.threshold)
+    return draw_pictures(sample, predictor(segmenter)(sample), segmenter.description.threshold)
 
 
 def render(facts: Facts, shown: list[Shown]) -> str:

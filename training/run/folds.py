@@ -30,7 +30,7 @@ from training.scoring.class_evaluation import AnyEvaluation, ClassEvaluation
 from training.scoring.evaluation import defined
 from training.scoring.measures import Measures
 from training.scoring.objective import OBJECTIVE_NAMES, Objective, resolve_objective
-from training.scoring.prediction_scoring import evaluate_classes, evaluate_predictions
+from training.scoring.prediction_scoring import evaluate_classes, evaluate_predictions, predictor
 
 SCORES = "scores.json"
 
@@ -170,7 +170,7 @@ def _score(folds: list[Fold], device: str, objective: Objective) -> tuple[dict[s
         rule = replace(rules[0], seed_depth=float(np.median(depths)), min_area=area) if depths else rules[0]
         measures = Measures.suited_to(samples, objective, rule)
         evaluation = evaluate_predictions(
-            lambda sample: segmenters[sample.name].probabilities(sample.pixels)[0], _NEUTRAL, samples, measures
+            lambda sample: predictor(segmenters[sample.name])(sample), _NEUTRAL, samples, measures
         )
         details, found = evaluation.to_json(_NEUTRAL), {"threshold": evaluation.threshold}
         found |= {"seed_depth": rule.seed_depth, "min_area": rule.min_area} if depths else {}

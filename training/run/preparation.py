@@ -191,11 +191,12 @@ def _describe(situation: _Situation, start: Start, split: HoldOut, notes: Mappin
     rule = _object_rule(options, situation.samples, start.init, notes)
     described = describe(options, start.recipe, images, rule, start.init, begun, notes)
     shown = split.validation or split.training
-    known = (split.training[index].pixels for index in from_all_over(len(split.training)))
+    known = [split.training[index] for index in from_all_over(len(split.training))]
+    pixels, bits = (sample.pixels for sample in known), [sample.bits for sample in known]
     update = {
         "card": to_card(options, None, start.init.description.card if start.init else None),
         "example": typical_example(shown, options.scheme.classes),
-        "known_images": KnownImages.of(known, described.preprocessing),
+        "known_images": KnownImages.of(pixels, described.preprocessing, bits),
     }
     return described.model_copy(update=update)
 

@@ -23,7 +23,7 @@ def _shaded(change: Callable[[np.ndarray], np.ndarray], sample: Sample) -> Sampl
     changed = change(sample.pixels.astype(np.float32) / np.float32(full)).clip(0, 1) * full
     whole = sample.pixels.dtype.kind != "f"
     pixels: Values = (np.rint(changed) if whole else changed).astype(sample.pixels.dtype)  # type: ignore[assignment]
-    return replace(sample, pixels=pixels)
+    return replace(sample, pixels=pixels, bits=0)  # their values may need more bits
 
 
 def _noisy(pixels: np.ndarray) -> np.ndarray:

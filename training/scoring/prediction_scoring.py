@@ -97,7 +97,7 @@ def evaluate(
 
 def predictor(segmenter: Segmenter) -> Predictor:
     """Returns a function from a sample to its probabilities, H x W."""
-    return lambda sample: segmenter.probabilities(sample.pixels)[0]
+    return lambda sample: segmenter.probabilities(sample.pixels, sample.bits)[0]
 
 
 def evaluate_predictions(
@@ -175,7 +175,7 @@ def evaluate_classes(segmenter: Segmenter, samples: list[Sample], seen: Observer
     """Scores a net of several classes; `seen` gets each sample with the class indices found, H x W uint8."""
     images, broken, loss = {}, [], 0.0
     for sample in samples:
-        task = ClassTask(segmenter.task(sample.pixels), sample.label)
+        task = ClassTask(segmenter.task(sample.pixels, bits=sample.bits), sample.label)
         for tile in task.tiles:
             segmenter.compute_batch([(task, tile)])
         if not task.is_finite:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from model.errors import UserError
-from model.inputs.net_input import bits_in_use, scaling_notices
-from model.inputs.preprocessing import Affine, Values
+from model.inputs.net_input import scaling_notices
+from model.inputs.preprocessing import Affine, Values, bits_in_use
 from model.outputs.output import OutputSpec, renderer
 from model.packages.packaged_net import PackagedNet
 from model.predict.jobs import Job

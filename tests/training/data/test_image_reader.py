@@ -10,16 +10,21 @@ import pytest
 import tifffile
 
 from model.engines.graph_weights import load_any
+from model.images.decoding import ImageFile
 from model.images.encoding import encode_png
+from model.inputs.net_input import read_input
 from model.inputs.preprocessing import Preprocessing
+from model.segmenter import Segmenter, as_they_are
 from model.unet import UNet, UNetConfig
 from model.weights_file import Description, load_weights, save_weights
 from training import evaluate
-from training.data.folder import fingerprint, load_data, load_samples
+from training.data.folder import IN_MEMORY, fingerprint, load_data, load_samples
+from training.data.image_cache import ImageCache
 from training.data.image_reader import ImageReader, recorded_channel
 from training.export.command import main as export
 from training.report import html_report
 from training.run import command as run
+from training.scoring.prediction_scoring import predictor
 
 pytestmark = pytest.mark.usefixtures("no_report")
 
@@ -177,9 +182,9 @@ def test_evaluate_gives_a_net_of_stored_channels_all_of_them(channels_folder, we
 def weights_for_channels(tmp_path: Path) -> Callable[..., Path]:
     """Writes untrained weights of a net with these channels."""
 
-    def write(in_channels: int, channels: Any = "grey") -> Path:
+    def write(in_channels: int, channels: Any = "grey", normalisation: Any = "zscore") -> Path:
         net, path = UNet(UNetConfig(width=4, depth=1, in_channels=in_channels)), tmp_path / "net.safetensors"
-        preprocessing = Preprocessing(channels=channels, normalisation="zscore")
+        preprocessing = Preprocessing(channels=channels, normalisation=normalisation)
         description = Description(name="net", architecture=net.config, preprocessing=preprocessing)
         save_weights(path, net.state_dict(), description)
         return path
@@ -217,3 +222,25 @@ def test_files_with_different_channels_are_counted_apart(tmp_path):
         "channels: 3 images with 2 channels: 0, 1; 1 image with 3 channels: 0, 1, 2; 1 image with 4 channels: "
         "0, 1, 2, 3; 2 other kinds; channel 0 is read, --channel N|NAME reads another"
     ]
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_bits_in_use_are_those_of_the_file_as_in_the_service(tmp_path, weights_for_channels, stated):
+    """A net whose input is not normalised, and a dim page of 12 bits: stated, or known from the brighter page."""
+    weights = weights_for_channels(in_channels=1, normalisation="none")
+    segmenter = Segmenter.load(weights, engine="torch", device="cpu")
+    pages = np.random.default_rng(0).integers(0, 900, (2, 64, 64)).astype(np.uint16)
+    if not stated:
+        pages[1, 0, 0] = 4000
+    for kind, planes in (("image", pages), ("label", (pages > 400).astype(np.uint8) * 255)):
+        (tmp_path / kind).mkdir()
+        metadata = {"axes": "ZYX", "SignificantBits": 12} if stated and kind == "image" else {"axes": "ZYX"}
+        tifffile.imwrite(tmp_path / kind / "0.tif", planes, ome=True, photometric="minisblack", metadata=metadata)
+    given = read_input(ImageFile.read((tmp_path / "image/0.tif").read_bytes()), segmenter.description)
+    for store in (IN_MEMORY, ImageCache(tmp_path, bound=0)):
+        samples = load_samples(tmp_path, store=store)
+        assert [sample.bits for sample in samples] == [given.bits] * 2 == [12, 12]
+        for sample, page in zip(samples, given.pages, strict=True):
+            expected = segmenter.render(page, as_they_are, given.bits)[0]
+            assert np.array_equal(predictor(segmenter)(sample), expected)
+            assert not np.array_equal(segmenter.probabilities(sample.pixels)[0], expected) or page.max() > 1023
