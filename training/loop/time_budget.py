@@ -13,6 +13,8 @@ from training.recipe import Recipe
 
 # With fewer steps than these a narrower net, which makes about GAIN times as many steps, gives better weights.
 ENOUGH_STEPS, NARROW, GAIN = 1000, 16, 2.5
+# Nets that are chosen by their objects need more: small batches of images of many kinds.
+ENOUGH_FOR_OBJECTS = 3000
 # Share of the budget that the measurement may take.
 MEASURING = 0.03
 # Steps to measure: the first one is slower and does not count.
@@ -22,12 +24,13 @@ WARM_UP, FEWEST, MOST = 1, 1, 60
 def fit(recipe: Recipe, machine: Machine, minutes: float, training: list[Sample], *, may_narrow: bool) -> Recipe:
     """Returns the recipe with about as many steps as fit into `minutes`.
 
-    With `may_narrow` the net has the width NARROW if there would be fewer than ENOUGH_STEPS. The number of steps is a
-    plan: the schedule follows the clock.
+    With `may_narrow` the net has the width NARROW if there would be fewer than ENOUGH_STEPS, or ENOUGH_FOR_OBJECTS. The
+    number of steps is a plan: the schedule follows the clock.
     """
     seconds = 60 * minutes
     steps = seconds / seconds_per_step(recipe, machine, training, MEASURING * seconds)
-    if may_narrow and steps < ENOUGH_STEPS and recipe.net.width > NARROW:
+    enough = ENOUGH_FOR_OBJECTS if recipe.select == "objects" else ENOUGH_STEPS
+    if may_narrow and steps < enough and recipe.net.width > NARROW:
         recipe = recipe.model_copy(update={"net": recipe.net.model_copy(update={"width": NARROW})})
         steps *= GAIN
     planned = max(FEWEST_STEPS, int(float(f"{steps:.1e}")))  # two significant digits

@@ -41,7 +41,14 @@ def test_the_pace_is_the_median_step_after_the_first_ones(cells_folder):
 
 @pytest.mark.parametrize(
     ("minutes", "options", "width"),
-    [("60", [], 32), ("10", [], 16), ("10", ["--width", "32"], 32), ("10", ["--recipe", "tutorial"], 64)],
+    [
+        ("60", [], 32),
+        ("10", [], 16),
+        ("10", ["--width", "32"], 32),
+        ("10", ["--recipe", "tutorial"], 64),
+        ("40", ["--select", "objects"], 16),
+        ("60", ["--select", "objects"], 32),
+    ],
 )
 def test_in_a_short_time_a_narrow_net_learns_more(cells_folder, tmp_path, monkeypatch, minutes, options, width):
     monkeypatch.setattr(pace, "seconds_per_step", lambda recipe, *_: recipe.net.width / 32)
