@@ -5,8 +5,8 @@ that other load on the machine hits both. The engine also runs with decoding and
 medians over rounds; p90 and p99 are of all answers together. The ratios and the difference are those of each round:
 median, lowest and highest.
 
-Random arrivals are compared with an ideal queue at the same times: it has the best throughput of the service, loses no
-time, and adds its waits to the latency of one request at a time.
+Random arrivals are compared with an ideal queue at the same times. It has the best throughput of the service, and its
+waits are added to the latency of one request at a time.
 
 --peers compares the service with the same net behind a plain FastAPI endpoint, LitServe and Ray Serve.
 """

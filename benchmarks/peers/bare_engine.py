@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def _engine_run(segmenter: Segmenter, data: bytes, batch: int) -> Callable[[], object]:
-    """A run of the engine alone."""
+    """A run of the engine, without decoding and encoding."""
     task = segmenter.task(decode_image(data))
     tile = task.tiles[0]
     stacked = np.stack([task.cut(tile).to_input()] * batch)

@@ -149,11 +149,7 @@ def _of_imagej(text: str, pages: Sequence[Page]) -> Stack:
     known = {name: value.strip() for name, _, value in (line.partition("=") for line in text.splitlines())}
     lengths = {axis: int(known.get(name, 1)) for axis, name in (("t", "frames"), ("z", "slices"), ("c", "channels"))}
     unit = known.get("unit", "").replace("\\u00B5", "\u00b5")
-    across, down = (_inverse(pages[0].directory.ratio(tag)) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
-    size = (
-        None if is_of_screen(across, down, unit) else pixel_size(across, down, float(known.get("spacing", 0.0)), unit)
-    )
-    return _arranged(pages, "tzc", lengths, size and _turned(size, pages[0]))
+    return _arranged(pages, "tzc", lengths, _size_of_tags(pages[0], unit, float(known.get("spacing", 0.0))))
 
 
 def _of_tifffile(text: str, pages: Sequence[Page]) -> Stack:
@@ -262,25 +258,25 @@ def _ome_channels(pixels: ET.Element, most: int) -> tuple[str, ...]:
 
 def _resolution(page: Page) -> PixelSize | None:
     """The pixel size of a scanner: the resolution tags, unless they are those of a screen."""
-    directory = page.directory
-    unit = RESOLUTION_UNITS.get(next(iter(directory.integers(_RESOLUTION_UNIT)), 2), "")
-    across, down = (_inverse(directory.ratio(tag)) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
-    size = None if is_of_screen(across, down, unit) else pixel_size(across, down, 0.0, unit)
-    return size and _turned(size, page)
+    unit = RESOLUTION_UNITS.get(next(iter(page.directory.integers(_RESOLUTION_UNIT)), 2), "")
+    return _size_of_tags(page, unit)
+
+
+def _size_of_tags(page: Page, unit: str, spacing: float = 0.0) -> PixelSize | None:
+    """The size of the decoded pixels, which the page's Orientation may turn, by the resolution tags in a unit."""
+    across, down = (_inverse(page.directory.ratio(tag)) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
+    if is_of_screen(across, down, unit):
+        return None
+    return pixel_size(*((down, across) if page.orientation in TRANSPOSED else (across, down)), spacing, unit)
 
 
 def is_of_screen(across: float, down: float, unit: str) -> bool:
     """True for sizes that programs write for any picture: 72 or 96 pixels an inch, in any unit, or 1 pixel a unit."""
-    inch = to_micrometres(1.0, "inch")
     if unit not in RESOLUTION_UNITS.values():
         return False
+    inch = to_micrometres(1.0, "inch")
     per_inch = {round(inch / length) for each in (across, down) if (length := to_micrometres(each, unit))}
     return across >= 1 or bool(per_inch & _OF_SCREENS)
-
-
-def _turned(size: PixelSize, page: Page) -> PixelSize:
-    """The size of the decoded pixels, which the page's Orientation may turn."""
-    return PixelSize(size.y, size.x, size.z) if page.orientation in TRANSPOSED else size
 
 
 def _inverse(value: float) -> float:

@@ -169,9 +169,8 @@ def _score(folds: list[Fold], device: str, objective: Objective) -> tuple[dict[s
         area = int(np.median([rule.min_area for rule in rules]))
         rule = replace(rules[0], seed_depth=float(np.median(depths)), min_area=area) if depths else rules[0]
         measures = Measures.suited_to(samples, objective, rule)
-        evaluation = evaluate_predictions(
-            lambda sample: predictor(segmenters[sample.name])(sample), _NEUTRAL, samples, measures
-        )
+        predict = {name: predictor(segmenter) for name, segmenter in segmenters.items()}
+        evaluation = evaluate_predictions(lambda sample: predict[sample.name](sample), _NEUTRAL, samples, measures)
         details, found = evaluation.to_json(_NEUTRAL), {"threshold": evaluation.threshold}
         found |= {"seed_depth": rule.seed_depth, "min_area": rule.min_area} if depths else {}
     summary: dict[str, JsonValue] = {

@@ -162,7 +162,7 @@ def test_random_damage_gives_an_image_or_an_image_error():
 
 @pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept", "PixelRepresentation"])
 def test_empty_elements_have_their_defaults(name):
-    """`PixelRepresentation` is missing, for it cannot be empty."""
+    """`PixelRepresentation` is missing, because it cannot be empty."""
     elements = {} if name == "PixelRepresentation" else {name: None}
     data = dicom(GREY16, **elements)
     if not elements:

@@ -132,7 +132,7 @@ def _measure(rois: bytes, shape: tuple[int, ...], folder: Path) -> list[list[str
 
 
 def test_rois_of_a_net_of_all_channels_lie_in_the_hyperstack():
-    """As slices of a stack they would lie on the channels of the first sections."""
+    """ROIs that count slices would lie on the channels of the first sections."""
     mask = noise(0.3, 8, 8)
     given = NetInput(
         [], places=[Plane(index, None, z=index) for index in range(2)], channel_pages=[("0", (0, 2)), ("1", (1, 3))]
